@@ -1,0 +1,131 @@
+"""The database as the rest of the service sees it: open, read, write, close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from serving.database.location import parse_url, sqlite_url
+from serving.database.migration import migrate
+from serving.database.postgres import PostgresBackend
+from serving.database.sqlite import SqliteBackend
+from serving.errors import Overloaded, RollcallError, StageUnavailable
+
+__all__ = ["Database", "sqlite_url"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Database:
+    """Runs units of work: plain functions of a SQLAlchemy connection, each in one transaction.
+
+    A unit of work may run more than once (a deadlock is retried) and runs in a thread on SQLite, so it
+    touches nothing but its connection and its arguments.
+
+    Args:
+        url: `sqlite:////path/to/file` or `postgresql://user:password@host/name`.
+        migrate_on_open: bring the tables up to date in `open`; safe when many processes open at once.
+
+    Raises:
+        ConfigurationError: the URL is not one of the two forms.
+    """
+
+    def __init__(self, url: str, *, migrate_on_open: bool = True) -> None:
+        self._url = url
+        self._parsed = parse_url(url)
+        self._migrate_on_open = migrate_on_open
+        self._backend: SqliteBackend | PostgresBackend | None = None
+        self._opening = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"Database({self._parsed.render_as_string(hide_password=True)!r})"
+
+    async def open(self) -> None:
+        """Connect and migrate; nothing happens when it is open.
+
+        Raises:
+            StageUnavailable: the server does not answer.
+            ConfigurationError: the tables belong to a newer release.
+        """
+        async with self._opening:
+            if self._backend is not None:
+                return
+            try:
+                if self._migrate_on_open:
+                    await migrate(self._url)
+                sqlite = self._parsed.get_backend_name() == "sqlite"
+                backend = SqliteBackend(self._parsed) if sqlite else PostgresBackend(self._parsed)
+                await backend.open()
+            except Exception as error:
+                raise _translated(error) from error
+            self._backend = backend
+
+    async def close(self) -> None:
+        """Finish what runs and let go of the connections; nothing happens when it is closed."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            await backend.close()
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a unit of work of one SELECT. On PostgreSQL it is not in a transaction.
+
+        Raises:
+            StageUnavailable: the database cannot be reached.
+        """
+        try:
+            return await self._opened().read(partial(_call, work, args, kwargs))
+        except Exception as error:
+            raise _translated(error) from error
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a unit of work in one transaction and return once it is on disk.
+
+        Raises:
+            Overloaded: the write lock did not come free in time.
+            StageUnavailable: the database cannot be reached.
+        """
+        try:
+            return await self._opened().write(partial(_call, work, args, kwargs))
+        except Exception as error:
+            raise _translated(error) from error
+
+    def _opened(self) -> SqliteBackend | PostgresBackend:
+        if self._backend is None:
+            raise StageUnavailable("The database is not open.")
+        return self._backend
+
+
+def _call(
+    work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object], connection: Connection
+) -> T:
+    return work(connection, *args, **kwargs)
+
+
+def _translated(error: Exception) -> Exception:
+    """The error to raise in place of this one; the driver's own words go to the log only."""
+    if isinstance(error, RollcallError):
+        return error
+    if isinstance(error, PoolTimeout):
+        return Overloaded("Too many requests wait for the database.")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.OperationalError) and ("locked" in str(cause) or "busy" in str(cause)):
+        return Overloaded("Too many writes wait for the database.")
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if lost or isinstance(error, (OperationalError, InterfaceError, OSError, asyncio.TimeoutError)):
+        _log.error("database unavailable: %s: %s", type(cause).__name__, cause)
+        return StageUnavailable("The database cannot be reached.")
+    return error

@@ -1,0 +1,75 @@
+"""Units of work on enrolled people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, and_, bindparam, delete, func, select
+
+from serving.errors import UnknownPerson
+from serving.registry.paging import write_cursor
+from serving.registry.records import Page, Person, PersonSummary
+from serving.registry.tables import ACTIVE, face, person
+
+CURSOR_KIND = "person"
+_NAMES_PER_STATEMENT = 1000
+
+_IN_EVENT = person.c.event_key == bindparam("key")
+_ENROLLED = person.c.enrolled_at.is_not(None)
+_ACTIVE_FACE = and_(
+    face.c.event_key == person.c.event_key, face.c.person_id == person.c.id, face.c.state == ACTIVE
+)
+
+_LIST = (
+    select(
+        person.c.id,
+        person.c.name,
+        person.c.created_at,
+        person.c.updated_at,
+        select(func.count()).where(_ACTIVE_FACE).correlate(person).scalar_subquery(),
+    )
+    .where(_IN_EVENT, person.c.id > bindparam("after"), _ENROLLED)
+    .order_by(person.c.id)
+    .limit(bindparam("limit"))
+)
+_GET = (
+    select(
+        person.c.event_key, person.c.id, person.c.name, person.c.created_at, person.c.updated_at, face.c.id
+    )
+    .select_from(person.outerjoin(face, _ACTIVE_FACE))
+    .where(_IN_EVENT, person.c.id == bindparam("id"), _ENROLLED)
+    .order_by(face.c.id)
+)
+_NAMES = select(person.c.id, person.c.name).where(
+    _IN_EVENT, person.c.id.in_(bindparam("ids", expanding=True)), _ENROLLED
+)
+
+
+def list_people(connection: Connection, event_key: str, after_id: str, limit: int) -> Page[PersonSummary]:
+    """One page of enrolled people by id."""
+    rows = connection.execute(_LIST, {"key": event_key, "after": after_id, "limit": limit + 1}).all()
+    found = tuple(PersonSummary(*row) for row in rows[:limit])
+    return Page(found, write_cursor(CURSOR_KIND, found[-1].id) if len(rows) > limit else None)
+
+
+def get_person(connection: Connection, event_key: str, person_id: str) -> Person:
+    """The enrolled person with all active faces; raises UnknownPerson."""
+    rows = connection.execute(_GET, {"key": event_key, "id": person_id}).all()
+    if not rows:
+        raise UnknownPerson(person=person_id)
+    return Person(*rows[0][:5], face_ids=tuple(row[5] for row in rows if row[5] is not None))
+
+
+def names_of(connection: Connection, event_key: str, person_ids: Sequence[str]) -> dict[str, str | None]:
+    """The names of those of these people who are enrolled."""
+    names: dict[str, str | None] = {}
+    for start in range(0, len(person_ids), _NAMES_PER_STATEMENT):
+        ids = person_ids[start : start + _NAMES_PER_STATEMENT]
+        names.update(connection.execute(_NAMES, {"key": event_key, "ids": ids}).tuples().all())
+    return names
+
+
+def delete_person(connection: Connection, event_key: str, person_id: str) -> bool:
+    """Remove a person, enrolled or only begun, with all faces; whether there was one."""
+    doomed = delete(person).where(person.c.event_key == event_key, person.c.id == person_id)
+    return connection.execute(doomed).rowcount > 0

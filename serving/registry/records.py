@@ -1,0 +1,92 @@
+"""What the registry returns and takes: immutable values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event.
+
+    Attributes:
+        key: the partition of the gallery that holds its faces; never reused, also not when an event of the
+            same id is created again.
+        id: what callers name it by; unique among the events that are not being deleted.
+        name: for people to read, or None.
+        pack_id: the model pack all its faces are embedded with.
+        threshold: the cosine from which a match counts, in place of the pack's own; or None.
+        created_at: in UTC.
+        state: "open" or "deleting".
+        people, faces: how many are enrolled, where they were counted (in lists); else None.
+    """
+
+    key: str
+    id: str
+    name: str | None
+    pack_id: str
+    threshold: float | None
+    created_at: datetime
+    state: str
+    people: int | None = None
+    faces: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewFace:
+    """A face about to be enrolled: its id and the detector's score, 0 to 1."""
+
+    id: str
+    detection_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person at an event, with the ids of all faces whose enrolment is finished, in order."""
+
+    event_key: str
+    id: str
+    name: str | None
+    created_at: datetime
+    updated_at: datetime
+    face_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PersonSummary:
+    """A person in a list, with the number of enrolled faces."""
+
+    id: str
+    name: str | None
+    created_at: datetime
+    updated_at: datetime
+    faces: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many people and faces are enrolled at an event."""
+
+    people: int
+    faces: int
+
+
+@dataclass(frozen=True, slots=True)
+class StaleEnrolment:
+    """Faces of one person that were begun and neither finished nor abandoned."""
+
+    event_key: str
+    person_id: str
+    face_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Part of a list; `next` asks for the following part and is None at the end."""
+
+    items: tuple[Item, ...]
+    next: str | None

@@ -1,0 +1,195 @@
+"""The registry as the rest of the service calls it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+from serving.database import Database
+from serving.database.metadata import now_utc
+from serving.errors import InvalidRequest, UnknownEvent, UnknownPerson
+from serving.registry import enrolment, events, people
+from serving.registry.identifiers import (
+    check_event_id,
+    check_face_id,
+    check_name,
+    check_person_id,
+    is_event_id,
+    is_person_id,
+)
+from serving.registry.paging import check_limit, read_cursor
+from serving.registry.records import Counts, Event, NewFace, Page, Person, PersonSummary, StaleEnrolment
+
+MAX_FACES_PER_ENROLMENT = 1000
+
+
+class Registry:
+    """Events, people and which faces exist.
+
+    Every method but `close` may raise StageUnavailable (no database) and, when it writes, Overloaded. A
+    method that writes returns once the change is on disk.
+
+    Args:
+        database: may be shared with others; `open` opens it and `close` closes it for all of them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def open(self) -> None:
+        """Connect and bring the tables up to date; nothing happens when the database is open."""
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Let go of the database."""
+        await self._database.close()
+
+    async def create_event(
+        self, id: str | None, name: str | None, pack_id: str, threshold: float | None = None
+    ) -> Event:
+        """Create an event, under a new short id when `id` is None; `threshold` is a cosine, -1 to 1.
+
+        Raises:
+            InvalidRequest: the id, the name or the threshold breaks its rule.
+            EventExists: an open event has this id. One that is being deleted does not count.
+        """
+        if id is not None:
+            check_event_id(id)
+        check_name(name)
+        if threshold is not None and not (math.isfinite(threshold) and -1.0 <= threshold <= 1.0):
+            raise InvalidRequest("A threshold is a cosine, from -1 to 1.", field="threshold")
+        return await self._database.write(events.create_event, id, name, pack_id, threshold)
+
+    async def get_event(self, id: str) -> Event:
+        """The event of this id; raises UnknownEvent, also when it is being deleted."""
+        if not is_event_id(id):
+            raise UnknownEvent
+        return await self._database.read(events.get_event, id)
+
+    async def list_events(
+        self, after: str | None = None, limit: int = 100, only: Collection[str] | None = None
+    ) -> Page[Event]:
+        """A page of open events in the order of their ids, with their counts of people and faces.
+
+        Args:
+            after: `next` of the page before, or None for the first.
+            limit: 1 to 1000.
+            only: the ids to restrict the list to, or None for all.
+
+        Raises:
+            InvalidRequest: not a cursor of this list, or the limit is out of range.
+        """
+        after_id = read_cursor(events.CURSOR_KIND, after)
+        chosen = None if only is None else sorted(set(only))
+        return await self._database.read(events.list_events, after_id, check_limit(limit), chosen)
+
+    async def begin_event_deletion(self, id: str) -> Event:
+        """Close an event for good, before its vectors are erased; from here on it counts as unknown.
+
+        Called again after a failure it returns the event that is half deleted, so the caller can finish;
+        an open event of the same id, created since, takes precedence.
+
+        Raises:
+            UnknownEvent: there is none of this id in either state.
+        """
+        if not is_event_id(id):
+            raise UnknownEvent
+        return await self._database.write(events.begin_deletion, id)
+
+    async def finish_event_deletion(self, key: str) -> None:
+        """Forget a closed event, its people and faces, once their vectors are erased; may be repeated."""
+        await self._database.write(events.finish_deletion, key)
+
+    async def deleting_events(self) -> list[Event]:
+        """The events whose deletion was begun and not finished, oldest first."""
+        return await self._database.read(events.deleting_events)
+
+    async def begin_enrolment(
+        self, event_key: str, person_id: str | None, name: str | None, faces: Sequence[NewFace]
+    ) -> Person:
+        """Announce faces before their vectors are stored; creates the person, under a new id when None.
+
+        A given name replaces the one the person has. Faces that are enrolled already stay so, hence a
+        repeated request doubles nothing. Nobody else sees a new person until the enrolment is finished.
+
+        Raises:
+            InvalidRequest: an id or the name breaks its rule, or there are no faces or too many.
+            UnknownEvent: there is no open event of this key.
+        """
+        if person_id is not None:
+            check_person_id(person_id)
+        check_name(name)
+        self._check_face_ids([face.id for face in faces])
+        return await self._database.write(enrolment.begin_enrolment, event_key, person_id, name, list(faces))
+
+    async def finish_enrolment(self, event_key: str, person_id: str, face_ids: Sequence[str]) -> Person:
+        """Confirm that the vectors are stored; returns the person with all enrolled faces. May be repeated.
+
+        Raises:
+            ErasedMeanwhile: the event, the person or a face was deleted since `begin_enrolment`. Nothing
+                was changed, and the caller must erase the vectors it stored.
+        """
+        self._check_face_ids(face_ids)
+        return await self._database.write(enrolment.finish_enrolment, event_key, person_id, list(face_ids))
+
+    async def abandon_enrolment(self, event_key: str, person_id: str, face_ids: Sequence[str]) -> None:
+        """Take back `begin_enrolment`, after erasing whatever vectors were stored; may be repeated.
+
+        Removes those of the faces that are not enrolled, and the person if no enrolment of theirs ever
+        finished and no face is left. A changed name stays.
+        """
+        await self._database.write(enrolment.abandon_enrolment, event_key, person_id, list(face_ids))
+
+    async def stale_enrolments(self, older_than_s: float, limit: int = 1000) -> list[StaleEnrolment]:
+        """What crashed callers left behind: faces begun this many seconds ago and not finished.
+
+        For each, erase the vectors, then call `abandon_enrolment`. At most `limit` faces per call.
+        """
+        begun_before = now_utc() - timedelta(seconds=older_than_s)
+        return await self._database.read(enrolment.stale_enrolments, begun_before, check_limit(limit))
+
+    async def list_people(
+        self, event_key: str, after: str | None = None, limit: int = 100
+    ) -> Page[PersonSummary]:
+        """A page of the people of an event in the order of their ids; arguments as for `list_events`."""
+        after_id = read_cursor(people.CURSOR_KIND, after)
+        return await self._database.read(people.list_people, event_key, after_id, check_limit(limit))
+
+    async def get_person(self, event_key: str, id: str) -> Person:
+        """The person with the ids of all enrolled faces; raises UnknownPerson."""
+        if not is_person_id(id):
+            raise UnknownPerson
+        return await self._database.read(people.get_person, event_key, id)
+
+    async def delete_person(self, event_key: str, id: str) -> bool:
+        """Forget a person and all faces; whether there was one.
+
+        Erase the person's vectors before this call, so that a crash in between leaves a person who can be
+        deleted again, and once more after it, whatever it returned, for an enrolment that finished in
+        between. An enrolment still under way gets ErasedMeanwhile.
+        """
+        if not is_person_id(id):
+            return False
+        return await self._database.write(people.delete_person, event_key, id)
+
+    async def names_of(self, event_key: str, person_ids: Collection[str]) -> dict[str, str | None]:
+        """The names of the enrolled among these people. Who is absent must not be named in an answer."""
+        if not person_ids:
+            return {}
+        return await self._database.read(people.names_of, event_key, list(person_ids))
+
+    async def counts(self, event_key: str) -> Counts:
+        """How many people and faces are enrolled; zeros for a key that does not exist."""
+        return await self._database.read(events.count, event_key)
+
+    @staticmethod
+    def _check_face_ids(face_ids: Sequence[str]) -> None:
+        if not 1 <= len(face_ids) <= MAX_FACES_PER_ENROLMENT:
+            raise InvalidRequest(
+                f"An enrolment has 1 to {MAX_FACES_PER_ENROLMENT} faces.",
+                field="faces",
+                max_faces=MAX_FACES_PER_ENROLMENT,
+            )
+        for face_id in face_ids:
+            check_face_id(face_id)
