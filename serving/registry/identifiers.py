@@ -76,6 +76,11 @@ def is_person_id(person_id: str) -> bool:
     return isinstance(person_id, str) and _PERSON_ID.fullmatch(person_id) is not None
 
 
+def is_account_name(name: str) -> bool:
+    """Whether an account could have this name at all."""
+    return is_person_id(name)
+
+
 def generate_id() -> str:
     """A new random id for an event or a person: 12 lower-case characters, none easily mistaken."""
     return "".join(secrets.choice(_UNAMBIGUOUS) for _ in range(_GENERATED_CHARS))

@@ -1,0 +1,209 @@
+"""Access tokens: JWTs of the RFC 9068 form, signed with Ed25519, checked as RFC 8725 asks."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from serving.accounts.identities import Identity, Role
+from serving.accounts.keys import KeyRing, VerificationKeys
+from serving.errors import ConfigurationError, InvalidRequest, TokenExpired, TokenInvalid, TokenMissing
+from serving.registry.identifiers import check_event_id
+
+MAX_TOKEN_CHARS = 4096
+MAX_LIFETIME_S = 366 * 24 * 3600
+_TYPE = "at+jwt"
+_ALGORITHM = "EdDSA"
+_HEADER_MEMBERS = frozenset({"alg", "typ", "kid"})
+_REQUIRED_CLAIMS = ["iss", "aud", "exp", "nbf", "iat", "sub", "jti"]
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
+_MAX_SUBJECT_CHARS = 128
+
+
+class TokenIssuer:
+    """Signs tokens with the newest key of a ring.
+
+    Args:
+        key_ring: loaded, with a private key.
+        issuer, audience: the `iss` and `aud` of every token, as the verifier expects them.
+    """
+
+    def __init__(self, key_ring: KeyRing, issuer: str, audience: str) -> None:
+        self._key_ring = key_ring
+        self._issuer = issuer
+        self._audience = audience
+
+    def issue(self, subject: str, role: Role | str, events: Iterable[str] | None, lifetime_s: int) -> str:
+        """A new token.
+
+        Args:
+            subject: the name of the account, 1 to 128 characters.
+            role: what the bearer may do.
+            events: the ids of the events the token reaches; None means all, an empty list none.
+            lifetime_s: 1 second to 366 days.
+
+        Raises:
+            InvalidRequest: an argument is out of range, or so many events that no request could carry the
+                token.
+        """
+        if not 1 <= len(subject) <= _MAX_SUBJECT_CHARS:
+            raise InvalidRequest("A subject has 1 to 128 characters.", field="subject")
+        if not 1 <= lifetime_s <= MAX_LIFETIME_S:
+            raise InvalidRequest("A token lives 1 second to 366 days.", field="lifetime_s")
+        now = int(time.time())
+        claims: dict[str, Any] = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": subject,
+            "jti": secrets.token_urlsafe(16),
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(lifetime_s),
+            "role": _read_role(role).value,
+        }
+        if events is not None:
+            claims["events"] = sorted({check_event_id(event_id) for event_id in events})
+        key = self._key_ring.signing_key
+        token = jwt.encode(claims, key.private, algorithm=_ALGORITHM, headers={"typ": _TYPE, "kid": key.kid})
+        if len(token) > MAX_TOKEN_CHARS:
+            raise InvalidRequest("The token is bound to too many events.", field="events")
+        return token
+
+
+class TokenVerifier:
+    """Decides whether a token is one of ours.
+
+    A token that passed is remembered by its hash until it expires, its key is withdrawn, or newer tokens
+    crowd it out; its expiry is checked at every use.
+
+    Args:
+        keys: a loaded KeyRing, or VerificationKeys where no private key should be.
+        issuer, audience: what `iss` and `aud` must equal.
+        algorithms: what `alg` may be. Only EdDSA exists here; the list is a setting so that a key of
+            another kind can never widen it by itself.
+        leeway_s: how far clocks may differ.
+        cache_size: how many passed tokens to remember.
+
+    Raises:
+        ConfigurationError: an algorithm other than EdDSA, or none.
+    """
+
+    def __init__(
+        self,
+        keys: VerificationKeys,
+        issuer: str,
+        audience: str,
+        algorithms: Sequence[str] = (_ALGORITHM,),
+        *,
+        leeway_s: float = 10.0,
+        cache_size: int = 4096,
+    ) -> None:
+        if list(algorithms) != [_ALGORITHM]:
+            raise ConfigurationError(
+                "The token algorithms must be exactly EdDSA.", algorithms=list(algorithms)
+            )
+        if not issuer or not audience:
+            raise ConfigurationError("The token issuer and audience must not be empty.")
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway_s = leeway_s
+        self._cache_size = cache_size
+        self._cache: OrderedDict[bytes, tuple[Identity, str]] = OrderedDict()
+        self._decoder = jwt.PyJWT(options={"require": _REQUIRED_CLAIMS, "strict_aud": True})
+
+    def verify(self, token: str | None) -> Identity:
+        """The identity a token proves.
+
+        Raises:
+            TokenMissing: None or empty.
+            TokenExpired: one of ours, and over.
+            TokenInvalid: anything else.
+        """
+        if not token:
+            raise TokenMissing
+        if len(token) > MAX_TOKEN_CHARS:
+            raise TokenInvalid("The token is too long.")
+        try:
+            digest = hashlib.sha256(token.encode("ascii")).digest()
+        except UnicodeEncodeError:
+            raise TokenInvalid from None
+        remembered = self._cache.get(digest)
+        if remembered is not None:
+            identity, kid = remembered
+            if time.time() >= identity.expires_at + self._leeway_s:
+                self._cache.pop(digest, None)
+                raise TokenExpired
+            if self._keys.find(kid) is not None:
+                self._cache.move_to_end(digest)
+                return identity
+            self._cache.pop(digest, None)
+        identity, kid = self._verify_afresh(token)
+        self._cache[digest] = identity, kid
+        if len(self._cache) > self._cache_size:
+            self._cache.popitem(last=False)
+        return identity
+
+    def _verify_afresh(self, token: str) -> tuple[Identity, str]:
+        try:
+            kid, key = self._select_key(jwt.get_unverified_header(token))
+            claims = self._decoder.decode(
+                token,
+                key,
+                algorithms=[_ALGORITHM],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=self._leeway_s,
+            )
+            return _read_identity(claims), kid
+        except jwt.ExpiredSignatureError:
+            raise TokenExpired from None
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            # The decoder's words would tell an attacker which check failed.
+            raise TokenInvalid from None
+
+    def _select_key(self, header: dict[str, Any]) -> tuple[str, Ed25519PublicKey]:
+        """The key a header names. Members we never write (crit, jwk, jku, x5c, ...) are refused unread."""
+        if header.keys() != _HEADER_MEMBERS or header["alg"] != _ALGORITHM or header["typ"] != _TYPE:
+            raise TokenInvalid
+        kid = header["kid"]
+        if not isinstance(kid, str) or _THUMBPRINT.fullmatch(kid) is None:
+            raise TokenInvalid
+        key = self._keys.find(kid)
+        if key is None:
+            raise TokenInvalid
+        return kid, key
+
+
+def _read_role(role: Role | str) -> Role:
+    try:
+        return Role(role)
+    except ValueError:
+        raise InvalidRequest(
+            "There is no such role.", field="role", roles=[each.value for each in Role]
+        ) from None
+
+
+def _read_identity(claims: dict[str, Any]) -> Identity:
+    """The identity in verified claims; ValueError when a claim has the wrong form."""
+    events = claims.get("events")
+    if events is not None and not (
+        isinstance(events, list) and all(isinstance(each, str) for each in events)
+    ):
+        raise ValueError
+    subject, token_id, expires_at = claims["sub"], claims["jti"], claims["exp"]
+    if not (isinstance(subject, str) and isinstance(token_id, str) and subject and token_id):
+        raise ValueError
+    if type(expires_at) is not int or type(claims["nbf"]) is not int or type(claims["iat"]) is not int:
+        raise ValueError
+    return Identity(
+        subject, Role(claims["role"]), None if events is None else frozenset(events), token_id, expires_at
+    )
