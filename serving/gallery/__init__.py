@@ -1,0 +1,6 @@
+"""Faces in Qdrant: one protocol (`Gallery`), an embedded engine and a server engine behind it."""
+
+from serving.gallery.protocol import Gallery, GalleryHealth
+from serving.gallery.records import FaceRecord, Hit, Probe, point_id
+
+__all__ = ["FaceRecord", "Gallery", "GalleryHealth", "Hit", "Probe", "point_id"]

@@ -1,0 +1,98 @@
+"""The files of one embedded shard: who owns them, and how they come to be."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from serving.errors import ConfigurationError
+
+_LOCK_POLL_S = 0.05
+
+
+class DirectoryLock:
+    """Exclusive ownership of one collection's directory by one process, kept by the kernel until it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, wait_s: float) -> None:
+        """Take the lock, waiting at most `wait_s` for an owner that is just ending.
+
+        Raises:
+            ConfigurationError: another owner still holds it.
+        """
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        give_up_at = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= give_up_at:
+                    owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                    os.close(descriptor)
+                    raise ConfigurationError(
+                        f"the gallery in {self._path.parent} is in use by process {owner}; one process "
+                        "owns an embedded gallery: stop it, or choose another directory or the server engine",
+                        directory=str(self._path.parent),
+                    ) from None
+                time.sleep(_LOCK_POLL_S)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let the next owner in; harmless when nothing is held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def create_whole(final: Path, fill: Callable[[Path], None]) -> None:
+    """Make directory `final` appear complete or not at all.
+
+    `fill` is given a new directory beside it, which takes the final name only when `fill` has returned.
+    What an earlier, interrupted attempt left is removed first.
+    """
+    draft = final.with_name(final.name + ".new")
+    if draft.exists():
+        shutil.rmtree(draft)
+    draft.mkdir(mode=0o700)
+    fill(draft)
+    draft.rename(final)
+    sync_directory(final.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Force the names in a directory to the disk."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FileWatch:
+    """Tells when every file that was in a directory at the start has been deleted.
+
+    Open descriptors keep the inodes from being used again, and renames do not confuse it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._descriptors = [os.open(path, os.O_RDONLY) for path in directory.iterdir() if path.is_file()]
+
+    def all_gone(self) -> bool:
+        """Return whether none of the files has a name any more."""
+        return all(os.fstat(descriptor).st_nlink == 0 for descriptor in self._descriptors)
+
+    def close(self) -> None:
+        """Stop watching."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors = []
