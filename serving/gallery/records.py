@@ -109,19 +109,24 @@ def check_key(kind: str, value: str) -> str:
     return value
 
 
-def check_vector(vector: npt.ArrayLike, dimension: int) -> Vector:
-    """Return the vector as contiguous float32 [dimension].
+def stack_vectors(vectors: Sequence[npt.ArrayLike], dimension: int) -> npt.NDArray[np.float32]:
+    """Return single vectors as one float32 [n, dimension], checked; raises as `check_vectors` does."""
+    if not vectors:
+        return np.empty((0, dimension), np.float32)
+    try:
+        rows = np.stack([np.asarray(vector, np.float32) for vector in vectors])
+    except ValueError as error:
+        raise InternalError(f"face vectors cannot be stacked: {error}", dimension=dimension) from error
+    return check_vectors(rows, dimension)
+
+
+def check_vectors(vectors: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float32]:
+    """Return the vectors as contiguous float32 [n, dimension].
 
     Raises:
         InternalError: wrong shape, not finite, or L2 norm not 1 within NORM_TOLERANCE. The engines would
             accept NaN and zero vectors and then answer nonsense.
     """
-    row: Vector = check_vectors(np.asarray(vector)[np.newaxis], dimension)[0]
-    return row
-
-
-def check_vectors(vectors: npt.ArrayLike, dimension: int) -> npt.NDArray[np.float32]:
-    """Return the vectors as contiguous float32 [n, dimension]; raises as `check_vector` does."""
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     if rows.ndim != 2 or rows.shape[1] != dimension:
         raise InternalError(
@@ -144,8 +149,9 @@ def check_faces(faces: Sequence[FaceRecord], dimension: int) -> list[FaceRecord]
     Raises:
         InternalError: a key or a vector is not acceptable; then none of the faces may be stored.
     """
+    rows = stack_vectors([face.vector for face in faces], dimension)
     latest: dict[tuple[str, str, str], FaceRecord] = {}
-    for face in faces:
+    for face, row in zip(faces, rows, strict=True):
         key = (
             check_key("event", face.event),
             check_key("person", face.person),
@@ -153,8 +159,7 @@ def check_faces(faces: Sequence[FaceRecord], dimension: int) -> list[FaceRecord]
         )
         if not np.isfinite(face.created_at):
             raise InternalError("created_at of a face is not a finite number of seconds")
-        vector = check_vector(face.vector, dimension)
-        latest[key] = FaceRecord(*key, vector, float(face.created_at))
+        latest[key] = FaceRecord(*key, row, float(face.created_at))
     return list(latest.values())
 
 
@@ -164,10 +169,10 @@ def check_probes(probes: Sequence[Probe], dimension: int) -> list[Probe]:
     Raises:
         InternalError: a key, a vector or a top_k is not acceptable.
     """
+    rows = stack_vectors([probe.vector for probe in probes], dimension)
     checked = []
-    for probe in probes:
+    for probe, row in zip(probes, rows, strict=True):
         if not 1 <= probe.top_k <= MAX_TOP_K:
             raise InternalError(f"top_k {probe.top_k} is outside 1..{MAX_TOP_K}", top_k=probe.top_k)
-        vector = check_vector(probe.vector, dimension)
-        checked.append(Probe(check_key("event", probe.event), vector, int(probe.top_k)))
+        checked.append(Probe(check_key("event", probe.event), row, int(probe.top_k)))
     return checked
