@@ -1,0 +1,53 @@
+"""Who asks, and for which event: the dependencies that guard every route but health."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Path
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from serving.accounts.identities import Identity, Permission
+from serving.api.services import ServicesOf
+from serving.errors import TokenMissing
+from serving.registry.records import Event
+
+_bearer = HTTPBearer(auto_error=False, description="An access token; `rollcall token` prints one.")
+
+EventId = Annotated[str, Path(description="The event's id.", examples=["gala-2026"])]
+PersonId = Annotated[str, Path(description="The person's id.", examples=["ada"])]
+
+
+async def get_identity(
+    services: ServicesOf, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Identity:
+    """The verified caller; raises TokenMissing, TokenInvalid or TokenExpired."""
+    if credentials is None:
+        raise TokenMissing
+    return services.verifier.verify(credentials.credentials)
+
+
+IdentityOf = Annotated[Identity, Depends(get_identity)]
+
+
+class Allowed:
+    """Dependency: the caller holds `permission`."""
+
+    def __init__(self, permission: Permission) -> None:
+        self._permission = permission
+
+    async def __call__(self, identity: IdentityOf) -> Identity:
+        identity.require(self._permission)
+        return identity
+
+
+class AllowedAtEvent:
+    """Dependency: the caller holds `permission` and may touch the event in the path, which exists."""
+
+    def __init__(self, permission: Permission) -> None:
+        self._permission = permission
+
+    async def __call__(self, services: ServicesOf, identity: IdentityOf, event: EventId) -> Event:
+        identity.require(self._permission)
+        identity.require_event(event)
+        return await services.registry.get_event(event)

@@ -1,0 +1,81 @@
+"""How much picture work one ingress replica accepts before it says `overloaded`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from serving.errors import DeadlineExceeded, Overloaded
+
+
+class AdmissionGate:
+    """Counts requests and bytes inside; refuses above its bounds, at once and cheaply.
+
+    Args:
+        max_requests: picture requests held at the same time.
+        max_bytes: bytes of their bodies.
+    """
+
+    def __init__(self, max_requests: int, max_bytes: int) -> None:
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self.requests = 0
+        self.bytes = 0
+
+    @contextmanager
+    def admit(self) -> Iterator[Admission]:
+        """Hold a place for one request.
+
+        Raises:
+            Overloaded: no place is free.
+        """
+        if self.requests >= self._max_requests:
+            raise Overloaded(max_pending_requests=self._max_requests)
+        admission = Admission(self)
+        self.requests += 1
+        try:
+            yield admission
+        finally:
+            self.requests -= 1
+            self.bytes -= admission.bytes
+
+    def _add(self, count: int) -> None:
+        if self.bytes + count > self._max_bytes:
+            raise Overloaded(max_pending_bytes=self._max_bytes)
+        self.bytes += count
+
+
+class Admission:
+    """One admitted request's share of the gate."""
+
+    def __init__(self, gate: AdmissionGate) -> None:
+        self._gate = gate
+        self.bytes = 0
+
+    def add_bytes(self, count: int) -> None:
+        """Account for `count` more bytes of the body.
+
+        Raises:
+            Overloaded: the gate holds as many bytes as it may.
+        """
+        self._gate._add(count)
+        self.bytes += count
+
+
+class Deadline:
+    """The moment, on this process's monotonic clock, at which the caller has waited long enough."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._end = time.monotonic() + timeout_s
+
+    def remaining_s(self) -> float:
+        """Seconds left, above 0.
+
+        Raises:
+            DeadlineExceeded: none are.
+        """
+        remaining = self._end - time.monotonic()
+        if remaining <= 0:
+            raise DeadlineExceeded
+        return remaining

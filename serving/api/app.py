@@ -1,0 +1,75 @@
+"""The HTTP application: every route, its guards and its error answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+import serving
+from serving.api import events, operations, people, recognition
+from serving.api.envelope import MEDIA_TYPE, Problem, install_error_answers
+from serving.api.middleware import AnswerHeaders
+from serving.api.services import Services
+
+DESCRIPTION = """
+Who is in this picture, among the people enrolled for that event? How sure is that? And `unknown` when it
+is nobody.
+
+Every route but `/healthz` and `/readyz` needs `Authorization: Bearer <token>`; `rollcall token` prints one.
+Every error is one `application/problem+json` document with a stable `code` and a `cure`.
+"""
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application over `services`."""
+    app = FastAPI(
+        title="Rollcall",
+        version=serving.__version__,
+        description=DESCRIPTION,
+        redoc_url=None,
+        lifespan=_close_with(services),
+    )
+    app.state.services = services
+    for part in (events, people, recognition, operations):
+        app.include_router(part.router)
+    install_error_answers(app)
+    app.add_middleware(AnswerHeaders)
+    app.openapi = _document_problems(app.openapi)  # type: ignore[method-assign]
+    return app
+
+
+def _close_with(services: Services) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await services.registry.close()
+
+    return lifespan
+
+
+def _document_problems(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Put `Problem` into the document and say on each route what may go wrong with the token."""
+
+    def openapi() -> dict[str, Any]:
+        document = make()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        if "Problem" in schemas:
+            return document
+        schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        problem = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+        for path, methods in document["paths"].items():
+            for operation in methods.values():
+                answers = operation["responses"]
+                if "422" in answers and "application/json" in answers["422"].get("content", {}):
+                    answers["422"] = {"description": "invalid_request", **problem}
+                if path.startswith("/v1"):
+                    answers["401"] = {"description": "token_missing, token_invalid, token_expired", **problem}
+                    answers["403"] = {"description": "forbidden", **problem}
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        return document
+
+    return openapi

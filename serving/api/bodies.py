@@ -1,0 +1,183 @@
+"""Reading pictures out of a request: raw bytes, multipart form, or JSON with base64.
+
+Nothing is buffered beyond the configured bounds, nothing is written to disk, and no URL or path that a
+caller names is ever followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from python_multipart.exceptions import MultipartParseError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from serving.api.admission import Admission, Deadline
+from serving.api.services import Services
+from serving.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    InvalidRequest,
+    PictureTooLarge,
+    RollcallError,
+    UnsupportedPictureType,
+)
+from serving.vision.picture import read_header
+
+PICTURE_FIELDS = ("picture", "pictures")
+DATA_URI = "data:"
+MAX_FIELDS = 32
+
+
+@dataclass(slots=True)
+class PictureBody:
+    """Pictures of one request, their headers checked, and the text fields sent beside them."""
+
+    pictures: list[bytes]
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+async def read_pictures(
+    request: Request, services: Services, admission: Admission, deadline: Deadline
+) -> PictureBody:
+    """The pictures in `request`, at least one, each within the limits by its header.
+
+    Raises:
+        BodyTooLarge, PictureTooLarge, TooManyPixels, PictureTooSmall: beyond a limit.
+        NotAnImage, UnsupportedPictureType, TruncatedPicture: not a picture we take.
+        InvalidRequest: the form or JSON is not as documented, or holds no or too many pictures.
+        Overloaded: the service holds as many bytes as it may.
+        DeadlineExceeded: the body did not arrive in time.
+    """
+    try:
+        body = await asyncio.wait_for(_parse(request, services, admission), deadline.remaining_s())
+    except asyncio.TimeoutError:
+        raise DeadlineExceeded("the request body did not arrive in time") from None
+    if not body.pictures:
+        raise InvalidRequest(f"the request holds no picture; send it in the field {PICTURE_FIELDS[0]!r}")
+    most = services.settings.picture.max_per_request
+    if len(body.pictures) > most:
+        raise InvalidRequest(f"{len(body.pictures)} pictures in one request", max_pictures=most)
+    limits = services.settings.picture.limits
+    for place, picture in enumerate(body.pictures):
+        try:
+            read_header(picture, limits)
+        except RollcallError as error:
+            if len(body.pictures) > 1:
+                error.context.setdefault("picture", place)
+            raise
+    return body
+
+
+async def _parse(request: Request, services: Services, admission: Admission) -> PictureBody:
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await _parse_multipart(request, services, admission)
+    max_body_bytes = services.settings.load.max_body_bytes
+    if kind == "application/json":
+        return _parse_json(await _read_all(request, admission, max_body_bytes, BodyTooLarge), services)
+    if kind.startswith("image/") or kind in ("application/octet-stream", ""):
+        max_bytes = min(services.settings.picture.max_bytes, max_body_bytes)
+        return PictureBody([await _read_all(request, admission, max_bytes, PictureTooLarge)])
+    raise UnsupportedPictureType(
+        f"Content-Type {kind[:80]!r} is not one of image/*, multipart/form-data, application/json"
+    )
+
+
+async def _stream(
+    request: Request, admission: Admission, max_bytes: int, too_large: type[RollcallError]
+) -> AsyncIterator[bytes]:
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > max_bytes:
+        raise too_large(f"{announced} bytes announced", max_bytes=max_bytes)
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > max_bytes:
+            raise too_large(max_bytes=max_bytes)
+        admission.add_bytes(len(chunk))
+        yield chunk
+
+
+async def _read_all(
+    request: Request, admission: Admission, max_bytes: int, too_large: type[RollcallError]
+) -> bytes:
+    return b"".join([chunk async for chunk in _stream(request, admission, max_bytes, too_large)])
+
+
+async def _parse_multipart(request: Request, services: Services, admission: Admission) -> PictureBody:
+    max_bytes = services.settings.load.max_body_bytes
+    parser = MultiPartParser(
+        request.headers,
+        _stream(request, admission, max_bytes, BodyTooLarge),  # type: ignore[arg-type]
+        max_files=services.settings.picture.max_per_request + 1,
+        max_fields=MAX_FIELDS,
+        max_part_size=64 * 1024,
+    )
+    parser.spool_max_size = max_bytes + 1  # pictures stay in memory: no photo touches the disk
+    try:
+        form = await parser.parse()
+    except (MultiPartException, MultipartParseError, KeyError) as error:
+        raise InvalidRequest(f"the multipart form cannot be read: {str(error)[:200]}") from None
+    body = PictureBody([])
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            if name not in PICTURE_FIELDS:
+                raise InvalidRequest(
+                    f"unknown file field {name[:80]!r}; pictures go in {PICTURE_FIELDS[0]!r}"
+                )
+            body.pictures.append(await value.read())
+        else:
+            body.fields[name] = value
+    return body
+
+
+def _parse_json(raw: bytes, services: Services) -> PictureBody:
+    try:
+        content = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not valid JSON") from None
+    if not isinstance(content, Mapping):
+        raise InvalidRequest("the JSON body must be an object")
+    pictures: list[bytes] = []
+    fields: dict[str, str] = {}
+    for name, value in content.items():
+        if name in PICTURE_FIELDS:
+            texts = value if isinstance(value, list) else [value]
+            if len(texts) > services.settings.picture.max_per_request:
+                raise InvalidRequest(
+                    f"{len(texts)} pictures in one request",
+                    max_pictures=services.settings.picture.max_per_request,
+                )
+            pictures += [_decode_text(text, place) for place, text in enumerate(texts)]
+        elif isinstance(value, str):
+            fields[name] = value
+        elif value is not None:
+            raise InvalidRequest(f"the JSON field {name[:80]!r} must be a string")
+    return PictureBody(pictures, fields)
+
+
+def _decode_text(text: Any, place: int) -> bytes:
+    """Base64 (standard or URL-safe alphabet) or a `data:image/...;base64,` URI."""
+    if not isinstance(text, str):
+        raise InvalidRequest("a picture in JSON is a base64 string", picture=place)
+    if text[: len(DATA_URI)].lower() == DATA_URI:
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith(";base64"):
+            raise InvalidRequest("a data URI must be of the form data:image/jpeg;base64,...", picture=place)
+    elif "://" in text[:16]:
+        raise InvalidRequest("pictures are sent, not fetched: give base64, not a URL", picture=place)
+    try:
+        return base64.b64decode(text.translate(_URL_SAFE), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("the picture is not valid base64", picture=place) from None
+
+
+_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")

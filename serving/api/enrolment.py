@@ -1,0 +1,124 @@
+"""Enrolment: from pictures of one person to faces that can be found, with nothing left behind on failure.
+
+The registry is told first and last, the gallery in between, so that the registry always knows of every
+vector: whatever moment the process dies at, a face is either unacknowledged, and harmless to send again, or
+enrolled for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+
+from serving.api.admission import Deadline
+from serving.api.services import Services
+from serving.errors import ErasedMeanwhile, NoFace, RollcallError, SeveralFaces
+from serving.gallery.records import FaceRecord
+from serving.registry.records import Event, NewFace, Person
+from serving.vision.pipeline import Face
+
+CLEAN_UP_TIMEOUT_S = 5.0
+
+
+async def find_single_face(services: Services, picture: bytes, deadline: Deadline) -> Face:
+    """The one face of an enrolment picture.
+
+    Raises:
+        NoFace, SeveralFaces: there is not exactly one.
+        RollcallError: the picture's own error, or the stage's.
+    """
+    found = await services.stages.detect(picture, deadline.remaining_s())
+    if not found.faces:
+        raise NoFace
+    if len(found.faces) > 1:
+        boxes = [[round(side, 1) for side in face.box] for face in found.faces[:10]]
+        raise SeveralFaces(f"{len(found.faces)} faces were found", faces=len(found.faces), boxes=boxes)
+    return found.faces[0]
+
+
+async def enrol_person(
+    services: Services,
+    event: Event,
+    person_id: str | None,
+    name: str | None,
+    pictures: Sequence[bytes],
+    deadline: Deadline,
+) -> tuple[Person, list[tuple[str, Face]]]:
+    """Enrol all pictures of one person, or none when any is refused.
+
+    Returns:
+        The person, and (face id, face) for each picture in order. The same picture enrolled again for the
+        same person is the same face.
+
+    Raises:
+        NoFace, SeveralFaces or a picture's own error, with `context["picture"]` its place.
+        ErasedMeanwhile: the event or person was deleted while this ran.
+    """
+    outcomes = await asyncio.gather(
+        *(find_single_face(services, picture, deadline) for picture in pictures), return_exceptions=True
+    )
+    faces = _all_or_first_error(outcomes)
+    vectors = await services.stages.embed(np.stack([face.crop for face in faces]), deadline.remaining_s())
+    face_ids = [_make_face_id(event, picture) for picture in pictures]
+    announced = {
+        face_id: NewFace(face_id, face.detection_score) for face_id, face in zip(face_ids, faces, strict=True)
+    }
+    person = await services.registry.begin_enrolment(event.key, person_id, name, list(announced.values()))
+    now = time.time()
+    records = {
+        face_id: FaceRecord(event.key, person.id, face_id, vector, now)
+        for face_id, vector in zip(face_ids, vectors, strict=True)
+    }
+    try:
+        await services.stages.enrol(list(records.values()), deadline.remaining_s())
+        person = await services.registry.finish_enrolment(event.key, person.id, list(announced))
+    except ErasedMeanwhile:
+        await _erase(services, event, person, list(announced))
+        raise
+    except (RollcallError, asyncio.CancelledError):
+        await asyncio.shield(_take_back(services, event, person, list(announced)))
+        raise
+    return person, list(zip(face_ids, faces, strict=True))
+
+
+def _all_or_first_error(outcomes: Sequence[Face | BaseException]) -> list[Face]:
+    faces = []
+    for place, outcome in enumerate(outcomes):
+        if isinstance(outcome, RollcallError) and len(outcomes) > 1:
+            outcome.context.setdefault("picture", place)
+            outcome.detail = f"picture {place}: {outcome.detail}"
+        if isinstance(outcome, BaseException):
+            raise outcome
+        faces.append(outcome)
+    return faces
+
+
+def _make_face_id(event: Event, picture: bytes) -> str:
+    """An id that is the same for the same picture at the same event, and says nothing about it elsewhere."""
+    return uuid.uuid5(uuid.UUID(event.key), hashlib.sha256(picture).hexdigest()).hex
+
+
+async def _erase(services: Services, event: Event, person: Person, face_ids: Sequence[str]) -> None:
+    pairs = [(person.id, face_id) for face_id in face_ids]
+    await services.stages.erase_faces(event.key, pairs, CLEAN_UP_TIMEOUT_S)
+
+
+async def _take_back(services: Services, event: Event, person: Person, face_ids: Sequence[str]) -> None:
+    """Undo as far as can be reached; what cannot stays announced, and the sweep removes it later."""
+    enrolled_before = set()
+    try:
+        enrolled_before = set((await services.registry.get_person(event.key, person.id)).face_ids)
+    except RollcallError:
+        pass
+    fresh = [face_id for face_id in face_ids if face_id not in enrolled_before]
+    try:
+        if fresh:
+            await _erase(services, event, person, fresh)
+        await services.registry.abandon_enrolment(event.key, person.id, fresh or list(face_ids))
+    except RollcallError:
+        return

@@ -1,0 +1,136 @@
+"""The one form of every error: an RFC 9457 problem document with our stable `code` and a cure."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from serving.errors import (
+    ALL_ERRORS,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RollcallError,
+)
+
+logger = logging.getLogger("ray.serve")
+
+MEDIA_TYPE = "application/problem+json"
+REQUEST_ID_HEADER = "x-request-id"
+_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Problem(BaseModel):
+    """What every error answer holds."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str = Field(description="Stable URI of the kind of error.", examples=["urn:rollcall:error:no_face"])
+    title: str = Field(examples=["No face was found in the picture"])
+    status: int = Field(examples=[422])
+    detail: str = Field(description="What happened this time.")
+    code: str = Field(description="Stable; branch on this.", examples=["no_face"])
+    cure: str = Field(description="What to do about it.")
+    context: dict[str, Any] = Field(description="Limits and positions that the detail speaks of.")
+    request_id: str = Field(description="Name it when asking the operator.")
+
+
+def find_request_id(request: Request) -> str:
+    """The id under which this request is logged: the caller's or the proxy's, when it is well-formed."""
+    known = getattr(request.state, "request_id", None)
+    if known is None:
+        sent = request.headers.get(REQUEST_ID_HEADER, "")
+        known = sent if _REQUEST_ID_FORM.fullmatch(sent) else str(uuid.uuid4())
+        request.state.request_id = known
+    return str(known)
+
+
+def describe(error: RollcallError, request_id: str) -> dict[str, Any]:
+    """The problem document of `error`."""
+    return {
+        "type": f"urn:rollcall:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "code": error.code,
+        "cure": error.cure,
+        "context": error.context,
+        "request_id": request_id,
+    }
+
+
+def answer_error(request: Request, error: RollcallError) -> JSONResponse:
+    """`error` as an HTTP answer."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.status == 413:
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return JSONResponse(
+        describe(error, find_request_id(request)), error.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+def install_error_answers(app: FastAPI) -> None:
+    """Make `app` answer every failure, ours, FastAPI's or a bug, with a `Problem`."""
+
+    @app.exception_handler(RollcallError)
+    async def answer_ours(request: Request, error: RollcallError) -> JSONResponse:
+        return answer_error(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        problems = [
+            {"field": ".".join(str(part) for part in p["loc"]), "problem": p["msg"]} for p in error.errors()
+        ]
+        detail = "; ".join(f"{p['field']}: {p['problem']}" for p in problems)[:1000]
+        return answer_error(request, InvalidRequest(detail, errors=problems))
+
+    @app.exception_handler(HTTPException)
+    async def answer_starlette(request: Request, error: HTTPException) -> JSONResponse:
+        kinds: dict[int, type[RollcallError]] = {404: NotFound, 405: MethodNotAllowed}
+        kind = kinds.get(error.status_code, InvalidRequest)
+        answer = answer_error(request, kind())
+        if error.headers and "allow" in {name.lower() for name in error.headers}:
+            answer.headers["Allow"] = error.headers["Allow"]
+        return answer
+
+    @app.exception_handler(Exception)
+    async def answer_bug(request: Request, error: Exception) -> JSONResponse:
+        logger.error("request %s failed: %s", find_request_id(request), type(error).__name__, exc_info=error)
+        return answer_error(request, InternalError())
+
+
+def problems(*kinds: type[RollcallError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that can answer with `kinds`, grouped by status, with examples."""
+    grouped: dict[int, list[type[RollcallError]]] = {}
+    for kind in kinds:
+        grouped.setdefault(kind.status, []).append(kind)
+    return {status: _document(members) for status, members in sorted(grouped.items())}
+
+
+def _document(kinds: Iterable[type[RollcallError]]) -> dict[str, Any]:
+    members = list(kinds)
+    examples = {kind.code: {"summary": kind.title, "value": describe(kind(), "7f9c2ba4")} for kind in members}
+    return {
+        "description": ", ".join(kind.code for kind in members),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
+    }
+
+
+def error_codes() -> list[str]:
+    """Every code a client can meet."""
+    return [kind.code for kind in ALL_ERRORS]

@@ -1,0 +1,88 @@
+"""Events: create, list, look at, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Query, Response
+
+from serving.accounts.identities import Identity, Permission
+from serving.api.access import Allowed, AllowedAtEvent, EventId
+from serving.api.admission import Deadline
+from serving.api.envelope import problems
+from serving.api.schemas import EventPage, EventView, NewEvent
+from serving.api.services import ServicesOf
+from serving.errors import EventExists, Forbidden, InvalidRequest, StageUnavailable, UnknownEvent
+from serving.registry.records import Event
+
+router = APIRouter(prefix="/v1/events", tags=["events"])
+
+Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Entries in a page.")]
+
+
+@router.post("", status_code=201, summary="Create an event", responses=problems(EventExists, InvalidRequest))
+async def create_event(
+    services: ServicesOf,
+    identity: Annotated[Identity, Depends(Allowed(Permission.manage_events))],
+    new: Annotated[NewEvent, Body()],
+) -> EventView:
+    """People enrolled at one event are never found at another. Events share nothing."""
+    if identity.events is not None:
+        raise Forbidden("A token bound to events may not create another.", needs="a token for all events")
+    event = await services.registry.create_event(new.id, new.name, services.pack.id, new.threshold)
+    return _view(event, people=0, faces=0)
+
+
+@router.get("", summary="List events", responses=problems(InvalidRequest))
+async def list_events(
+    services: ServicesOf,
+    identity: Annotated[Identity, Depends(Allowed(Permission.read_events))],
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> EventPage:
+    """The events that the token may touch, by id."""
+    page = await services.registry.list_events(cursor, limit, identity.events)
+    events = [_view(event, people=event.people or 0, faces=event.faces or 0) for event in page.items]
+    return EventPage(events=events, next_cursor=page.next)
+
+
+@router.get("/{event}", summary="Look at an event", responses=problems(UnknownEvent))
+async def get_event(
+    services: ServicesOf, event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_events))]
+) -> EventView:
+    """An event and how many people and faces it holds."""
+    counts = await services.registry.counts(event.key)
+    return _view(event, people=counts.people, faces=counts.faces)
+
+
+@router.delete(
+    "/{event}",
+    status_code=204,
+    summary="Delete an event and everyone in it",
+    responses=problems(UnknownEvent, StageUnavailable),
+)
+async def delete_event(
+    services: ServicesOf,
+    identity: Annotated[Identity, Depends(Allowed(Permission.manage_events))],
+    event: EventId,
+) -> Response:
+    """Erases the faces and people of the event. If it was cut off half way, delete again to finish."""
+    identity.require_event(event)
+    deadline = Deadline(services.settings.load.request_timeout_s)
+    closed = await services.registry.begin_event_deletion(event)
+    await services.stages.erase_event(closed.key, deadline.remaining_s())
+    await services.registry.finish_event_deletion(closed.key)
+    return Response(status_code=204)
+
+
+def _view(event: Event, *, people: int, faces: int) -> EventView:
+    return EventView(
+        id=event.id,
+        name=event.name,
+        pack_id=event.pack_id,
+        threshold=event.threshold,
+        created_at=event.created_at,
+        people=people,
+        faces=faces,
+    )

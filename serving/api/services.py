@@ -1,0 +1,46 @@
+"""What the routes work with: built once by the ingress, found by every route through `get_services`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from serving.accounts.tokens import TokenVerifier
+from serving.api.admission import AdmissionGate
+from serving.deployments.stages import Stages
+from serving.packs.calibration import Calibration
+from serving.packs.manifest import Pack
+from serving.registry.registry import Registry
+from serving.registry.records import Event
+from serving.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts behind the routes."""
+
+    settings: Settings
+    pack: Pack
+    calibration: Calibration
+    stages: Stages
+    registry: Registry
+    verifier: TokenVerifier
+    gate: AdmissionGate
+
+    def threshold_for(self, event: Event, asked: float | None = None) -> float:
+        """The raw cosine that decides: the request's, else the event's, the settings', the pack's."""
+        for threshold in (asked, event.threshold, self.settings.recognition.threshold):
+            if threshold is not None:
+                return threshold
+        return self.calibration.default_threshold
+
+
+def get_services(request: Request) -> Services:
+    """The `Services` of the application that serves `request`."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(get_services)]

@@ -1,0 +1,44 @@
+"""The `rollcall` command; each subject has its module in `serving/commands/`."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+import serving
+from serving.commands import accounts, packs, serve
+from serving.commands.console import console, fail
+from serving.errors import RollcallError
+
+app = typer.Typer(
+    name="rollcall",
+    help="Face recognition at events.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.command("serve")(serve.serve)
+app.command("token")(accounts.print_token)
+app.command("samples")(packs.write_samples)
+app.add_typer(accounts.admin, name="admin")
+app.add_typer(packs.packs, name="packs")
+
+
+@app.command("version")
+def print_version() -> None:
+    """Print the version."""
+    console.print(serving.__version__)
+
+
+def main() -> None:
+    """Entry point: expected errors become one message with its cure, and exit code 1."""
+    try:
+        app()
+    except RollcallError as error:
+        fail(error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

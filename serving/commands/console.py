@@ -1,0 +1,45 @@
+"""How commands speak: results on standard output, progress and errors on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from serving.errors import RollcallError
+
+console = Console(highlight=False, soft_wrap=True)
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(error: RollcallError) -> None:
+    """Say what went wrong and what to do about it."""
+    messages.print(f"[bold red]{escape(error.title)}[/]: {escape(error.detail)}")
+    messages.print(f"[bold]What to do:[/] {escape(error.cure)}")
+
+
+class StepBar:
+    """A progress bar over named steps; call it with the step and the fraction done, 0..1."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(title, total=1.0, step="")
+
+    def __call__(self, step: str, fraction: float) -> None:
+        self._progress.update(self._task, completed=fraction, step=step)
+
+
+@contextmanager
+def show_steps(title: str) -> Iterator[StepBar]:
+    """A `StepBar` on standard error while the block runs."""
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[step]}"),
+    )
+    with Progress(*columns, console=messages) as progress:
+        yield StepBar(progress, title)

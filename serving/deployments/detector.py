@@ -1,0 +1,51 @@
+"""Detector: encoded pictures in, faces with aligned crops out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ray import serve
+
+from serving.deployments.lane import Arrival, ModelLane, answer_parcel
+from serving.deployments.messages import DetectTask
+from serving.deployments.tuning import BatchTuning, read_tuning
+from serving.errors import RollcallError
+from serving.packs.loading import load_finder
+from serving.packs.configured import prepare_pack
+from serving.settings import Settings
+from serving.vision.pipeline import PictureFaces
+
+
+@serve.deployment
+class Detector:
+    """Decodes, finds faces, aligns them. Scale it by the pictures that arrive."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._finder = load_finder(
+            prepare_pack(settings),
+            providers=settings.pack.providers,
+            intra_op_threads=settings.pack.intra_op_threads,
+            max_side_px=settings.picture.detection_side_px,
+            max_faces=settings.picture.max_faces,
+            limits=settings.picture.limits,
+        )
+        self._finder.warm_up()
+        self._lane = ModelLane("detector")
+
+    def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
+        read_tuning(BatchTuning, user_config).apply(self._find)
+
+    async def detect(self, parcel: list[DetectTask]) -> list[PictureFaces | RollcallError]:
+        return await answer_parcel(parcel, self._find)
+
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
+    async def _find(self, batch: list[Arrival[DetectTask]]) -> list[PictureFaces | RollcallError]:
+        return await self._lane.run_batch(batch, self._find_faces)
+
+    def _find_faces(self, tasks: Sequence[DetectTask]) -> Sequence[PictureFaces | RollcallError]:
+        return self._finder.find([task.picture for task in tasks])
+
+    async def check_health(self) -> None:
+        """Runs the model on a small fixed picture; raises when its answer is not what it was at the start."""
+        await self._lane.run(self._finder.check)

@@ -1,0 +1,53 @@
+"""Embedder: aligned crops in, unit-length face vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+
+from serving.deployments.lane import Arrival, ModelLane, answer_parcel
+from serving.deployments.messages import EmbedTask
+from serving.deployments.tuning import BatchTuning, read_tuning
+from serving.errors import RollcallError
+from serving.packs.loading import load_embedder
+from serving.packs.configured import prepare_pack
+from serving.settings import Settings
+
+Vectors = NDArray[np.float32]
+
+
+@serve.deployment
+class Embedder:
+    """Turns crops into vectors, those of many pictures in one run. Scale it by the faces that arrive."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._embedder = load_embedder(
+            prepare_pack(settings),
+            providers=settings.pack.providers,
+            intra_op_threads=settings.pack.intra_op_threads,
+        )
+        self._embedder.warm_up()
+        self._lane = ModelLane("embedder")
+
+    def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
+        read_tuning(BatchTuning, user_config).apply(self._embed)
+
+    async def embed(self, parcel: list[EmbedTask]) -> list[Vectors | RollcallError]:
+        return await answer_parcel(parcel, self._embed)
+
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
+    async def _embed(self, batch: list[Arrival[EmbedTask]]) -> list[Vectors | RollcallError]:
+        return await self._lane.run_batch(batch, self._embed_crops)
+
+    def _embed_crops(self, tasks: Sequence[EmbedTask]) -> Sequence[Vectors]:
+        vectors = self._embedder.embed(np.concatenate([task.crops for task in tasks]))
+        ends = np.cumsum([len(task.crops) for task in tasks])
+        return np.split(vectors, ends[:-1])
+
+    async def check_health(self) -> None:
+        """Runs the model on fixed crops; raises when its answer is not what it was at the start."""
+        await self._lane.run(self._embedder.check)

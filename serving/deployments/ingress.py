@@ -1,0 +1,65 @@
+"""Ingress: HTTP in and out. Checks who asks, which event and what kind of picture; runs no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from serving.accounts.keys import KeyRing
+from serving.accounts.tokens import TokenVerifier
+from serving.api.admission import AdmissionGate
+from serving.api.app import create_app
+from serving.api.services import Services
+from serving.database import Database
+from serving.deployments.stages import Stages
+from serving.deployments.tuning import IngressTuning, read_tuning
+from serving.packs.calibration import load_calibration
+from serving.packs.configured import find_configured_pack
+from serving.registry.registry import Registry
+from serving.settings import Settings
+
+
+@serve.deployment
+@serve.ingress()
+class Ingress:
+    """Drives each request through the stages. Scale it by the requests that arrive."""
+
+    async def __init__(
+        self,
+        settings: Settings,
+        detector: DeploymentHandle[Any],
+        embedder: DeploymentHandle[Any],
+        matcher: DeploymentHandle[Any],
+    ) -> None:
+        load = settings.load
+        self._stages = Stages(detector, embedder, matcher, max_waiting=load.max_pending_requests)
+        registry = Registry(Database(settings.registry_url))
+        await registry.open()
+        key_ring = KeyRing(settings.keys_dir)
+        key_ring.load_or_create()
+        pack = find_configured_pack(settings)
+        self._services = Services(
+            settings=settings,
+            pack=pack,
+            calibration=load_calibration(pack),
+            stages=self._stages,
+            registry=registry,
+            verifier=TokenVerifier(
+                key_ring, settings.auth.issuer, settings.auth.audience, leeway_s=settings.auth.leeway_s
+            ),
+            gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_app(self._services)
+
+    def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
+        self._stages.tune(read_tuning(IngressTuning, user_config))
+
+    async def check_health(self) -> None:
+        """Raises when the registry does not answer."""
+        await self._services.registry.list_events(None, 1)

@@ -1,0 +1,96 @@
+"""The inside of a batched stage: parcels in, batches through one model thread, outcomes out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from serving.deployments.messages import Task
+from serving.errors import DeadlineExceeded, InternalError, RollcallError
+
+logger = logging.getLogger("ray.serve")
+
+TaskT = TypeVar("TaskT", bound=Task)
+ResultT = TypeVar("ResultT")
+ReturnT = TypeVar("ReturnT")
+
+
+@dataclass(slots=True)
+class Arrival(Generic[TaskT]):
+    """A task as it stands in a replica's queue: `deadline` is of this process's monotonic clock."""
+
+    task: TaskT
+    deadline: float
+
+
+async def answer_parcel(
+    parcel: Sequence[TaskT], run_one: Callable[[Arrival[TaskT]], Awaitable[ResultT | RollcallError]]
+) -> list[ResultT | RollcallError]:
+    """Put each task of a parcel into the batch queue by `run_one`; its outcome, or its own error."""
+    now = time.monotonic()
+    arrivals = [Arrival(task, now + task.remaining_s) for task in parcel]
+    outcomes = await asyncio.gather(*map(run_one, arrivals), return_exceptions=True)
+    return [_as_outcome(outcome) for outcome in outcomes]
+
+
+def _as_outcome(outcome: ResultT | BaseException) -> ResultT | RollcallError:
+    if isinstance(outcome, RollcallError) or not isinstance(outcome, BaseException):
+        return outcome
+    if isinstance(outcome, Exception):
+        logger.error("unexpected error in a stage: %s", type(outcome).__name__, exc_info=outcome)
+        return InternalError(f"unexpected {type(outcome).__name__}")
+    raise outcome
+
+
+class ModelLane:
+    """One thread that runs a model, so that the replica's event loop stays free to gather the next batch."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, function: Callable[[], ReturnT]) -> ReturnT:
+        """`function()` on the lane's thread, after what is already queued there."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def run_batch(
+        self,
+        arrivals: Sequence[Arrival[TaskT]],
+        run_model: Callable[[list[TaskT]], Sequence[ResultT | RollcallError]],
+    ) -> list[ResultT | RollcallError]:
+        """One outcome for each arrival, in order.
+
+        Work whose time is up never reaches the model. When the model fails on a batch each task is run
+        again alone, so that only the task at fault fails.
+        """
+
+        def work() -> list[ResultT | RollcallError]:
+            now = time.monotonic()
+            outcomes: list[ResultT | RollcallError] = [DeadlineExceeded() for _ in arrivals]
+            live = [place for place, arrival in enumerate(arrivals) if arrival.deadline > now]
+            tasks = [arrivals[place].task for place in live]
+            for place, outcome in zip(live, _run_safely(tasks, run_model), strict=True):
+                outcomes[place] = outcome
+            return outcomes
+
+        return await self.run(work)
+
+
+def _run_safely(
+    tasks: list[TaskT], run_model: Callable[[list[TaskT]], Sequence[ResultT | RollcallError]]
+) -> Sequence[ResultT | RollcallError]:
+    if not tasks:
+        return []
+    try:
+        return run_model(tasks)
+    except RollcallError as error:
+        if len(tasks) == 1:
+            return [error]
+    except Exception as error:
+        if len(tasks) == 1:
+            return [_as_outcome(error)]
+    return [_run_safely([task], run_model)[0] for task in tasks]

@@ -1,0 +1,76 @@
+"""Matcher: vectors in, people of that event out; the only stage that knows the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ray import serve
+
+from serving.deployments.lane import Arrival, answer_parcel
+from serving.deployments.messages import Candidate, Decision, SearchTask
+from serving.deployments.tuning import BatchTuning, read_tuning
+from serving.errors import RollcallError
+from serving.gallery.engines import connect_gallery
+from serving.gallery.records import FaceRecord, Hit, Probe
+from serving.packs.calibration import load_calibration
+from serving.packs.configured import find_configured_pack
+from serving.settings import Settings
+
+
+@serve.deployment
+class Matcher:
+    """Searches, decides, stores and erases. Every call names one event and never leaves it."""
+
+    async def __init__(self, settings: Settings) -> None:
+        pack = find_configured_pack(settings)
+        self._calibration = load_calibration(pack)
+        gallery = settings.gallery
+        self._gallery = connect_gallery(
+            gallery.engine,
+            pack_id=pack.id,
+            dimension=pack.dimension,
+            directory=settings.gallery_dir,
+            url=gallery.url,
+            api_key=gallery.api_key.get_secret_value() if gallery.api_key else None,
+            timeout_s=gallery.timeout_s,
+        )
+        await self._gallery.open()
+
+    def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
+        read_tuning(BatchTuning, user_config).apply(self._search)
+
+    async def search(self, parcel: list[SearchTask]) -> list[list[Decision] | RollcallError]:
+        return await answer_parcel(parcel, self._search)
+
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0, max_concurrent_batches=2)
+    async def _search(self, batch: list[Arrival[SearchTask]]) -> list[list[Decision]]:
+        tasks = [arrival.task for arrival in batch]
+        probes = [Probe(task.event_key, vector, task.top_k) for task in tasks for vector in task.vectors]
+        hits = iter(await self._gallery.search(probes))
+        return [[self._decide(next(hits), task.threshold) for _ in task.vectors] for task in tasks]
+
+    def _decide(self, hits: Sequence[Hit], threshold: float) -> Decision:
+        candidates = [
+            Candidate(hit.person, hit.face, hit.cosine, self._calibration.false_match_rate(hit.cosine))
+            for hit in hits
+        ]
+        return Decision(bool(candidates) and candidates[0].cosine >= threshold, candidates)
+
+    async def enrol(self, faces: list[FaceRecord]) -> None:
+        """Durable and searchable when it returns; again with the same faces changes nothing."""
+        await self._gallery.upsert(faces)
+
+    async def erase_faces(self, event_key: str, faces: list[tuple[str, str]]) -> None:
+        """Erase (person, face) pairs."""
+        await self._gallery.erase_faces(event_key, faces)
+
+    async def erase_person(self, event_key: str, person_id: str) -> None:
+        await self._gallery.erase_person(event_key, person_id)
+
+    async def erase_event(self, event_key: str) -> None:
+        await self._gallery.erase_event(event_key)
+
+    async def check_health(self) -> None:
+        """Asks the gallery; raises when it does not answer."""
+        await self._gallery.check()

@@ -1,0 +1,157 @@
+"""The graph as the ingress sees it: one method for each thing a stage can do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from serving.deployments.coalescer import CallLost, Coalescer, CoalescerLimits
+from serving.deployments.messages import Decision, DetectTask, EmbedTask, SearchTask
+from serving.deployments.tuning import IngressTuning, StageTuning
+from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
+from serving.gallery.records import FaceRecord
+from serving.vision.pipeline import PictureFaces
+
+AnswerT = TypeVar("AnswerT")
+
+LOST = (RayActorError, ReplicaUnavailableError, ConnectionError)
+"""What a handle raises when the replica died or left; the work itself may be fine."""
+
+
+class Stages:
+    """Calls Detector, Embedder and Matcher; picture work is coalesced into parcels.
+
+    Every method takes the seconds left to the request and raises `DeadlineExceeded` when they are over,
+    `Overloaded` when a queue is full and `StageUnavailable` when a stage cannot be reached.
+    """
+
+    def __init__(
+        self,
+        detector: DeploymentHandle[Any],
+        embedder: DeploymentHandle[Any],
+        matcher: DeploymentHandle[Any],
+        *,
+        max_waiting: int,
+    ) -> None:
+        self._matcher = matcher
+        self._parcel_methods = (detector.detect, embedder.embed, matcher.search)
+        limits = CoalescerLimits(max_waiting=max_waiting)
+        self._detect: Coalescer[DetectTask, PictureFaces] = Coalescer(_parcel_call(detector.detect), limits)
+        self._embed: Coalescer[EmbedTask, NDArray[np.float32]] = Coalescer(
+            _parcel_call(embedder.embed), limits
+        )
+        self._search: Coalescer[SearchTask, list[Decision]] = Coalescer(_parcel_call(matcher.search), limits)
+
+    def tune(self, tuning: IngressTuning) -> None:
+        """Take over new limits at once, without losing what waits."""
+        for coalescer, stage in (
+            (self._detect, tuning.detector),
+            (self._embed, tuning.embedder),
+            (self._search, tuning.matcher),
+        ):
+            coalescer.limits = _with_tuning(coalescer.limits, stage)
+
+    async def detect(self, picture: bytes, remaining_s: float) -> PictureFaces:
+        """The faces of one picture file; raises the picture's own error."""
+        return await self._detect.submit(DetectTask(remaining_s, picture), len(picture))
+
+    async def embed(self, crops: NDArray[np.uint8], remaining_s: float) -> NDArray[np.float32]:
+        """Vectors float32 [n,D] of crops uint8 [n,S,S,3]."""
+        return await self._embed.submit(EmbedTask(remaining_s, crops), crops.nbytes)
+
+    async def search(
+        self, event_key: str, vectors: NDArray[np.float32], top_k: int, threshold: float, remaining_s: float
+    ) -> list[Decision]:
+        """Who each of vectors [n,D] is, among the people of that event alone."""
+        task = SearchTask(remaining_s, event_key, vectors, top_k, threshold)
+        return await self._search.submit(task, vectors.nbytes)
+
+    async def enrol(self, faces: Sequence[FaceRecord], remaining_s: float) -> None:
+        """Store faces; durable and searchable when it returns."""
+        await self._call_matcher("enrol", remaining_s, list(faces))
+
+    async def erase_faces(self, event_key: str, faces: Sequence[tuple[str, str]], remaining_s: float) -> None:
+        """Erase (person, face) pairs of an event."""
+        await self._call_matcher("erase_faces", remaining_s, event_key, list(faces))
+
+    async def erase_person(self, event_key: str, person_id: str, remaining_s: float) -> None:
+        """Erase every face of a person of an event."""
+        await self._call_matcher("erase_person", remaining_s, event_key, person_id)
+
+    async def erase_event(self, event_key: str, remaining_s: float) -> None:
+        """Erase every face of an event."""
+        await self._call_matcher("erase_event", remaining_s, event_key)
+
+    async def check(self, remaining_s: float) -> None:
+        """Raise unless each stage has a replica that answers an empty parcel."""
+        probes = (_call(lambda m=method: m.remote([])) for method in self._parcel_methods)
+        try:
+            await asyncio.wait_for(asyncio.gather(*probes), remaining_s)
+        except (CallLost, asyncio.TimeoutError):
+            raise StageUnavailable from None
+
+    async def _call_matcher(self, method: str, remaining_s: float, *args: Any) -> Any:
+        # Every one of these is idempotent, so one more try after a lost replica cannot do it twice.
+        async def call_twice() -> Any:
+            for last in (False, True):
+                try:
+                    return await _call(lambda: getattr(self._matcher, method).remote(*args))
+                except CallLost as lost:
+                    if last:
+                        raise StageUnavailable(str(lost) or None) from None
+            raise AssertionError
+
+        try:
+            return await asyncio.wait_for(call_twice(), remaining_s)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded from None
+
+
+def _with_tuning(limits: CoalescerLimits, stage: StageTuning) -> CoalescerLimits:
+    return CoalescerLimits(
+        max_calls=stage.max_calls,
+        max_parcel_tasks=stage.max_parcel_tasks,
+        max_parcel_bytes=limits.max_parcel_bytes,
+        max_waiting=limits.max_waiting,
+    )
+
+
+def _parcel_call(method: Any) -> Callable[[list[Any]], Awaitable[Any]]:
+    async def call(parcel: list[Any]) -> Any:
+        return await _call(lambda: method.remote(parcel))
+
+    return call
+
+
+async def _call(send: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
+    """Await a Serve call, its failures turned into ours.
+
+    Raises:
+        CallLost: the replica is gone.
+        RollcallError: the stage's own error, or what fits Serve's.
+    """
+    try:
+        return await send()
+    except RollcallError as error:
+        raise _without_wrapping(error) from None
+    except BackPressureError:
+        raise Overloaded from None
+    except LOST as error:
+        raise CallLost(type(error).__name__) from None
+    except DeploymentUnavailableError:
+        raise StageUnavailable from None
+    except RayTaskError as error:
+        cause = error.cause
+        raise (cause if isinstance(cause, RollcallError) else InternalError()) from None
+
+
+def _without_wrapping(error: RollcallError) -> RollcallError:
+    cause = getattr(error, "cause", None)  # Ray's RayTaskError that also is the error's own class
+    return cause if isinstance(cause, RollcallError) else error
