@@ -27,10 +27,10 @@ _log = logging.getLogger(__name__)
 
 
 class Database:
-    """Runs units of work: plain functions of a SQLAlchemy connection, each in one transaction.
+    """Runs units of work: plain functions of a SQLAlchemy connection, the writing ones in a transaction.
 
-    A unit of work may run more than once (a deadlock is retried) and runs in a thread on SQLite, so it
-    touches nothing but its connection and its arguments.
+    A unit of work may run more than once (a deadlock is retried) and may run in a thread, so it touches
+    nothing but its connection and its arguments. A Database belongs to the event loop that opened it.
 
     Args:
         url: `sqlite:////path/to/file` or `postgresql://user:password@host/name`.
@@ -76,10 +76,23 @@ class Database:
         if backend is not None:
             await backend.close()
 
+    async def look_up(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `read`, for a few rows by primary key: on SQLite it runs in the calling thread.
+
+        Raises:
+            StageUnavailable: the database cannot be reached.
+        """
+        try:
+            return await self._opened().look_up(partial(_call, work, args, kwargs))
+        except Exception as error:
+            raise _translated(error) from error
+
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run a unit of work of one SELECT. On PostgreSQL it is not in a transaction.
+        """Run a unit of work of SELECTs, each on its own snapshot: there is no transaction around them.
 
         Raises:
             StageUnavailable: the database cannot be reached.

@@ -49,6 +49,9 @@ class PostgresBackend:
     async def close(self) -> None:
         await self._engine.dispose()
 
+    async def look_up(self, work: Callable[[Connection], T]) -> T:
+        return await self.read(work)
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         try:
             return await self._read_once(work)

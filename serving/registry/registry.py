@@ -22,6 +22,7 @@ from serving.registry.paging import check_limit, read_cursor
 from serving.registry.records import Counts, Event, NewFace, Page, Person, PersonSummary, StaleEnrolment
 
 MAX_FACES_PER_ENROLMENT = 1000
+_MAX_LOOKED_UP = 100
 
 
 class Registry:
@@ -65,7 +66,7 @@ class Registry:
         """The event of this id; raises UnknownEvent, also when it is being deleted."""
         if not is_event_id(id):
             raise UnknownEvent
-        return await self._database.read(events.get_event, id)
+        return await self._database.look_up(events.get_event, id)
 
     async def list_events(
         self, after: str | None = None, limit: int = 100, only: Collection[str] | None = None
@@ -160,7 +161,7 @@ class Registry:
         """The person with the ids of all enrolled faces; raises UnknownPerson."""
         if not is_person_id(id):
             raise UnknownPerson
-        return await self._database.read(people.get_person, event_key, id)
+        return await self._database.look_up(people.get_person, event_key, id)
 
     async def delete_person(self, event_key: str, id: str) -> bool:
         """Forget a person and all faces; whether there was one.
@@ -177,6 +178,8 @@ class Registry:
         """The names of the enrolled among these people. Who is absent must not be named in an answer."""
         if not person_ids:
             return {}
+        if len(person_ids) <= _MAX_LOOKED_UP:
+            return await self._database.look_up(people.names_of, event_key, list(person_ids))
         return await self._database.read(people.names_of, event_key, list(person_ids))
 
     async def counts(self, event_key: str) -> Counts:
