@@ -1,0 +1,81 @@
+"""A folder of people as calibration data: one sub-folder per person, pictures inside (the layout of LFW)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import PackError, RollcallError
+from serving.vision.embedding import Chips
+from serving.vision.pipeline import Face, FaceFinder, PictureFaces
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_CHUNK = 16
+
+
+@dataclass(frozen=True)
+class ChipSet:
+    """One aligned chip per picture in which a face was found.
+
+    chips: uint8 [n, S, S, 3]. people: person number per chip, int [n]. paths: the pictures, in this order.
+    skipped: pictures without a usable face.
+    """
+
+    chips: Chips
+    people: NDArray[np.int64]
+    paths: tuple[Path, ...]
+    skipped: int
+
+
+def list_pictures(directory: Path) -> list[tuple[str, Path]]:
+    """(person, picture) of every picture, in a fixed order.
+
+    Raises:
+        PackError: directory holds no pictures in sub-folders.
+    """
+    found = sorted(
+        (path.parent.name, path) for path in directory.glob("*/*") if path.suffix.lower() in _SUFFIXES
+    )
+    if not found:
+        raise PackError(f"{directory} holds no sub-folders with pictures")
+    return found
+
+
+def collect_chips(
+    directory: Path, finder: FaceFinder, on_progress: Callable[[int, int], None] | None = None
+) -> ChipSet:
+    """Cut the most central face out of every picture; on_progress gets pictures done and in all."""
+    pictures = list_pictures(directory)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in pictures))}
+    chips, people, paths = [], [], []
+    for start in range(0, len(pictures), _CHUNK):
+        chunk = pictures[start : start + _CHUNK]
+        for (name, path), found in zip(chunk, _find(chunk, finder), strict=True):
+            if isinstance(found, RollcallError) or not found.faces:
+                continue
+            chips.append(pick_central_face(found).crop)
+            people.append(numbers[name])
+            paths.append(path)
+        if on_progress:
+            on_progress(min(start + _CHUNK, len(pictures)), len(pictures))
+    if not chips:
+        raise PackError(f"no face was found in {directory}")
+    return ChipSet(np.stack(chips), np.array(people), tuple(paths), len(pictures) - len(chips))
+
+
+def pick_central_face(found: PictureFaces) -> Face:
+    """The face whose box centre is nearest to the middle: the subject, in collections of portraits."""
+
+    def squared_distance(face: Face) -> float:
+        x, y, width, height = face.box
+        return (x + width / 2 - found.width / 2) ** 2 + (y + height / 2 - found.height / 2) ** 2
+
+    return min(found.faces, key=squared_distance)
+
+
+def _find(chunk: list[tuple[str, Path]], finder: FaceFinder) -> Iterator[PictureFaces | RollcallError]:
+    yield from finder.find([path.read_bytes() for _, path in chunk])

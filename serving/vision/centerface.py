@@ -1,0 +1,141 @@
+"""CenterFace: an anchor-free face detector with five landmarks.
+
+Decoding follows Xu et al., "CenterFace: Joint Face Detection and Alignment Using Face as Point"
+(arXiv:1911.03599): at stride 4, a heat map of face centres, the logarithm of the box size, the offset of the
+centre inside its cell and the landmarks relative to the box.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from serving.errors import InternalError
+from serving.vision.detection import Detections, Floats, no_detections, suppress_overlaps
+from serving.vision.picture import Picture
+
+_STRIDE = 4
+_SIZE_MULTIPLE = 32
+_MAX_LOG_SIZE = 8.0
+_CHECK_SIDE_PX = 96
+_CHECK_TOLERANCE = 1e-2
+_OUTPUTS = ["heat", "log_size", "offset", "landmarks"]
+
+
+class CenterFace:
+    """Finds faces in batches of RGB pictures.
+
+    Args:
+        session: ONNX Runtime session of the converted model: `pictures` uint8 [n, h, w, 3] in; heat,
+            log_size, offset, landmarks float32 [n, c, h/4, w/4] out.
+        score_threshold: centres below this heat (0..1) are ignored.
+        nms_iou: overlap above which the weaker of two boxes is dropped.
+        max_side_px: pictures are scaled down until their longer side is at most this; never up.
+        max_faces: at most this many faces per picture are returned, best first.
+        max_batch: at most this many pictures per model run.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        *,
+        score_threshold: float = 0.5,
+        nms_iou: float = 0.3,
+        max_side_px: int = 640,
+        max_faces: int = 256,
+        max_batch: int = 8,
+    ) -> None:
+        self._session = session
+        self._score_threshold = score_threshold
+        self._nms_iou = nms_iou
+        self._max_faces = max_faces
+        self._max_batch = max_batch
+        self.max_side_px = max_side_px
+        self._check_values: Floats | None = None
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
+        """Find the faces of each picture; pictures of equal padded shape share a model run.
+
+        Args:
+            pictures: uint8 [h, w, 3] RGB each, of any sizes.
+        """
+        scaled = [self._scale_down(picture) for picture in pictures]
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, picture in enumerate(scaled):
+            groups[_padded_shape(picture)].append(index)
+        results: list[Detections] = [no_detections()] * len(pictures)
+        for (height, width), members in groups.items():
+            for start in range(0, len(members), self._max_batch):
+                chunk = members[start : start + self._max_batch]
+                batch = np.zeros((len(chunk), height, width, 3), np.uint8)
+                for row, index in enumerate(chunk):
+                    rows, columns = scaled[index].shape[:2]
+                    batch[row, :rows, :columns] = scaled[index]
+                heat, log_size, offset, landmarks = self._session.run(_OUTPUTS, {"pictures": batch})
+                for row, index in enumerate(chunk):
+                    found = self._decode(heat[row, 0], log_size[row], offset[row], landmarks[row])
+                    results[index] = _map_back(found, pictures[index].shape, scaled[index].shape)
+        return results
+
+    def check(self) -> None:
+        """Run the model on a small fixed picture and compare its raw maps with the first time.
+
+        Raises:
+            InternalError: a value is not finite or has changed.
+        """
+        maps = self._session.run(_OUTPUTS, {"pictures": _make_check_picture()})
+        values = np.concatenate([one.ravel() for one in maps])
+        if not np.isfinite(values).all():
+            raise InternalError("the detector returned values that are not finite")
+        if self._check_values is None:
+            self._check_values = values
+        elif float(np.abs(values - self._check_values).max()) > _CHECK_TOLERANCE:
+            raise InternalError("the detector's answer to a fixed picture has changed")
+
+    def _scale_down(self, picture: Picture) -> Picture:
+        height, width = picture.shape[:2]
+        scale = self.max_side_px / max(height, width)
+        if scale >= 1:
+            return picture
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _decode(self, heat: Floats, log_size: Floats, offset: Floats, landmarks: Floats) -> Detections:
+        """Turn the maps of one picture into boxes and points in pixels of the scaled picture."""
+        rows, columns = np.nonzero(heat >= self._score_threshold)
+        if len(rows) == 0:
+            return no_detections()
+        scores = heat[rows, columns]
+        sizes = np.exp(np.minimum(log_size[:, rows, columns], _MAX_LOG_SIZE)) * _STRIDE
+        heights, widths = sizes
+        # The landmarks start at this corner even where it lies outside the picture: clamping it first
+        # moves the points of faces cut by the edge.
+        x1 = (columns + offset[1, rows, columns] + 0.5) * _STRIDE - widths / 2
+        y1 = (rows + offset[0, rows, columns] + 0.5) * _STRIDE - heights / 2
+        boxes = np.stack([x1, y1, widths, heights], axis=1).astype(np.float32)
+        kept = suppress_overlaps(boxes, scores, self._nms_iou)[: self._max_faces]
+        relative = landmarks[:, rows[kept], columns[kept]].T.reshape(-1, 5, 2)[:, :, ::-1]
+        points = relative * boxes[kept, None, 2:] + boxes[kept, None, :2]
+        return Detections(boxes[kept], points.astype(np.float32), scores[kept])
+
+
+def _padded_shape(picture: Picture) -> tuple[int, int]:
+    height, width = picture.shape[:2]
+    return -(-height // _SIZE_MULTIPLE) * _SIZE_MULTIPLE, -(-width // _SIZE_MULTIPLE) * _SIZE_MULTIPLE
+
+
+def _map_back(found: Detections, full: tuple[int, ...], scaled: tuple[int, ...]) -> Detections:
+    """Scale boxes and points from the scaled picture to the full one."""
+    factors = np.array([full[1] / scaled[1], full[0] / scaled[0]], np.float32)
+    return Detections(found.boxes * np.tile(factors, 2), found.landmarks * factors, found.scores)
+
+
+def _make_check_picture() -> Picture:
+    """A fixed colour gradient, uint8 [1, 96, 96, 3]."""
+    ramp = np.linspace(0, 255, _CHECK_SIDE_PX).astype(np.uint8)
+    across, down = np.meshgrid(ramp, ramp)
+    return np.stack([across, down, 255 - across], axis=2)[None]

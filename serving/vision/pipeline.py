@@ -1,0 +1,127 @@
+"""The stages of the graph as plain objects: finding faces in pictures, and recognising them in process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.errors import InternalError, RollcallError
+from serving.vision.alignment import AlignmentTemplate, align_face
+from serving.vision.centerface import CenterFace
+from serving.vision.detection import Detections, Floats
+from serving.vision.embedding import FaceEmbedder, Vectors
+from serving.vision.picture import Picture, PictureLimits, decode_picture, read_header
+
+
+@dataclass(slots=True)
+class Face:
+    """One face of a picture.
+
+    box: x, y, width, height in picture pixels. landmarks: float32 [5, 2]. detection_score: 0..1.
+    crop: the aligned chip, uint8 [S, S, 3] RGB.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: Floats
+    detection_score: float
+    crop: Picture
+
+
+@dataclass(slots=True)
+class PictureFaces:
+    """The faces of one picture, best detection first, and its upright size in pixels."""
+
+    width: int
+    height: int
+    faces: list[Face]
+
+
+class FaceFinder:
+    """Decodes pictures, finds their faces and cuts the chips.
+
+    limits are applied again here, because not every caller comes through the ingress.
+    """
+
+    def __init__(
+        self, detector: CenterFace, template: AlignmentTemplate, limits: PictureLimits | None = None
+    ) -> None:
+        self._detector = detector
+        self._template = template
+        self._limits = limits or PictureLimits()
+
+    def find(self, pictures: Sequence[bytes]) -> list[PictureFaces | RollcallError]:
+        """Find the faces of encoded pictures; a bad picture yields its error and harms no other."""
+        results: list[PictureFaces | RollcallError] = []
+        decoded: list[Picture] = []
+        places: list[int] = []
+        for place, data in enumerate(pictures):
+            try:
+                picture = decode_picture(data, read_header(data, self._limits))
+            except RollcallError as error:
+                results.append(error)
+                continue
+            results.append(InternalError("the picture was not searched"))
+            decoded.append(picture)
+            places.append(place)
+        for place, found in zip(places, self.find_decoded(decoded), strict=True):
+            results[place] = found
+        return results
+
+    def find_decoded(self, pictures: Sequence[Picture]) -> list[PictureFaces]:
+        """Find the faces of upright RGB pictures, uint8 [h, w, 3]."""
+        found = self._detector.detect(pictures)
+        return [self._cut(picture, faces) for picture, faces in zip(pictures, found, strict=True)]
+
+    def warm_up(self) -> None:
+        """Run the commonest shapes (4:3 and 16:9, both ways up, and square), then the health check."""
+        side = self._detector.max_side_px
+        for height, width in (
+            (side, side),
+            (side * 3 // 4, side),
+            (side, side * 3 // 4),
+            (side * 9 // 16, side),
+        ):
+            self._detector.detect([np.zeros((height, width, 3), np.uint8)])
+        self.check()
+
+    def check(self) -> None:
+        """Run the detector on a small fixed picture and compare with the first time: a few milliseconds.
+
+        Raises:
+            InternalError: the result is not finite or has changed.
+        """
+        self._detector.check()
+
+    def _cut(self, picture: Picture, found: Detections) -> PictureFaces:
+        height, width = picture.shape[:2]
+        faces = []
+        for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
+            x, y, w, h = (float(value) for value in box)
+            crop = align_face(picture, landmarks, self._template)
+            faces.append(Face((x, y, w, h), landmarks, float(score), crop))
+        return PictureFaces(width, height, faces)
+
+
+class FacePipeline:
+    """Both stages in one process, for commands and evaluation."""
+
+    def __init__(self, finder: FaceFinder, embedder: FaceEmbedder) -> None:
+        self.finder = finder
+        self.embedder = embedder
+
+    def recognise(self, pictures: Sequence[bytes]) -> list[list[tuple[Face, Vectors]] | RollcallError]:
+        """Return, per picture, its faces with their unit vectors float32 [dimension], or its error."""
+        found = self.finder.find(pictures)
+        size = self.embedder.size_px
+        crops = [face.crop for item in found if isinstance(item, PictureFaces) for face in item.faces]
+        batch = np.stack(crops) if crops else np.zeros((0, size, size, 3), np.uint8)
+        vectors = iter(self.embedder.embed(batch))
+        results: list[list[tuple[Face, Vectors]] | RollcallError] = []
+        for item in found:
+            if isinstance(item, RollcallError):
+                results.append(item)
+            else:
+                results.append([(face, next(vectors)) for face in item.faces])
+        return results
