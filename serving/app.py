@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ray.serve import Application
+from ray import serve
 
 from serving.deployments.detector import Detector
 from serving.deployments.embedder import Embedder
@@ -21,7 +21,7 @@ from serving.packs.configured import prepare_pack
 from serving.settings import load_settings
 
 
-def build(args: Mapping[str, Any] | None = None) -> Application:
+def build(args: Mapping[str, Any] | None = None) -> serve.Application:
     """The graph, ready for `serve run`.
 
     Args:
@@ -34,7 +34,7 @@ def build(args: Mapping[str, Any] | None = None) -> Application:
     settings = load_settings(args)
     prepare_pack(settings)
 
-    detector = Detector.bind(settings)
-    embedder = Embedder.bind(settings)
-    matcher = Matcher.bind(settings)
-    return Ingress.bind(settings, detector, embedder, matcher)
+    detector = serve.deployment(Detector).bind(settings)
+    embedder = serve.deployment(Embedder).bind(settings)
+    matcher = serve.deployment(Matcher).bind(settings)
+    return serve.deployment(Ingress).bind(settings, detector, embedder, matcher)

@@ -1,8 +1,8 @@
 """Enrolment: from pictures of one person to faces that can be found, with nothing left behind on failure.
 
 The registry is told first and last, the gallery in between, so that the registry always knows of every
-vector: whatever moment the process dies at, a face is either unacknowledged, and harmless to send again, or
-enrolled for good.
+vector. Whatever fails in between, and at whatever moment the process dies, a face is either enrolled for good
+or announced and not confirmed: harmless to send again, and removed by the sweep (`deployments/sweep.py`).
 """
 
 from __future__ import annotations
@@ -74,14 +74,12 @@ async def enrol_person(
         face_id: FaceRecord(event.key, person.id, face_id, vector, now)
         for face_id, vector in zip(face_ids, vectors, strict=True)
     }
+    await services.stages.enrol(list(records.values()), deadline.remaining_s())
     try:
-        await services.stages.enrol(list(records.values()), deadline.remaining_s())
         person = await services.registry.finish_enrolment(event.key, person.id, list(announced))
     except ErasedMeanwhile:
-        await _erase(services, event, person, list(announced))
-        raise
-    except (RollcallError, asyncio.CancelledError):
-        await asyncio.shield(_take_back(services, event, person, list(announced)))
+        pairs = [(person.id, face_id) for face_id in announced]
+        await services.stages.erase_faces(event.key, pairs, CLEAN_UP_TIMEOUT_S)
         raise
     return person, list(zip(face_ids, faces, strict=True))
 
@@ -101,24 +99,3 @@ def _all_or_first_error(outcomes: Sequence[Face | BaseException]) -> list[Face]:
 def _make_face_id(event: Event, picture: bytes) -> str:
     """An id that is the same for the same picture at the same event, and says nothing about it elsewhere."""
     return uuid.uuid5(uuid.UUID(event.key), hashlib.sha256(picture).hexdigest()).hex
-
-
-async def _erase(services: Services, event: Event, person: Person, face_ids: Sequence[str]) -> None:
-    pairs = [(person.id, face_id) for face_id in face_ids]
-    await services.stages.erase_faces(event.key, pairs, CLEAN_UP_TIMEOUT_S)
-
-
-async def _take_back(services: Services, event: Event, person: Person, face_ids: Sequence[str]) -> None:
-    """Undo as far as can be reached; what cannot stays announced, and the sweep removes it later."""
-    enrolled_before = set()
-    try:
-        enrolled_before = set((await services.registry.get_person(event.key, person.id)).face_ids)
-    except RollcallError:
-        pass
-    fresh = [face_id for face_id in face_ids if face_id not in enrolled_before]
-    try:
-        if fresh:
-            await _erase(services, event, person, fresh)
-        await services.registry.abandon_enrolment(event.key, person.id, fresh or list(face_ids))
-    except RollcallError:
-        return

@@ -119,7 +119,7 @@ class CandidateView(_Schema):
     false_match_rate: float = Field(
         ge=0,
         le=1,
-        description="Share of comparisons between different people that score as high, by the pack's calibration.",
+        description="Share of pairs of different people that score as high, by the pack's calibration.",
     )
 
 

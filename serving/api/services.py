@@ -12,8 +12,8 @@ from serving.api.admission import AdmissionGate
 from serving.deployments.stages import Stages
 from serving.packs.calibration import Calibration
 from serving.packs.manifest import Pack
-from serving.registry.registry import Registry
 from serving.registry.records import Event
+from serving.registry.registry import Registry
 from serving.settings import Settings
 
 

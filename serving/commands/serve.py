@@ -152,6 +152,7 @@ def _is_ready(url: str) -> bool:
 
 def _print_welcome(url: str, settings: Settings, seconds: float) -> None:
     samples = settings.data_dir / "samples"
+    curl = 'curl -H "Authorization: Bearer $TOKEN"'
     console.print(
         f"""
 [bold green]Rollcall is ready[/] at [bold]{url}[/]  ({seconds:.0f} s; API at {url}/docs; Ctrl-C stops it)
@@ -160,11 +161,11 @@ In another terminal, here:
 
   [bold].venv/bin/rollcall admin create me[/]                [dim]# once: the first administrator[/]
   [bold]TOKEN=$(.venv/bin/rollcall token)[/]
-  [bold]curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"id":"demo"}}' {url}/v1/events[/]
+  [bold]{curl} --json '{{"id":"demo"}}' {url}/v1/events[/]
 
 Enrol a face and recognise it (`.venv/bin/rollcall samples` gets the pictures):
 
-  [bold]curl -H "Authorization: Bearer $TOKEN" -F person_id=guest -F picture=@{samples}/guest.jpg {url}/v1/events/demo/people[/]
-  [bold]curl -H "Authorization: Bearer $TOKEN" -F picture=@{samples}/group.jpg {url}/v1/events/demo/recognise[/]
+  [bold]{curl} -F person_id=guest -F picture=@{samples}/guest.jpg {url}/v1/events/demo/people[/]
+  [bold]{curl} -F picture=@{samples}/group.jpg {url}/v1/events/demo/recognise[/]
 """
     )

@@ -120,7 +120,7 @@ class Coalescer(Generic[TaskT, ResultT]):
             if entry.future.done():
                 self._waiting.popleft()
                 continue
-            # A task that was lost with a replica travels alone: if it is what kills replicas, it harms no other.
+            # A task that was lost with a replica travels alone, in case it is what kills replicas.
             if parcel and (entry.resent or parcel_bytes + entry.size_bytes > self.limits.max_parcel_bytes):
                 break
             self._waiting.popleft()

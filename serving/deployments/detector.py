@@ -11,13 +11,12 @@ from serving.deployments.lane import Arrival, ModelLane, answer_parcel
 from serving.deployments.messages import DetectTask
 from serving.deployments.tuning import BatchTuning, read_tuning
 from serving.errors import RollcallError
-from serving.packs.loading import load_finder
 from serving.packs.configured import prepare_pack
+from serving.packs.loading import load_finder
 from serving.settings import Settings
 from serving.vision.pipeline import PictureFaces
 
 
-@serve.deployment
 class Detector:
     """Decodes, finds faces, aligns them. Scale it by the pictures that arrive."""
 

@@ -13,14 +13,13 @@ from serving.deployments.lane import Arrival, ModelLane, answer_parcel
 from serving.deployments.messages import EmbedTask
 from serving.deployments.tuning import BatchTuning, read_tuning
 from serving.errors import RollcallError
-from serving.packs.loading import load_embedder
 from serving.packs.configured import prepare_pack
+from serving.packs.loading import load_embedder
 from serving.settings import Settings
 
 Vectors = NDArray[np.float32]
 
 
-@serve.deployment
 class Embedder:
     """Turns crops into vectors, those of many pictures in one run. Scale it by the faces that arrive."""
 

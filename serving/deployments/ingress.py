@@ -16,6 +16,7 @@ from serving.api.app import create_app
 from serving.api.services import Services
 from serving.database import Database
 from serving.deployments.stages import Stages
+from serving.deployments.sweep import Sweep
 from serving.deployments.tuning import IngressTuning, read_tuning
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
@@ -23,12 +24,11 @@ from serving.registry.registry import Registry
 from serving.settings import Settings
 
 
-@serve.deployment
 @serve.ingress()
 class Ingress:
     """Drives each request through the stages. Scale it by the requests that arrive."""
 
-    async def __init__(
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
         self,
         settings: Settings,
         detector: DeploymentHandle[Any],
@@ -42,6 +42,8 @@ class Ingress:
         key_ring = KeyRing(settings.keys_dir)
         key_ring.load_or_create()
         pack = find_configured_pack(settings)
+        self._sweep = Sweep(registry, self._stages)
+        self._sweep.start()
         self._services = Services(
             settings=settings,
             pack=pack,

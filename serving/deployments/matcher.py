@@ -18,11 +18,10 @@ from serving.packs.configured import find_configured_pack
 from serving.settings import Settings
 
 
-@serve.deployment
 class Matcher:
     """Searches, decides, stores and erases. Every call names one event and never leaves it."""
 
-    async def __init__(self, settings: Settings) -> None:
+    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
         pack = find_configured_pack(settings)
         self._calibration = load_calibration(pack)
         gallery = settings.gallery

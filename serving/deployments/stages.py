@@ -41,13 +41,11 @@ class Stages:
         max_waiting: int,
     ) -> None:
         self._matcher = matcher
-        self._parcel_methods = (detector.detect, embedder.embed, matcher.search)
+        self._calls = tuple(map(_parcel_call, (detector.detect, embedder.embed, matcher.search)))
         limits = CoalescerLimits(max_waiting=max_waiting)
-        self._detect: Coalescer[DetectTask, PictureFaces] = Coalescer(_parcel_call(detector.detect), limits)
-        self._embed: Coalescer[EmbedTask, NDArray[np.float32]] = Coalescer(
-            _parcel_call(embedder.embed), limits
-        )
-        self._search: Coalescer[SearchTask, list[Decision]] = Coalescer(_parcel_call(matcher.search), limits)
+        self._detect: Coalescer[DetectTask, PictureFaces] = Coalescer(self._calls[0], limits)
+        self._embed: Coalescer[EmbedTask, NDArray[np.float32]] = Coalescer(self._calls[1], limits)
+        self._search: Coalescer[SearchTask, list[Decision]] = Coalescer(self._calls[2], limits)
 
     def tune(self, tuning: IngressTuning) -> None:
         """Take over new limits at once, without losing what waits."""
@@ -91,7 +89,7 @@ class Stages:
 
     async def check(self, remaining_s: float) -> None:
         """Raise unless each stage has a replica that answers an empty parcel."""
-        probes = (_call(lambda m=method: m.remote([])) for method in self._parcel_methods)
+        probes = (call([]) for call in self._calls)
         try:
             await asyncio.wait_for(asyncio.gather(*probes), remaining_s)
         except (CallLost, asyncio.TimeoutError):
