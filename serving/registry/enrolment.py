@@ -19,7 +19,7 @@ from serving.registry.events import hold_open
 from serving.registry.identifiers import generate_id
 from serving.registry.people import get_person
 from serving.registry.records import NewFace, Person, StaleEnrolment
-from serving.registry.tables import ACTIVE, PENDING, face, person
+from serving.registry.tables import ACTIVE, IS_ACTIVE, IS_PENDING, PENDING, face, person
 
 _GENERATION_ATTEMPTS = 5
 
@@ -40,7 +40,7 @@ def begin_enrolment(
     insert = insert.on_conflict_do_update(
         index_elements=[face.c.event_key, face.c.person_id, face.c.id],
         set_={"created_at": insert.excluded.created_at},
-        where=face.c.state == PENDING,
+        where=IS_PENDING,
     )
     rows = [
         {
@@ -94,7 +94,7 @@ def abandon_enrolment(
             face.c.event_key == event_key,
             face.c.person_id == person_id,
             face.c.id.in_(sorted(set(face_ids))),
-            face.c.state == PENDING,
+            IS_PENDING,
         )
     )
     has_faces = exists().where(face.c.event_key == event_key, face.c.person_id == person_id)
@@ -105,7 +105,7 @@ def stale_enrolments(connection: Connection, begun_before: datetime, limit: int)
     """Pending faces begun before this moment, by person; at most `limit` faces."""
     stale = (
         select(face.c.event_key, face.c.person_id, face.c.id)
-        .where(face.c.state == PENDING, face.c.created_at < begun_before)
+        .where(IS_PENDING, face.c.created_at < begun_before)
         .order_by(face.c.created_at)
         .limit(limit)
     )
@@ -154,7 +154,7 @@ def _read_person(connection: Connection, event_key: str, person_id: str) -> Pers
     ).one()
     active = connection.execute(
         select(face.c.id)
-        .where(face.c.event_key == event_key, face.c.person_id == person_id, face.c.state == ACTIVE)
+        .where(face.c.event_key == event_key, face.c.person_id == person_id, IS_ACTIVE)
         .order_by(face.c.id)
     ).scalars()
     return Person(*row, face_ids=tuple(active))

@@ -12,7 +12,7 @@ from serving.errors import EventExists, UnknownEvent
 from serving.registry.identifiers import generate_event_key, generate_id
 from serving.registry.paging import write_cursor
 from serving.registry.records import Counts, Event, Page
-from serving.registry.tables import ACTIVE, DELETING, OPEN, event, face, person
+from serving.registry.tables import DELETING, IS_ACTIVE, IS_DELETING, IS_OPEN, OPEN, event, face, person
 
 CURSOR_KIND = "event"
 
@@ -25,9 +25,6 @@ _COLUMNS = (
     event.c.created_at,
     event.c.state,
 )
-# The states are literals, so that the planner sees that the partial indexes apply.
-_IS_OPEN = event.c.state == bindparam("open", OPEN, literal_execute=True)
-_IS_DELETING = event.c.state == bindparam("deleting", DELETING, literal_execute=True)
 
 
 def _count_people(event_key: ColumnElement[str]) -> ColumnElement[int]:
@@ -36,17 +33,17 @@ def _count_people(event_key: ColumnElement[str]) -> ColumnElement[int]:
 
 
 def _count_faces(event_key: ColumnElement[str]) -> ColumnElement[int]:
-    active = select(func.count()).where(face.c.event_key == event_key, face.c.state == ACTIVE)
+    active = select(func.count()).where(face.c.event_key == event_key, IS_ACTIVE)
     return active.scalar_subquery()
 
 
-_GET = select(*_COLUMNS).where(event.c.id == bindparam("id"), _IS_OPEN)
+_GET = select(*_COLUMNS).where(event.c.id == bindparam("id"), IS_OPEN)
 _GET_DELETING = (
-    select(*_COLUMNS).where(event.c.id == bindparam("id"), _IS_DELETING).order_by(event.c.created_at.desc())
+    select(*_COLUMNS).where(event.c.id == bindparam("id"), IS_DELETING).order_by(event.c.created_at.desc())
 )
 _LIST = (
     select(*_COLUMNS, _count_people(event.c.key), _count_faces(event.c.key))
-    .where(event.c.id > bindparam("after"), _IS_OPEN)
+    .where(event.c.id > bindparam("after"), IS_OPEN)
     .order_by(event.c.id)
     .limit(bindparam("limit"))
 )
@@ -88,9 +85,7 @@ def list_events(connection: Connection, after_id: str, limit: int, only: Sequenc
 
 def begin_deletion(connection: Connection, event_id: str) -> Event:
     """Mark the open event; else return the one of this id that is marked already; else raise UnknownEvent."""
-    closing = (
-        update(event).where(event.c.id == event_id, _IS_OPEN).values(state=DELETING).returning(*_COLUMNS)
-    )
+    closing = update(event).where(event.c.id == event_id, IS_OPEN).values(state=DELETING).returning(*_COLUMNS)
     row = connection.execute(closing).first() or connection.execute(_GET_DELETING, {"id": event_id}).first()
     if row is None:
         raise UnknownEvent(event=event_id)
@@ -99,12 +94,12 @@ def begin_deletion(connection: Connection, event_id: str) -> Event:
 
 def finish_deletion(connection: Connection, event_key: str) -> None:
     """Remove a marked event; its people and faces go with it."""
-    connection.execute(delete(event).where(event.c.key == event_key, _IS_DELETING))
+    connection.execute(delete(event).where(event.c.key == event_key, IS_DELETING))
 
 
 def deleting_events(connection: Connection) -> list[Event]:
     """All marked events, oldest first."""
-    marked = select(*_COLUMNS).where(_IS_DELETING).order_by(event.c.created_at)
+    marked = select(*_COLUMNS).where(IS_DELETING).order_by(event.c.created_at)
     return [Event(*row) for row in connection.execute(marked)]
 
 
@@ -115,5 +110,5 @@ def count(connection: Connection, event_key: str) -> Counts:
 
 def hold_open(connection: Connection, event_key: str) -> bool:
     """Whether the event is open; when it is, it stays so until this transaction ends."""
-    held = select(true()).where(event.c.key == event_key, _IS_OPEN).with_for_update(read=True)
+    held = select(true()).where(event.c.key == event_key, IS_OPEN).with_for_update(read=True)
     return connection.execute(held).first() is not None

@@ -9,16 +9,14 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, select
 from serving.errors import UnknownPerson
 from serving.registry.paging import write_cursor
 from serving.registry.records import Page, Person, PersonSummary
-from serving.registry.tables import ACTIVE, face, person
+from serving.registry.tables import IS_ACTIVE, face, person
 
 CURSOR_KIND = "person"
 _NAMES_PER_STATEMENT = 1000
 
 _IN_EVENT = person.c.event_key == bindparam("key")
 _ENROLLED = person.c.enrolled_at.is_not(None)
-_ACTIVE_FACE = and_(
-    face.c.event_key == person.c.event_key, face.c.person_id == person.c.id, face.c.state == ACTIVE
-)
+_ACTIVE_FACE = and_(face.c.event_key == person.c.event_key, face.c.person_id == person.c.id, IS_ACTIVE)
 
 _LIST = (
     select(

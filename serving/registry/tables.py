@@ -11,6 +11,7 @@ from sqlalchemy import (
     Index,
     String,
     Table,
+    literal_column,
     text,
 )
 
@@ -77,3 +78,9 @@ Index(
     sqlite_where=text("state = 'pending'"),
     postgresql_where=text("state = 'pending'"),
 )
+
+# Written out rather than bound, else the planner could not tell that a partial index applies.
+IS_OPEN = event.c.state == literal_column("'open'")
+IS_DELETING = event.c.state == literal_column("'deleting'")
+IS_PENDING = face.c.state == literal_column("'pending'")
+IS_ACTIVE = face.c.state == literal_column("'active'")
