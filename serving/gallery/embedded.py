@@ -13,6 +13,7 @@ import qdrant_edge as edge
 
 from serving.errors import ConfigurationError, InternalError, StageUnavailable
 from serving.gallery.grouping import plan_search
+from serving.gallery.layout import POINTS_PER_PAGE, POINTS_PER_WRITE
 from serving.gallery.protocol import GalleryHealth
 from serving.gallery.records import (
     FaceRecord,
@@ -31,9 +32,6 @@ from serving.gallery.shard import (
     within,
 )
 from serving.gallery.shard_files import DirectoryLock, create_whole, sync_directory
-
-_POINTS_PER_WRITE = 500
-_POINTS_PER_PAGE = 1000
 
 
 class EmbeddedGallery:
@@ -137,8 +135,8 @@ class EmbeddedGallery:
             )
             for face in check_faces(faces, self.dimension)
         ]
-        for start in range(0, len(points), _POINTS_PER_WRITE):
-            self._write(edge.UpdateOperation.upsert_points(points[start : start + _POINTS_PER_WRITE]))
+        for start in range(0, len(points), POINTS_PER_WRITE):
+            self._write(edge.UpdateOperation.upsert_points(points[start : start + POINTS_PER_WRITE]))
 
     def search(self, probes: Sequence[Probe]) -> list[list[Hit]]:
         """Answer a batch of probes; see `Gallery.search`."""
@@ -163,7 +161,7 @@ class EmbeddedGallery:
         only = edge.PayloadSelector.Include(["face"])
         while True:
             request = edge.ScrollRequest(
-                offset=offset, limit=_POINTS_PER_PAGE, filter=within(event, person), with_payload=only
+                offset=offset, limit=POINTS_PER_PAGE, filter=within(event, person), with_payload=only
             )
             page, offset = call_engine(shard.scroll, request)
             faces += [record.payload["face"] for record in page]

@@ -10,16 +10,11 @@ import qdrant_edge as edge
 
 from serving.errors import InternalError
 from serving.gallery.grouping import PointQuery, ScoredPoint
+from serving.gallery.layout import FULL_SCAN_KIB, HNSW_BUILD_EF, HNSW_EDGES, HNSW_SEARCH_EF
 from serving.gallery.records import check_key
 from serving.gallery.shard_files import FileWatch
 
 T = TypeVar("T")
-
-FULL_SCAN_KIB = 51_200
-"""Up to this much vector data in an event (100k faces of 128-D, 25k of 512-D) a search is always exact."""
-HNSW_EDGES = 16
-HNSW_BUILD_EF = 128
-HNSW_SEARCH_EF = 256
 
 _NEVER_INDEX_KIB = 2**40
 _HIT_FIELDS = edge.PayloadSelector.Include(["person", "face"])

@@ -1,0 +1,299 @@
+"""The server engine: faces in a Qdrant server or cluster."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Literal, TypeVar
+
+from qdrant_client import AsyncQdrantClient, models
+
+from serving.errors import Overloaded, RollcallError, StageUnavailable
+from serving.gallery.grouping import PointQuery, ScoredPoint, plan_search
+from serving.gallery.layout import HNSW_SEARCH_EF, POINTS_PER_PAGE, POINTS_PER_WRITE
+from serving.gallery.protocol import GalleryHealth
+from serving.gallery.records import (
+    FaceRecord,
+    Hit,
+    Probe,
+    check_faces,
+    check_key,
+    check_probes,
+    collection_name,
+    point_id,
+)
+from serving.gallery.retries import Transient, retry_within
+from serving.gallery.server_faults import translate_fault
+from serving.gallery.server_layout import ServerLayout, ensure_collection
+
+T = TypeVar("T")
+ShardKey = str | int | None
+
+OVERSAMPLING = 16.0
+"""Candidates per result that quantized codes propose before the full vectors decide."""
+HEALTH_TIMEOUT_S = 2.0
+
+
+def shard_key_for(event: str) -> ShardKey:
+    """Return the shard key of an event, None for the default: all events share the collection's shards.
+
+    The seam for tiered multitenancy: a deployment that promotes large events to shards of their own passes
+    its own function to ServerGallery.
+    """
+    return None
+
+
+class ServerGallery:
+    """`Gallery` over a Qdrant server; safe for any number of concurrent calls and replicas.
+
+    Args:
+        url: `http(s)://host:port` of the REST interface.
+        pack_id, dimension: name the collection.
+        api_key: secret of the server; use https with it.
+        timeout_s: deadline of each request, its retries included.
+        most_attempts: how often a request is made before it counts as failed.
+        prefer_grpc: talk gRPC on `grpc_port` instead of REST.
+        layout: what counts if the collection has yet to be created.
+        read_consistency: on a cluster, how many replicas must agree on what is read.
+        shard_key_of: see `shard_key_for`.
+        client: an AsyncQdrantClient to use instead of connecting to `url`.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        pack_id: str,
+        dimension: int,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 5.0,
+        most_attempts: int = 4,
+        prefer_grpc: bool = False,
+        grpc_port: int = 6334,
+        layout: ServerLayout | None = None,
+        read_consistency: Literal["majority", "quorum", "all"] | None = None,
+        shard_key_of: Callable[[str], ShardKey] = shard_key_for,
+        client: AsyncQdrantClient | None = None,
+    ) -> None:
+        self.collection = collection_name(pack_id, dimension)
+        self.dimension = dimension
+        self._url = url
+        self._api_key = api_key
+        self._timeout_s = timeout_s
+        self._server_timeout_s = max(1, math.ceil(timeout_s))
+        self._most_attempts = most_attempts
+        self._prefer_grpc = prefer_grpc
+        self._grpc_port = grpc_port
+        self._layout = layout or ServerLayout()
+        self._consistency = models.ReadConsistencyType(read_consistency) if read_consistency else None
+        self._shard_key_of = shard_key_of
+        self._connection = client
+
+    async def open(self) -> None:
+        """Connect, create what is missing and check the rest; see `Gallery.open`."""
+        if self._connection is None:
+            self._connection = AsyncQdrantClient(
+                url=self._url,
+                api_key=self._api_key,
+                prefer_grpc=self._prefer_grpc,
+                grpc_port=self._grpc_port,
+                timeout=self._server_timeout_s,
+                check_compatibility=False,
+            )
+        await self._ask(
+            lambda client: ensure_collection(
+                client, self.collection, self.dimension, self._layout, self._server_timeout_s
+            )
+        )
+
+    async def upsert(self, faces: Sequence[FaceRecord]) -> None:
+        """Store faces; the server has applied them on return. The deadline counts per 500 faces."""
+        points: dict[ShardKey, list[models.PointStruct]] = {}
+        for face in check_faces(faces, self.dimension):
+            points.setdefault(self._shard_key_of(face.event), []).append(_point(face))
+        for shard_key, of_shard in points.items():
+            for start in range(0, len(of_shard), POINTS_PER_WRITE):
+                await self._upsert_points(shard_key, of_shard[start : start + POINTS_PER_WRITE])
+
+    async def search(self, probes: Sequence[Probe]) -> list[list[Hit]]:
+        """Answer a batch of probes with one request, rarely more; see `Gallery.search`."""
+        give_up_at = time.monotonic() + self._timeout_s
+        search = plan_search(check_probes(probes, self.dimension))
+        try:
+            queries = next(search)
+            while True:
+                points = await self._query_points(queries, give_up_at - time.monotonic())
+                queries = search.send(points)
+        except StopIteration as done:
+            hits: list[list[Hit]] = done.value
+            return hits
+
+    async def erase_faces(self, event: str, faces: Sequence[tuple[str, str]]) -> None:
+        """Erase single pictures, given as (person, face)."""
+        if faces:
+            ids = [point_id(event, person, face) for person, face in faces]
+            await self._erase(event, _within(event, ids=ids))
+
+    async def erase_person(self, event: str, person: str) -> None:
+        """Erase all pictures of one person at one event."""
+        await self._erase(event, _within(event, person))
+
+    async def erase_event(self, event: str) -> None:
+        """Erase everything that was stored for an event."""
+        await self._erase(event, _within(event))
+
+    async def count(self, event: str, person: str | None = None) -> int:
+        """Return how many faces an event, or one person of it, has."""
+        answer = await self._ask(
+            lambda client: client.count(
+                self.collection,
+                count_filter=_within(event, person),
+                exact=True,
+                shard_key_selector=self._shard_key_of(event),
+                timeout=self._server_timeout_s,
+            )
+        )
+        return answer.count
+
+    async def faces_of(self, event: str, person: str) -> list[str]:
+        """Return the face ids of one person, sorted."""
+        faces: list[str] = []
+        offset: models.ExtendedPointId | None = None
+        while True:
+            page, offset = await self._ask(
+                lambda client, start=offset: client.scroll(  # type: ignore[misc]
+                    self.collection,
+                    scroll_filter=_within(event, person),
+                    limit=POINTS_PER_PAGE,
+                    offset=start,
+                    with_payload=["face"],
+                    consistency=self._consistency,
+                    shard_key_selector=self._shard_key_of(event),
+                    timeout=self._server_timeout_s,
+                )
+            )
+            faces += [record.payload["face"] for record in page]
+            if offset is None:
+                return sorted(faces)
+
+    async def check(self) -> GalleryHealth:
+        """Make the server answer about this collection, once, without retries; see `Gallery.check`."""
+        try:
+            info = await self._ask(
+                lambda client: client.get_collection(self.collection),
+                timeout_s=min(HEALTH_TIMEOUT_S, self._timeout_s),
+                most_attempts=1,
+            )
+        except Overloaded as error:
+            return GalleryHealth("busy", detail=error.detail)
+        except RollcallError as error:
+            raise StageUnavailable(error.detail) from error
+        return GalleryHealth("ready", info.points_count, self.collection)
+
+    async def flush(self) -> None:
+        """Nothing to do: the server writes its log to the disk by itself."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    async def _upsert_points(self, shard_key: ShardKey, points: list[models.PointStruct]) -> None:
+        await self._ask(
+            lambda client: client.upsert(
+                self.collection,
+                points=points,
+                wait=True,
+                shard_key_selector=shard_key,
+                timeout=self._server_timeout_s,
+            )
+        )
+
+    async def _query_points(self, queries: Sequence[PointQuery], timeout_s: float) -> list[list[ScoredPoint]]:
+        quantization = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+        parameters = models.SearchParams(
+            hnsw_ef=HNSW_SEARCH_EF, quantization=quantization if self._layout.quantized else None
+        )
+        requests = [
+            models.QueryRequest(
+                query=query.probe.vector.tolist(),
+                filter=_within(query.probe.event),
+                limit=query.limit,
+                params=parameters,
+                with_payload=["person", "face"],
+                shard_key=self._shard_key_of(query.probe.event),
+            )
+            for query in queries
+        ]
+        answers = await self._ask(
+            lambda client: client.query_batch_points(
+                self.collection, requests, consistency=self._consistency, timeout=self._server_timeout_s
+            ),
+            timeout_s=timeout_s,
+        )
+        return [[_scored_point(point) for point in answer.points] for answer in answers]
+
+    async def _erase(self, event: str, where: models.Filter) -> None:
+        await self._ask(
+            lambda client: client.delete(
+                self.collection,
+                points_selector=models.FilterSelector(filter=where),
+                wait=True,
+                shard_key_selector=self._shard_key_of(event),
+                timeout=self._server_timeout_s,
+            )
+        )
+
+    async def _ask(
+        self,
+        request: Callable[[AsyncQdrantClient], Awaitable[T]],
+        timeout_s: float | None = None,
+        most_attempts: int | None = None,
+    ) -> T:
+        client = self._connection
+        if client is None:
+            raise StageUnavailable("the gallery is not connected to its Qdrant server")
+
+        async def attempt() -> T:
+            try:
+                return await request(client)
+            except (RollcallError, Transient):
+                raise
+            except Exception as error:
+                raise translate_fault(error) from error
+
+        return await retry_within(
+            self._timeout_s if timeout_s is None else timeout_s,
+            attempt,
+            most_attempts or self._most_attempts,
+        )
+
+
+def _within(
+    event: str, person: str | None = None, ids: Iterable[models.ExtendedPointId] | None = None
+) -> models.Filter:
+    """Build the filter of every query, count and erasure: always one event."""
+    must: list[models.Condition] = [_equals("event", check_key("event", event))]
+    if person is not None:
+        must.append(_equals("person", check_key("person", person)))
+    if ids is not None:
+        must.append(models.HasIdCondition(has_id=list(ids)))
+    return models.Filter(must=must)
+
+
+def _equals(field: str, value: str) -> models.FieldCondition:
+    return models.FieldCondition(key=field, match=models.MatchValue(value=value))
+
+
+def _point(face: FaceRecord) -> models.PointStruct:
+    payload = {"event": face.event, "person": face.person, "face": face.face, "created_at": face.created_at}
+    return models.PointStruct(
+        id=point_id(face.event, face.person, face.face), vector=face.vector.tolist(), payload=payload
+    )
+
+
+def _scored_point(point: models.ScoredPoint) -> ScoredPoint:
+    payload = point.payload or {}
+    return ScoredPoint(payload["person"], payload["face"], point.score)
