@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from serving.accounts import Identity, Permission, Role
+from serving.errors import Forbidden, UnknownEvent
+
+EXPECTED = {
+    Permission.recognise: Role.member,
+    Permission.analyse: Role.member,
+    Permission.read_events: Role.member,
+    Permission.read_people: Role.operator,
+    Permission.enrol: Role.operator,
+    Permission.erase_people: Role.operator,
+    Permission.manage_events: Role.operator,
+    Permission.read_operations: Role.administrator,
+    Permission.manage_accounts: Role.administrator,
+}
+ORDER = [Role.member, Role.operator, Role.administrator]
+
+
+def identity(role: Role, events: frozenset[str] | None = None) -> Identity:
+    return Identity("ada", role, events, "t1", 0)
+
+
+@pytest.mark.parametrize("permission", Permission)
+@pytest.mark.parametrize("role", Role)
+def test_what_each_role_may_do(role: Role, permission: Permission) -> None:
+    least = EXPECTED[permission]
+    if ORDER.index(role) >= ORDER.index(least):
+        identity(role).require(permission)
+        assert permission in role.permissions
+    else:
+        with pytest.raises(Forbidden) as caught:
+            identity(role).require(permission)
+        assert caught.value.context == {"needs": least.value, "permission": permission.value}
+
+
+def test_a_bound_identity_cannot_tell_other_events_from_none() -> None:
+    bound = identity(Role.administrator, frozenset({"gala"}))
+    bound.require_event("gala")
+    with pytest.raises(UnknownEvent) as caught:
+        bound.require_event("fair")
+    assert (caught.value.code, caught.value.status) == ("unknown_event", 404)
+    assert caught.value.detail == UnknownEvent().detail
+    with pytest.raises(UnknownEvent):
+        identity(Role.administrator, frozenset()).require_event("gala")
+    identity(Role.member).require_event("fair")

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import logging
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from serving.accounts import KeyRing, TokenIssuer, TokenVerifier, VerificationKeys
+from serving.accounts import keys as keys_module
+from serving.accounts.keys import compute_thumbprint
+from serving.errors import ConfigurationError, TokenInvalid
+
+LOAD = """
+import sys
+from serving.accounts import KeyRing
+sys.stdin.readline()
+print(KeyRing(sys.argv[1]).load_or_create().signing_key.kid)
+"""
+
+
+def start_loading(directory: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", LOAD, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_the_first_key_is_private_and_kept(tmp_path: Path) -> None:
+    directory = tmp_path / "state" / "keys"
+    previous = os.umask(0)
+    try:
+        first = KeyRing(directory).load_or_create()
+    finally:
+        os.umask(previous)
+    assert [each.name for each in directory.iterdir()] == ["signing-000001.pem"]
+    assert stat.S_IMODE((directory / "signing-000001.pem").stat().st_mode) == 0o600
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert KeyRing(directory).load_or_create().signing_key.kid == first.signing_key.kid
+
+
+async def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
+    processes = [start_loading(tmp_path / "keys") for _ in range(4)]
+    outputs = await asyncio.gather(*(asyncio.to_thread(each.communicate, "go\n", 60) for each in processes))
+    assert len({output for output, _ in outputs}) == 1
+    assert len(outputs[0][0].strip()) == 43
+    assert [each.name for each in (tmp_path / "keys").iterdir()] == ["signing-000001.pem"]
+
+
+def test_the_kid_is_the_rfc_8037_thumbprint() -> None:
+    # The key and thumbprint of RFC 8037, appendix A.3.
+    raw = base64.urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+    thumbprint = compute_thumbprint(Ed25519PublicKey.from_public_bytes(raw))
+    assert thumbprint == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+    document = b'{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
+    assert base64.urlsafe_b64decode(thumbprint + "=") == hashlib.sha256(document).digest()
+
+
+def test_the_newest_key_signs_and_all_verify(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path).load_or_create()
+    old_kid = ring.signing_key.kid
+    old_token = TokenIssuer(ring, "i", "a").issue("ada", "member", None, 60)
+    new_kid = ring.rotate()
+    assert ring.signing_key.kid == new_kid != old_kid
+    again = KeyRing(tmp_path).load()
+    assert again.signing_key.kid == new_kid
+    verifier = TokenVerifier(again, "i", "a")
+    assert verifier.verify(old_token).subject == "ada"
+    assert verifier.verify(TokenIssuer(ring, "i", "a").issue("bob", "member", None, 60)).subject == "bob"
+
+
+def test_a_key_added_by_another_process_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = KeyRing(tmp_path).load_or_create(), KeyRing(tmp_path).load_or_create()
+    kid = there.rotate()
+    assert here.find(kid) is None  # it read the directory a moment ago
+    monkeypatch.setattr(keys_module, "RESCAN_INTERVAL_S", 0.0)
+    assert here.find(kid) is not None
+
+
+def test_a_withdrawn_key_no_longer_verifies(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path).load_or_create()
+    token = TokenIssuer(ring, "i", "a").issue("ada", "member", None, 60)
+    verifier = TokenVerifier(ring, "i", "a")
+    verifier.verify(token)
+    ring.rotate()
+    (tmp_path / "signing-000001.pem").unlink()
+    ring.load()
+    with pytest.raises(TokenInvalid):
+        verifier.verify(token)
+
+
+def test_verifying_needs_no_private_key(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path).load_or_create()
+    ring.rotate()
+    document = json.loads(json.dumps(ring.to_jwks()))
+    assert len(document["keys"]) == 2
+    assert all(set(each) == {"kty", "crv", "x", "kid", "use", "alg"} for each in document["keys"])
+    keys = VerificationKeys.from_jwks(document)
+    token = TokenIssuer(ring, "i", "a").issue("ada", "member", None, 60)
+    assert TokenVerifier(keys, "i", "a").verify(token).subject == "ada"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda jwk: {**jwk, "d": jwk["x"]},
+        lambda jwk: {**jwk, "kid": "A" * 43},
+        lambda jwk: {**jwk, "crv": "X25519"},
+        lambda jwk: {**jwk, "x": jwk["x"][:-4]},
+        lambda jwk: {key: value for key, value in jwk.items() if key != "x"},
+        lambda jwk: None,
+    ],
+)
+def test_other_jwk_sets_are_refused(tmp_path: Path, change) -> None:
+    jwk = KeyRing(tmp_path).load_or_create().to_jwks()["keys"][0]
+    with pytest.raises(ConfigurationError):
+        VerificationKeys.from_jwks({"keys": [change(jwk)]})
+    with pytest.raises(ConfigurationError):
+        VerificationKeys.from_jwks({"keys": []})
+
+
+def test_key_files_that_cannot_be_trusted_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        KeyRing(tmp_path).load()
+    KeyRing(tmp_path).load_or_create()
+    path = tmp_path / "signing-000001.pem"
+    for exposed in (0o604, 0o620, 0o666):
+        path.chmod(exposed)
+        with pytest.raises(ConfigurationError, match="chmod 600"):
+            KeyRing(tmp_path).load()
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        KeyRing(tmp_path).load()
+    other_kind = ec.generate_private_key(ec.SECP256R1())
+    path.write_bytes(other_kind.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(ConfigurationError, match="not an Ed25519 key"):
+        KeyRing(tmp_path).load()
+
+
+def test_a_draft_left_by_a_crash_is_no_key(tmp_path: Path) -> None:
+    (tmp_path / ".draft-00").write_bytes(b"half a key")
+    (tmp_path / "signing-000009.pem.bak").write_bytes(b"not ours")
+    ring = KeyRing(tmp_path).load_or_create()
+    assert len(ring.to_jwks()["keys"]) == 1
+
+
+def test_key_material_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        ring = KeyRing(tmp_path).load_or_create()
+        ring.rotate()
+    secret_lines = [
+        line
+        for path in tmp_path.glob("signing-*.pem")
+        for line in path.read_text().splitlines()
+        if not line.startswith("-")
+    ]
+    assert len(secret_lines) == 2
+    shown = repr(ring) + repr(ring.signing_key) + str(ring.signing_key) + caplog.text
+    assert not any(line in shown for line in secret_lines)
+    assert ring.signing_key.kid in repr(ring.signing_key)
