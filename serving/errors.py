@@ -54,6 +54,12 @@ class ConfigurationError(RollcallError):
     cure = "Correct the named key; docs/configuration.md lists them all."
 
 
+class CommandError(RollcallError):
+    code = "command_error"
+    title = "The command cannot do that"
+    cure = "See the command's --help."
+
+
 class PackError(RollcallError):
     code = "pack_error"
     title = "A model pack cannot be used"

@@ -14,7 +14,7 @@ from serving.accounts.keys import KeyRing
 from serving.accounts.tokens import TokenIssuer
 from serving.commands.console import console, messages
 from serving.database import Database
-from serving.errors import InvalidRequest
+from serving.errors import CommandError
 from serving.settings import Settings, load_settings
 
 admin = typer.Typer(help="Administrators.", no_args_is_help=True)
@@ -50,23 +50,23 @@ def print_token(
         if name is not None:
             found = await accounts.get(name)
             if found is None:
-                raise InvalidRequest(
+                raise CommandError(
                     f"there is no account {name!r}; make it with: rollcall admin create {name}"
                 )
             return found
         enabled = [account for account in await accounts.list() if account.disabled_at is None]
         if not enabled:
-            raise InvalidRequest("there is no account yet; make one with: rollcall admin create NAME")
+            raise CommandError("there is no account yet; make one with: rollcall admin create NAME")
         if len(enabled) > 1:
-            raise InvalidRequest("there are several accounts; say whose token: rollcall token NAME")
+            raise CommandError("there are several accounts; say whose token: rollcall token NAME")
         return enabled[0]
 
     account = _with_accounts(settings, find)
     if account.disabled_at is not None:
-        raise InvalidRequest(f"the account {account.name!r} is disabled")
+        raise CommandError(f"the account {account.name!r} is disabled")
     chosen = role or account.role
     if not chosen.permissions <= account.role.permissions:
-        raise InvalidRequest(f"{account.name} is {account.role.value} and may not act as {chosen.value}")
+        raise CommandError(f"{account.name} is {account.role.value} and may not act as {chosen.value}")
     keys = KeyRing(settings.keys_dir)
     keys.load_or_create()
     issuer = TokenIssuer(keys, settings.auth.issuer, settings.auth.audience)

@@ -7,5 +7,5 @@ import logging
 
 def quiet_ray() -> None:
     """Raise the level of Ray's driver-side loggers to WARNING."""
-    for name in ("ray", "ray.serve"):
+    for name in ("ray", "ray.serve", "ray.serve.scripts"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
+import click
 import typer
 import yaml
 from rich.markup import escape
@@ -25,6 +26,9 @@ from serving.runtime import set_ray_flags
 from serving.settings import Settings, load_settings
 
 DEFAULT_CONFIG = Path("config/laptop.yaml")
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DRAIN_S = 2
+"""How long requests under way may take when the service stops; Serve's default is 30."""
 OBJECT_STORE_BYTES = 128 * 2**20
 """Requests travel by value, so Ray's shared memory holds next to nothing."""
 
@@ -41,6 +45,7 @@ def serve(
 
     For a cluster use Ray's own commands: `serve deploy serve_config.yaml` (docs/operations.md).
     """
+    os.environ.setdefault("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", str(DRAIN_S))
     set_ray_flags()
     content = _read_config(config)
     http = content.setdefault("http_options", {})
@@ -91,7 +96,7 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None) -> None:
             object_store_memory=OBJECT_STORE_BYTES,
             namespace="serve",
         )
-        for signal_number in (signal.SIGTERM, signal.SIGHUP):
+        for signal_number in STOP_SIGNALS:
             signal.signal(signal_number, _interrupt)  # after ray.init, which sets its own
         watcher = threading.Thread(
             target=_announce, args=(content["http_options"], settings, started, stopping), daemon=True
@@ -103,8 +108,7 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None) -> None:
             _serve_until_interrupted(file.name)
     finally:
         stopping.set()
-        for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signal_number, signal.SIG_IGN)  # a second Ctrl-C must not leave Ray behind
+        _ignore_stop_signals()
         if ray.is_initialized():
             ray.shutdown()
         messages.print("[dim]Stopped.[/]")
@@ -114,13 +118,20 @@ def _serve_until_interrupted(config_file: str) -> None:
     """What `serve run` does: deploy, block, and on Ctrl-C let requests finish and shut Serve down."""
     from ray.serve.scripts import run
 
-    with contextlib.suppress(SystemExit, KeyboardInterrupt):
+    with contextlib.suppress(SystemExit, KeyboardInterrupt, click.Abort):
         run.main(args=[config_file], standalone_mode=False)
 
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
     del signal_number, frame
+    messages.print("\n[dim]Stopping; requests under way are finished first.[/]")
+    _ignore_stop_signals()  # a second Ctrl-C must not leave Ray behind
     raise KeyboardInterrupt
+
+
+def _ignore_stop_signals() -> None:
+    for signal_number in STOP_SIGNALS:
+        signal.signal(signal_number, signal.SIG_IGN)
 
 
 def _announce(http: dict[str, Any], settings: Settings, started: float, stopping: threading.Event) -> None:
@@ -161,7 +172,7 @@ In another terminal, here:
 
   [bold].venv/bin/rollcall admin create me[/]                [dim]# once: the first administrator[/]
   [bold]TOKEN=$(.venv/bin/rollcall token)[/]
-  [bold]{curl} --json '{{"id":"demo"}}' {url}/v1/events[/]
+  [bold]{curl} -H 'Content-Type: application/json' -d '{{"id":"demo"}}' {url}/v1/events[/]
 
 Enrol a face and recognise it (`.venv/bin/rollcall samples` gets the pictures):
 
