@@ -41,6 +41,7 @@ T = TypeVar("T")
 Rows = npt.NDArray[np.float32]
 
 NAMESPACE = "rollcall"
+OPEN_TIMEOUT_S = 60.0
 HEALTH_TIMEOUT_S = 2.0
 BUSY_MOST_S = 300.0
 """How long an owner may be silent and still count as busy rather than gone."""
@@ -211,7 +212,8 @@ class EmbeddedGalleryClient:
         self._answered_at = time.monotonic()
 
     async def open(self) -> None:
-        await self._ask("open")
+        # The first call may have to wait for a new process and its imports.
+        await self._ask("open", timeout_s=max(OPEN_TIMEOUT_S, self._timeout_s))
 
     async def upsert(self, faces: Sequence[FaceRecord]) -> None:
         checked = check_faces(faces, self._dimension)
@@ -285,7 +287,8 @@ class EmbeddedGalleryClient:
         self, method: str, *arguments: Any, timeout_s: float | None = None, group: str | None = None
     ) -> Any:
         attempt = partial(self._attempt, method, group, arguments)
-        return await retry_within(timeout_s or self._timeout_s, attempt, _MOST_ATTEMPTS)
+        budget_s = self._timeout_s if timeout_s is None else timeout_s
+        return await retry_within(budget_s, attempt, _MOST_ATTEMPTS)
 
     async def _attempt(self, method: str, group: str | None, arguments: tuple[Any, ...]) -> Any:
         handle = await self._owner()

@@ -13,10 +13,12 @@ from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, 
 from serving.gallery.retries import Transient
 
 _MOST_REASON_CHARS = 300
-_RETRY_STATUSES = frozenset({408, 500, 502, 503, 504})
+# 404 and NOT_FOUND too: on a cluster the loser of a creation race may ask before the collection is known.
+_RETRY_STATUSES = frozenset({404, 408, 500, 502, 503, 504})
 _RETRY_CODES = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.ABORTED,
         grpc.StatusCode.INTERNAL,
         grpc.StatusCode.UNKNOWN,

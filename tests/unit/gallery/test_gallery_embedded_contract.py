@@ -1,0 +1,26 @@
+"""The embedded engine, in this process."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from gallery_contract import DIMENSION, GalleryContract, World
+
+from serving.gallery import Gallery
+from serving.gallery.embedded import EmbeddedGallery, InProcessGallery
+
+
+class TestEmbedded(GalleryContract):
+    @pytest.fixture
+    async def world(self, tmp_path: Path) -> AsyncIterator[World]:
+        gallery = InProcessGallery(EmbeddedGallery(tmp_path, "test", DIMENSION))
+        await gallery.open()
+
+        async def reopen() -> Gallery:
+            await gallery.close()
+            gallery.core = EmbeddedGallery(tmp_path, "test", DIMENSION)
+            await gallery.open()
+            return gallery
+
+        yield World(gallery, reopen)
+        await gallery.close()

@@ -1,0 +1,184 @@
+"""The embedded engine in its real owner actor, on a small Ray of its own."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from gallery_contract import DIMENSION, GalleryContract, World
+from gallery_faces import face, grid_vector, new_event, random_vectors
+
+from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, StageUnavailable
+from serving.gallery import Gallery, Probe
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+ray = pytest.importorskip("ray")
+
+from serving.gallery.owner import EmbeddedGalleryClient, owner_name  # noqa: E402
+
+TIMEOUT_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    # Workers import `serving` from here whether or not it is installed.
+    root = str(Path(__file__).parents[3])
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+        runtime_env={"env_vars": {"PYTHONPATH": root}},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def directory(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gallery")
+
+
+@pytest.fixture
+async def client(directory: Path) -> AsyncIterator[EmbeddedGalleryClient]:
+    client = EmbeddedGalleryClient(directory, "test", DIMENSION, timeout_s=TIMEOUT_S, flush_interval_s=0.2)
+    await client.open()
+    yield client
+    await client.close()
+
+
+def kill_owner(client: EmbeddedGalleryClient, no_restart: bool) -> None:
+    ray.kill(ray.get_actor(client.actor_name, namespace="rollcall"), no_restart=no_restart)
+
+
+def wait_until_gone(path: Path, timeout_s: float) -> None:
+    give_up_at = time.monotonic() + timeout_s
+    while path.exists():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)
+
+
+def holds_bytes(directory: Path, needle: bytes) -> bool:
+    return any(needle in path.read_bytes() for path in directory.rglob("*") if path.is_file())
+
+
+class TestOwner(GalleryContract):
+    @pytest.fixture
+    async def world(self, client: EmbeddedGalleryClient, directory: Path) -> World:
+        async def reopen() -> Gallery:
+            await client.stop_owner()
+            again = EmbeddedGalleryClient(directory, "test", DIMENSION, timeout_s=TIMEOUT_S)
+            await again.open()
+            return again
+
+        return World(client, reopen)
+
+
+@pytest.mark.parametrize("no_restart", [False, True], ids=["restarted by ray", "created anew"])
+async def test_killing_the_owner_loses_nothing_and_calls_recover(
+    client: EmbeddedGalleryClient, no_restart: bool
+) -> None:
+    event, acknowledged, stop = new_event(), [], asyncio.Event()
+
+    async def enrol_until_stopped() -> None:
+        while not stop.is_set():
+            name = f"{len(acknowledged):05}"
+            await client.upsert([face(event, "ann", name, grid_vector(len(acknowledged) % 10))])
+            acknowledged.append(name)
+
+    enrolment = asyncio.create_task(enrol_until_stopped())
+    for _ in range(2):
+        before = len(acknowledged)
+        while len(acknowledged) < before + 20:
+            assert not enrolment.done()
+            await asyncio.sleep(0.01)
+        kill_owner(client, no_restart)
+        killed_at = time.monotonic()
+        after_kill = len(acknowledged)
+        while len(acknowledged) < after_kill + 20:
+            assert not enrolment.done()
+            assert time.monotonic() - killed_at < TIMEOUT_S
+            await asyncio.sleep(0.01)
+    stop.set()
+    await enrolment
+    assert await client.faces_of(event, "ann") == acknowledged
+
+
+async def test_two_clients_share_one_owner(client: EmbeddedGalleryClient, directory: Path) -> None:
+    event = new_event()
+    twins = [EmbeddedGalleryClient(directory, "test", DIMENSION, timeout_s=TIMEOUT_S) for _ in range(4)]
+    await asyncio.gather(*(twin.open() for twin in twins))
+    await twins[0].upsert([face(event, "ann", "1", grid_vector(0))])
+    for twin in (client, *twins):
+        assert await twin.count(event) == 1
+    assert owner_name(directory, "test", DIMENSION) != owner_name(directory, "other", DIMENSION)
+    assert owner_name(directory / "x" / "..", "test", 4) != owner_name(directory.parent, "test", 4)
+
+
+async def test_a_busy_owner_is_busy_and_not_dead(client: EmbeddedGalleryClient) -> None:
+    event = new_event()
+    await client.upsert([face(event, "ann", "1", grid_vector(0))])
+    await client.erase_event(event)
+    compaction = asyncio.create_task(client.compact(timeout_s=60))
+    states = set()
+    while not compaction.done():
+        states.add((await client.check()).state)
+    await compaction
+    assert "busy" in states
+    assert (await client.check()).state == "ready"
+
+
+async def test_a_call_has_a_deadline(client: EmbeddedGalleryClient, directory: Path) -> None:
+    hasty = EmbeddedGalleryClient(directory, "test", DIMENSION, timeout_s=0.3)
+    await hasty.open()
+    compaction = asyncio.create_task(client.compact(timeout_s=60))
+    await asyncio.sleep(0.1)
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await hasty.count(new_event())
+    assert time.monotonic() - started < 1.5
+    await compaction
+    assert await client.count(new_event()) == 0
+
+
+async def test_the_owner_flushes_and_compacts_by_itself(local_ray: None, tmp_path: Path) -> None:
+    client = EmbeddedGalleryClient(
+        tmp_path, "test", 32, timeout_s=TIMEOUT_S, flush_interval_s=0.1, compact_after_s=0.1
+    )
+    await client.open()
+    (vector,) = random_vectors(1, 32, seed=2)
+    await client.upsert([face("e", "ann", "1", vector)])
+    await client.erase_person("e", "ann")
+    await asyncio.to_thread(wait_until_gone, tmp_path / "faces__test__32.erased", 20.0)
+    assert not holds_bytes(tmp_path, vector.tobytes())
+    await client.stop_owner()
+
+
+async def test_errors_arrive_as_themselves(client: EmbeddedGalleryClient, tmp_path: Path) -> None:
+    with pytest.raises(InternalError, match="key"):
+        await client.count("")
+    (tmp_path / "file").touch()
+    nowhere = EmbeddedGalleryClient(tmp_path / "file" / "below", "test", 4, timeout_s=TIMEOUT_S)
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        await nowhere.open()
+    kill_owner(nowhere, no_restart=True)
+
+
+async def test_an_owner_silent_for_too_long_is_unavailable(
+    client: EmbeddedGalleryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.gallery.owner.BUSY_MOST_S", 0.0)
+    monkeypatch.setattr("serving.gallery.owner.HEALTH_TIMEOUT_S", 0.0)
+    with pytest.raises(StageUnavailable, match="silent"):
+        await client.check()
+
+
+async def test_search_after_stop_starts_a_new_owner(client: EmbeddedGalleryClient) -> None:
+    event = new_event()
+    await client.upsert([face(event, "ann", "1", grid_vector(0))])
+    await client.stop_owner()
+    (hits,) = await client.search([Probe(event, grid_vector(0), 1)])
+    assert [hit.person for hit in hits] == ["ann"]

@@ -1,0 +1,77 @@
+"""The server engine: on qdrant-client's local double, on a double behind a socket, and on a real server."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from gallery_contract import DIMENSION, GalleryContract, World
+from gallery_wire import WireDouble
+from qdrant_client import AsyncQdrantClient
+
+from serving.gallery import Gallery
+from serving.gallery.server import ServerGallery
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Payload indexes have no effect", "ignore:Local mode performs exact", "ignore:Api key is used"
+)
+
+
+class TestLocalDouble(GalleryContract):
+    @pytest.fixture
+    async def world(self) -> AsyncIterator[World]:
+        client = AsyncQdrantClient(location=":memory:")
+
+        async def open_gallery() -> Gallery:
+            gallery = ServerGallery(None, "test", DIMENSION, client=client)
+            await gallery.open()
+            return gallery
+
+        yield World(await open_gallery(), open_gallery)
+        await client.close()
+
+
+class TestWireDouble(GalleryContract):
+    @pytest.fixture(scope="class")
+    def wire(self) -> Iterator[WireDouble]:
+        wire = WireDouble()
+        yield wire
+        wire.close()
+
+    @pytest.fixture
+    async def world(self, wire: WireDouble) -> AsyncIterator[World]:
+        opened = []
+
+        async def open_gallery() -> Gallery:
+            opened.append(ServerGallery(wire.url, "test", DIMENSION, timeout_s=20))
+            await opened[-1].open()
+            return opened[-1]
+
+        yield World(await open_gallery(), open_gallery)
+        for gallery in opened:
+            await gallery.close()
+
+
+@pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no Qdrant server")
+@pytest.mark.parametrize("prefer_grpc", [False, True], ids=["rest", "grpc"])
+class TestRealServer(GalleryContract):
+    @pytest.fixture
+    async def world(self, prefer_grpc: bool) -> AsyncIterator[World]:
+        url, api_key = os.environ["QDRANT_URL"], os.environ.get("QDRANT_API_KEY")
+        pack_id = f"test-{uuid.uuid4().hex[:8]}"
+        opened = []
+
+        async def open_gallery() -> Gallery:
+            gallery = ServerGallery(
+                url, pack_id, DIMENSION, api_key=api_key, timeout_s=20, prefer_grpc=prefer_grpc
+            )
+            await gallery.open()
+            opened.append(gallery)
+            return gallery
+
+        yield World(await open_gallery(), open_gallery)
+        for gallery in opened:
+            await gallery.close()
+        client = AsyncQdrantClient(url=url, api_key=api_key)
+        await client.delete_collection(opened[0].collection)
+        await client.close()
