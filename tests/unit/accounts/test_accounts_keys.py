@@ -24,6 +24,7 @@ from serving.errors import ConfigurationError, TokenInvalid
 LOAD = """
 import sys
 from serving.accounts import KeyRing
+print("ready", flush=True)
 sys.stdin.readline()
 print(KeyRing(sys.argv[1]).load_or_create().signing_key.kid)
 """
@@ -50,6 +51,9 @@ def test_the_first_key_is_private_and_kept(tmp_path: Path) -> None:
 
 async def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
     processes = [start_loading(tmp_path / "keys") for _ in range(4)]
+    for each in processes:
+        assert each.stdout is not None
+        assert await asyncio.to_thread(each.stdout.readline) == "ready\n"
     outputs = await asyncio.gather(*(asyncio.to_thread(each.communicate, "go\n", 60) for each in processes))
     assert len({output for output, _ in outputs}) == 1
     assert len(outputs[0][0].strip()) == 43

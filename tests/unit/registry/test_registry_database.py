@@ -29,6 +29,7 @@ from serving.registry import NewFace, Registry
 MIGRATE = """
 import asyncio, sys
 from serving.database import migrate
+print("ready", flush=True)
 sys.stdin.readline()
 asyncio.run(migrate(sys.argv[1]))
 """
@@ -40,7 +41,11 @@ def mode(path: Path) -> int:
 
 def start_migration(url: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", MIGRATE, url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", MIGRATE, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -50,6 +55,9 @@ def read_revisions(connection: Connection) -> list[str]:
 
 async def test_four_processes_migrate_one_empty_database(database_url: str) -> None:
     processes = [start_migration(database_url) for _ in range(4)]
+    for each in processes:
+        assert each.stdout is not None
+        assert await asyncio.to_thread(each.stdout.readline) == "ready\n"
     results = await asyncio.gather(*(asyncio.to_thread(each.communicate, "go\n", 60) for each in processes))
     assert [each.returncode for each in processes] == [0, 0, 0, 0], results
     database = Database(database_url, migrate_on_open=False)

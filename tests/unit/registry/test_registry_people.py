@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import asyncpg
 import pytest
 
 from serving.errors import ErasedMeanwhile, InvalidRequest, UnknownEvent, UnknownPerson
@@ -21,6 +25,23 @@ async def enrol(
 ) -> None:
     await registry.begin_enrolment(event.key, person_id, name, [NewFace(each) for each in face_ids])
     await registry.finish_enrolment(event.key, person_id, face_ids)
+
+
+@asynccontextmanager
+async def uncommitted(url: str, statement: str) -> AsyncIterator[None]:
+    """Another client's transaction, which commits at the end of the block."""
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+        connection.execute(statement)
+        yield
+        connection.commit()
+        connection.close()
+    else:
+        server = await asyncpg.connect(url)
+        async with server.transaction():
+            await server.execute(statement)
+            yield
+        await server.close()
 
 
 async def test_enrolment_in_two_steps(registry: Registry, event: Event) -> None:
@@ -122,6 +143,21 @@ async def test_deleting_the_event_defeats_a_running_enrolment(registry: Registry
     await registry.finish_event_deletion(event.key)
     with pytest.raises(ErasedMeanwhile):
         await registry.finish_enrolment(event.key, "ada", ["f1"])
+
+
+async def test_enrolment_waits_for_a_deletion_that_has_not_committed(
+    registry: Registry, event: Event, database_url: str
+) -> None:
+    await registry.begin_enrolment(event.key, "ada", None, [F1])
+    async with uncommitted(database_url, "UPDATE event SET state = 'deleting'"):
+        finishing = asyncio.create_task(registry.finish_enrolment(event.key, "ada", ["f1"]))
+        beginning = asyncio.create_task(registry.begin_enrolment(event.key, "bob", None, [F1]))
+        done, _ = await asyncio.wait([finishing, beginning], timeout=0.3)
+        assert not done
+    with pytest.raises(ErasedMeanwhile):
+        await finishing
+    with pytest.raises(UnknownEvent):
+        await beginning
 
 
 async def test_a_vanished_face_leaves_the_others_pending(registry: Registry, event: Event) -> None:

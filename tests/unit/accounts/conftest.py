@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import pytest
+from forging import AUDIENCE, ISSUER
+
+from serving.accounts import KeyRing, TokenIssuer, TokenVerifier
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    return KeyRing(tmp_path_factory.mktemp("keys")).load_or_create()
+
+
+@pytest.fixture
+def issuer(ring: KeyRing) -> TokenIssuer:
+    return TokenIssuer(ring, ISSUER, AUDIENCE)
+
+
+@pytest.fixture
+def verifier(ring: KeyRing) -> TokenVerifier:
+    return TokenVerifier(ring, ISSUER, AUDIENCE, leeway_s=0)
