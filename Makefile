@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 LOCKS  := config/locks
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: run test check lint types unit bench lock clean help
+.PHONY: run test lint types unit bench docs lock clean help
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ unit: $(VENV)/.dev-ready ## All tests, on real models, a real Ray and a real gal
 bench: $(VENV)/.dev-ready ## CPU per request through the service and in process, rates and latencies
 	@$(BIN)/rollcall packs prepare
 	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+docs: $(VENV)/.dev-ready ## Write the pages that are made from code
+	@$(BIN)/python docs/generate.py
 
 lock: ## Resolve the dependencies anew into config/locks (needs uv)
 	uv pip compile --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \

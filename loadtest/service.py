@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -40,6 +41,7 @@ class Service:
     ) -> None:
         self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.metrics_url = f"http://127.0.0.1:{find_free_port()}/metrics"
         self._config = config
         self._environment = {**os.environ, "ROLLCALL_DATA_DIR": str(data_dir), **(environment or {})}
         self._log_file = log_file or data_dir.with_suffix(".log")
@@ -61,7 +63,7 @@ class Service:
         command = [sys.executable, "-m", "serving.cli", "serve", "--config", str(self._config)]
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--port", str(self.port)],
+                [*command, "--port", str(self.port), "--metrics-port", str(urlsplit(self.metrics_url).port)],
                 env=self._environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -37,6 +37,9 @@ def serve(
     config: Annotated[Path, typer.Option(help="A serve config.")] = DEFAULT_CONFIG,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Instead of the config's port.")] = None,
     host: Annotated[str | None, typer.Option(help="Instead of the config's host.")] = None,
+    metrics_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Where Prometheus can scrape Ray's and Serve's metrics.")
+    ] = 8080,
     cpus: Annotated[
         int | None, typer.Option(min=1, help="CPUs that Ray may plan with; default: what is there.")
     ] = None,
@@ -55,7 +58,7 @@ def serve(
         http["port"] = port
     settings = load_settings(_single_application(content, config).get("args"))
     prepare_with_progress(settings)
-    _run(content, settings, cpus)
+    _run(content, settings, cpus, metrics_port)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -79,7 +82,7 @@ def _single_application(content: dict[str, Any], path: Path) -> dict[str, Any]:
     return application
 
 
-def _run(content: dict[str, Any], settings: Settings, cpus: int | None) -> None:
+def _run(content: dict[str, Any], settings: Settings, cpus: int | None, metrics_port: int) -> None:
     import ray  # only now: it reads the flags set above
 
     from serving.commands.ray_logs import quiet_ray
@@ -95,6 +98,7 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None) -> None:
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             namespace="serve",
+            _metrics_export_port=metrics_port,
         )
         for signal_number in STOP_SIGNALS:
             signal.signal(signal_number, _interrupt)  # after ray.init, which sets its own

@@ -36,7 +36,7 @@ class Detector:
         read_tuning(BatchTuning, user_config).apply(self._find)
 
     async def detect(self, parcel: list[DetectTask]) -> list[PictureFaces | RollcallError]:
-        return await answer_parcel(parcel, self._find)
+        return await answer_parcel(parcel, self._find, self._lane.turnstile)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _find(self, batch: list[Arrival[DetectTask]]) -> list[PictureFaces | RollcallError]:

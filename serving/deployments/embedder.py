@@ -36,7 +36,7 @@ class Embedder:
         read_tuning(BatchTuning, user_config).apply(self._embed)
 
     async def embed(self, parcel: list[EmbedTask]) -> list[Vectors | RollcallError]:
-        return await answer_parcel(parcel, self._embed)
+        return await answer_parcel(parcel, self._embed, self._lane.turnstile)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _embed(self, batch: list[Arrival[EmbedTask]]) -> list[Vectors | RollcallError]:

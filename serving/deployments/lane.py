@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -28,11 +29,39 @@ class Arrival(Generic[TaskT]):
     deadline: float
 
 
+class Turnstile:
+    """Holds tasks back while a batch runs, so that all that come meanwhile form the next one together.
+
+    `serve.batch` alone would not: it closes a batch as soon as its waiting time is over, also when the batch
+    must then queue for the model, so a short wait gives small batches and a long one delays idle requests.
+    """
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+
+    async def pass_through(self) -> None:
+        """Return at once when no batch runs, else when it is over."""
+        await self._open.wait()
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Nobody passes while the block runs."""
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+
 async def answer_parcel(
-    parcel: Sequence[TaskT], run_one: Callable[[Arrival[TaskT]], Awaitable[ResultT | RollcallError]]
+    parcel: Sequence[TaskT],
+    run_one: Callable[[Arrival[TaskT]], Awaitable[ResultT | RollcallError]],
+    turnstile: Turnstile,
 ) -> list[ResultT | RollcallError]:
     """Put each task of a parcel into the batch queue by `run_one`; its outcome, or its own error."""
     now = time.monotonic()
+    await turnstile.pass_through()
     arrivals = [Arrival(task, now + task.remaining_s) for task in parcel]
     outcomes = await asyncio.gather(*map(run_one, arrivals), return_exceptions=True)
     return [_as_outcome(outcome) for outcome in outcomes]
@@ -52,6 +81,7 @@ class ModelLane:
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self.turnstile = Turnstile()
 
     async def run(self, function: Callable[[], ReturnT]) -> ReturnT:
         """`function()` on the lane's thread, after what is already queued there."""
@@ -77,7 +107,8 @@ class ModelLane:
                 outcomes[place] = outcome
             return outcomes
 
-        return await self.run(work)
+        with self.turnstile.closed():
+            return await self.run(work)
 
 
 def _run_safely(

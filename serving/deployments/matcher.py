@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import serve
 
-from serving.deployments.lane import Arrival, answer_parcel
+from serving.deployments.lane import Arrival, Turnstile, answer_parcel
 from serving.deployments.messages import Candidate, Decision, SearchTask
 from serving.deployments.tuning import BatchTuning, read_tuning
 from serving.errors import RollcallError
@@ -35,18 +35,20 @@ class Matcher:
             timeout_s=gallery.timeout_s,
         )
         await self._gallery.open()
+        self._turnstile = Turnstile()
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         read_tuning(BatchTuning, user_config).apply(self._search)
 
     async def search(self, parcel: list[SearchTask]) -> list[list[Decision] | RollcallError]:
-        return await answer_parcel(parcel, self._search)
+        return await answer_parcel(parcel, self._search, self._turnstile)
 
-    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0, max_concurrent_batches=2)
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _search(self, batch: list[Arrival[SearchTask]]) -> list[list[Decision]]:
         tasks = [arrival.task for arrival in batch]
         probes = [Probe(task.event_key, vector, task.top_k) for task in tasks for vector in task.vectors]
-        hits = iter(await self._gallery.search(probes))
+        with self._turnstile.closed():
+            hits = iter(await self._gallery.search(probes))
         return [[self._decide(next(hits), task.threshold) for _ in task.vectors] for task in tasks]
 
     def _decide(self, hits: Sequence[Hit], threshold: float) -> Decision:

@@ -15,8 +15,8 @@ class BatchTuning(BaseModel):
 
     Attributes:
         max_batch_size: tasks that `serve.batch` hands to the model at once.
-        batch_wait_timeout_s: how long a task may wait for company. 0 takes what is there, which under load
-            is full batches, since parcels arrive while the model runs.
+        batch_wait_timeout_s: how long a task may wait for company while the model is free. 0 adds no wait,
+            and still gives full batches under load (see `lane.Turnstile`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,107 @@
+"""Writes the pages that are made from code: configuration.md from the settings, errors.md from the errors.
+
+Run it with `make docs`; a test fails when a page is not what this would write.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from serving.deployments.tuning import BatchTuning, IngressTuning, StageTuning  # noqa: E402
+from serving.errors import ALL_ERRORS  # noqa: E402
+from serving.settings import ENV_PREFIX, Settings  # noqa: E402
+
+MADE_BY = "<!-- Made by docs/generate.py; run `make docs`. -->\n"
+
+
+def write_configuration() -> str:
+    """docs/configuration.md."""
+    lines = [
+        "# Configuration",
+        "",
+        "Strongest first: `args` of the application in a serve config (`picture: {max_bytes: 5000000}`),",
+        f"environment variables (`{ENV_PREFIX}PICTURE__MAX_BYTES=5000000`), a `.env` file, the defaults below.",
+        "A key that does not exist, or a value out of range, stops the start with a message that names it.",
+        "",
+    ]
+    plain = {name: field for name, field in Settings.model_fields.items() if not _is_section(field)}
+    lines += ["## General", "", *_table(plain, ""), ""]
+    for name, field in Settings.model_fields.items():
+        if _is_section(field):
+            section = field.annotation
+            assert isinstance(section, type)
+            assert issubclass(section, BaseModel)
+            lines += [
+                f"## `{name}`",
+                "",
+                str(section.__doc__),
+                "",
+                *_table(section.model_fields, f"{name}."),
+                "",
+            ]
+    lines += [
+        "## `user_config` of the deployments",
+        "",
+        "These stand in the serve config, under each deployment, and change while the service runs.",
+        "",
+        "Detector, Embedder, Matcher:",
+        "",
+        *_table(BatchTuning.model_fields, ""),
+        "",
+        f"Ingress, for each of {', '.join(f'`{name}`' for name in IngressTuning.model_fields)}:",
+        "",
+        *_table(StageTuning.model_fields, ""),
+        "",
+    ]
+    return MADE_BY + "\n".join(lines)
+
+
+def write_errors() -> str:
+    """docs/errors.md."""
+    lines = ["# Errors", "", "| code | status | what it means | what to do |", "|---|---|---|---|"]
+    for kind in sorted(ALL_ERRORS, key=lambda kind: (kind.status, kind.code)):
+        retry = f" `Retry-After: {kind.retry_after_s:g}`." if kind.retry_after_s else ""
+        lines.append(f"| `{kind.code}` | {kind.status} | {kind.title} | {kind.cure}{retry} |")
+    return MADE_BY + "\n".join(lines) + "\n"
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _table(fields: dict[str, FieldInfo], prefix: str) -> list[str]:
+    rows = ["| key | default | |", "|---|---|---|"]
+    for name, field in fields.items():
+        limits = ", ".join(_limit(item) for item in field.metadata if _limit(item))
+        about = " ".join(part for part in (field.description or "", f"({limits})" if limits else "") if part)
+        rows.append(f"| `{prefix}{name}` | `{_show(field.default)}` | {about} |")
+    return rows
+
+
+def _limit(item: Any) -> str:
+    for sign, name in ((">=", "ge"), (">", "gt"), ("<=", "le"), ("<", "lt")):
+        bound = getattr(item, name, None)
+        if bound is not None:
+            return f"{sign} {bound}"
+    return ""
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "none"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+PAGES = {"configuration.md": write_configuration, "errors.md": write_errors}
+
+if __name__ == "__main__":
+    for name, write in PAGES.items():
+        (REPOSITORY / "docs" / name).write_text(write())

@@ -1,0 +1,37 @@
+"""What every test may use: real pictures, the data folder that only some machines have, Ray's flags."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from serving.runtime import set_ray_flags
+
+set_ray_flags()  # before anything imports Ray
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """LFW, WIDER and hostile files, where they are at hand; the test is skipped where they are not."""
+    directory = Path(os.environ.get("ROLLCALL_SHARED_DIR", REPOSITORY.parent / "shared"))
+    if not (directory / "lfw" / "pairs.txt").is_file():
+        pytest.skip(f"needs the test data in {directory} (set ROLLCALL_SHARED_DIR)")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Real pictures from the package registry: `group` of six, `guest` is one of them, `portrait` is not."""
+    from serving.packs.samples import prepare_samples
+
+    return prepare_samples(tmp_path_factory.mktemp("samples"))

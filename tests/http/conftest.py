@@ -1,0 +1,65 @@
+"""One real service for the HTTP tests, started by the command that users run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from loadtest.service import Service, run_service
+
+MAX_PENDING_REQUESTS = 24
+"""Small, so that a burst overruns it."""
+
+
+def make_client(service: Service, token: str | None) -> httpx.Client:
+    """A client of `service` that carries `token`."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(base_url=service.url, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Service]:
+    """`rollcall serve` on its own data."""
+    environment = {
+        "ROLLCALL_LOAD__MAX_PENDING_REQUESTS": str(MAX_PENDING_REQUESTS),
+        "ROLLCALL_PICTURE__MAX_BYTES": "3000000",
+        "ROLLCALL_PICTURE__MAX_PIXELS": "20000000",
+    }
+    data_dir = tmp_path_factory.mktemp("service") / "data"
+    with run_service(
+        Service(data_dir, config=repository / "config" / "laptop.yaml", environment=environment)
+    ) as running:
+        running.run_command("admin", "create", "tester")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def token(service: Service) -> str:
+    """Of the administrator."""
+    return service.run_command("token", "tester")
+
+
+@pytest.fixture(scope="session")
+def client(service: Service, token: str) -> Iterator[httpx.Client]:
+    """Speaks as the administrator."""
+    with make_client(service, token) as client:
+        yield client
+
+
+@pytest.fixture
+def event(client: httpx.Client) -> Iterator[str]:
+    """A fresh event; its URL."""
+    created = client.post("/v1/events", json={})
+    assert created.status_code == 201, created.text
+    url = f"/v1/events/{created.json()['id']}"
+    yield url
+    client.delete(url)
+
+
+@pytest.fixture(scope="session")
+def as_client(service: Service) -> Callable[[str | None], httpx.Client]:
+    """Make a client that carries another token, or none."""
+    return lambda token: make_client(service, token)

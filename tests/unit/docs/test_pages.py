@@ -1,0 +1,39 @@
+"""The documentation says what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+
+def test_made_pages_are_up_to_date(repository: Path) -> None:
+    spec = importlib.util.spec_from_file_location("generate", repository / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    for name, write in generate.PAGES.items():
+        page = (repository / "docs" / name).read_text()
+        assert page == write(), f"docs/{name} is out of date: run `make docs`"
+
+
+def test_links_and_paths_lead_somewhere(repository: Path) -> None:
+    pages = [repository / "README.md", *(repository / "docs").glob("*.md")]
+    for page in pages:
+        text = page.read_text()
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    readme = (repository / "README.md").read_text()
+    for row in re.findall(r"^\| (`[^|]+) \|", readme, re.MULTILINE):
+        for path in re.findall(r"`([^`]+)`", row):
+            assert (repository / path).exists(), f"README speaks of {path}"
+
+
+@pytest.mark.parametrize("name", ["serve_config.yaml", "config/laptop.yaml"])
+def test_operators_find_every_deployment(repository: Path, name: str) -> None:
+    text = (repository / name).read_text()
+    for deployment in ("Ingress", "Detector", "Embedder", "Matcher"):
+        assert f"- name: {deployment}" in text
