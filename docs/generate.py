@@ -28,7 +28,7 @@ def write_configuration() -> str:
         "# Configuration",
         "",
         "Strongest first: `args` of the application in a serve config (`picture: {max_bytes: 5000000}`),",
-        f"environment variables (`{ENV_PREFIX}PICTURE__MAX_BYTES=5000000`), a `.env` file, the defaults below.",
+        f"environment variables (`{ENV_PREFIX}PICTURE__MAX_BYTES=5000000`), a `.env` file, the defaults.",
         "A key that does not exist, or a value out of range, stops the start with a message that names it.",
         "",
     ]
