@@ -68,7 +68,7 @@ def _describe_starter(precision: str, mirrored: bool) -> Pack:
         title=f"CenterFace + dlib ResNet, {precision}{', mirrored' if mirrored else ''}",
         licence="CenterFace: MIT; dlib ResNet: public domain. Commercial use allowed.",
         precision=precision,
-        detector=DetectorSpec("centerface", _CENTERFACE, score_threshold=0.5, nms_iou=0.3),
+        detector=DetectorSpec("centerface", _CENTERFACE, score_threshold=0.45, nms_iou=0.3),
         embedder=EmbedderSpec(
             _EMBEDDERS[precision],
             size_px=CHIP_SIDE_PX,

@@ -43,7 +43,7 @@ class CenterFace:
         self,
         session: Any,
         *,
-        score_threshold: float = 0.5,
+        score_threshold: float = 0.45,
         nms_iou: float = 0.3,
         max_side_px: int = 640,
         max_faces: int = 256,

@@ -159,4 +159,7 @@ def _to_rgb(image: Image.Image) -> Picture:
         samples = np.asarray(image).astype(np.int64)
         gray = np.clip(samples >> 8, 0, 255).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
+    image.load()
+    # Alpha is dropped either way; with a palette Pillow would warn about it on standard error first.
+    image.info.pop("transparency", None)
     return np.asarray(image.convert("RGB"))

@@ -12,14 +12,17 @@ import re
 import struct
 from dataclasses import dataclass
 
-from serving.errors import TruncatedPicture
+from serving.errors import TruncatedPicture, UnsupportedPictureType
 
 _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
 _MAX_PARTS = 65536
+_MAX_SCANS = 100
+_SAMPLE_BITS = 8
 _MAX_IFD_ENTRIES = 512
 _NOT_FILL = re.compile(rb"[^\xff]")
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE_MARKERS = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _BARE_MARKERS = frozenset(range(0xD0, 0xD8)) | {0x01}
 
 # The first bytes of picture kinds that are recognised only to be refused by name.
@@ -76,8 +79,11 @@ def inspect_jpeg(data: bytes) -> StoredPicture:
 
     Raises:
         TruncatedPicture: a segment or the end marker is missing.
+        UnsupportedPictureType: samples of other than 8 bits, or so many scans that decoding, which costs a
+            pass over the picture per scan, would take seconds. Encoders write about ten.
     """
     at, size, orientation = 2, (0, 0), _UPRIGHT
+    components, is_progressive = 0, False
     for _ in range(_MAX_PARTS):
         if at >= len(data) or data[at] != 0xFF:
             raise TruncatedPicture("the JPEG segments are damaged or cut off")
@@ -90,15 +96,21 @@ def inspect_jpeg(data: bytes) -> StoredPicture:
         length = int.from_bytes(data[at : at + 2], "big")
         if marker == 0xD9 or length < 2 or at + length > len(data):
             break
-        if marker in _FRAME_MARKERS and length >= 7:
+        if marker in _FRAME_MARKERS and length >= 8:
+            if data[at + 2] != _SAMPLE_BITS:
+                raise UnsupportedPictureType(f"JPEG with {data[at + 2]} bit samples is not accepted")
             height, width = struct.unpack_from(">HH", data, at + 3)
             size = (width, height)
+            components, is_progressive = data[at + 7], marker in _PROGRESSIVE_MARKERS
         elif marker == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
             orientation = read_orientation(data[at + 8 : at + length])
         elif marker == 0xDA:
-            # Entropy-coded bytes never hold FF D9, so any occurrence behind the scan header is an end marker.
+            # Entropy-coded bytes never hold FF D9 or FF DA: behind the scan header these are markers.
             if data.rfind(b"\xff\xd9", at + length) < 0 or 0 in size:
                 break
+            is_one_scan = not is_progressive and data[at + 2] == components
+            if not is_one_scan and data.count(b"\xff\xda", at + length) >= _MAX_SCANS:
+                raise UnsupportedPictureType(f"JPEG with more than {_MAX_SCANS} scans is not accepted")
             return StoredPicture(*size, orientation)
         at += length
     raise TruncatedPicture("the JPEG ends before its picture does")
