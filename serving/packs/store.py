@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import PackError
+from serving.packs.cache_files import hold_lock, write_atomically
 from serving.packs.calibration import Calibration, load_calibration
 from serving.packs.manifest import Artefact, Pack, WheelMember
 from serving.packs.wheels import fetch_member, hash_bytes
 
 Progress = Callable[[str, float], None]
-LOCK_TIMEOUT_S = 3600.0
-_LOCK_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -105,7 +100,7 @@ class PackStore:
     def _build(self, artefact: Artefact, report: Callable[[str], None]) -> None:
         path = self._path_of(artefact)
         report(f"wait for {artefact.name}")
-        with _hold_lock(self.directory, path.name):
+        with hold_lock(self.directory, path.name):
             if _has_hash(path, artefact.sha256):
                 return
             source = self._read_source(artefact.source, report)
@@ -116,16 +111,16 @@ class PackStore:
                     f"{artefact.name}: the conversion gave other bytes than this version expects; "
                     "install the versions of onnx and numpy that Rollcall's lock file names"
                 )
-            _write_atomically(path, converted)
+            write_atomically(path, converted)
 
     def _read_source(self, member: WheelMember, report: Callable[[str], None]) -> bytes:
         kept = self.directory / "sources" / f"{member.sha256[:12]}-{Path(member.path).name}"
-        with _hold_lock(self.directory, kept.name):
+        with hold_lock(self.directory, kept.name):
             if _has_hash(kept, member.sha256):
                 return kept.read_bytes()
             report(f"download {member.requirement}")
             data = fetch_member(member)
-            _write_atomically(kept, data)
+            write_atomically(kept, data)
             return data
 
 
@@ -142,63 +137,3 @@ def _has_hash(path: Path, sha256: str) -> bool:
     except OSError:
         return False
     return digest.hexdigest() == sha256
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise PackError(f"cannot write {path}: {error}") from error
-
-
-@contextmanager
-def _hold_lock(directory: Path, name: str) -> Iterator[None]:
-    """Hold an exclusive lock between processes and threads; the system drops it when the holder dies.
-
-    Raises:
-        PackError: the lock file cannot be made, or another process held it for LOCK_TIMEOUT_S seconds.
-    """
-    try:
-        folder = directory / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / f"{name}.lock").open("a+b")
-    except OSError as error:
-        raise PackError(f"the model cache {directory} cannot be written: {error}") from error
-    with stream:
-        deadline = time.monotonic() + LOCK_TIMEOUT_S
-        while not _try_lock(stream.fileno()):
-            if time.monotonic() > deadline:
-                raise PackError(f"another process holds {stream.name} for more than {LOCK_TIMEOUT_S:.0f} s")
-            time.sleep(_LOCK_POLL_S)
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    if os.name == "nt":
-        import msvcrt
-
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise PackError(f"the model cache does not support file locks: {error}") from error
-    return True

