@@ -35,9 +35,9 @@ docs: $(VENV)/.dev-ready ## Write the pages that are made from code
 	@$(BIN)/python docs/generate.py
 
 lock: ## Resolve the dependencies anew into config/locks (needs uv)
-	uv pip compile --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
+	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
 		--no-emit-index-url --upgrade pyproject.toml -o $(LOCKS)/requirements.txt
-	uv pip compile --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
+	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
 		--no-emit-index-url --upgrade --extra dev -c $(LOCKS)/requirements.txt pyproject.toml \
 		-o $(LOCKS)/requirements-dev.txt
 

@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         """SQLAlchemy URL, with its password: never log it."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite+aiosqlite:///{self.data_dir / 'registry.sqlite3'}"
+        return f"sqlite:///{self.data_dir / 'registry.sqlite3'}"
 
 
 def load_settings(args: Mapping[str, Any] | None = None) -> Settings:
