@@ -187,7 +187,15 @@ class EmbeddedGallery:
     @property
     def compaction_due(self) -> bool:
         """Whether something was erased whose bytes may still be in the files; survives restarts."""
-        return self._erasure_mark.exists()
+        return self.erased_since is not None
+
+    @property
+    def erased_since(self) -> float | None:
+        """Unix seconds of the first erasure since the last compaction, or None; survives restarts."""
+        try:
+            return self._erasure_mark.stat().st_mtime
+        except FileNotFoundError:
+            return None
 
     def compact(self) -> None:
         """Rewrite the files so that no byte of an erased or replaced face is left in them.

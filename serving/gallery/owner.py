@@ -161,13 +161,9 @@ class GalleryOwner:
             os._exit(_PANIC_EXIT)
 
     def _keep_up(self) -> None:
-        erased_since: float | None = None
         while not self._stopping.wait(self._flush_interval_s):
-            if not self._core.compaction_due:
-                erased_since = None
-            elif erased_since is None:
-                erased_since = time.monotonic()
-            due = erased_since is not None and time.monotonic() - erased_since >= self._compact_after_s
+            erased_since = self._core.erased_since
+            due = erased_since is not None and time.time() - erased_since >= self._compact_after_s
             # Nothing may end the thread: a full disk today must not stop flushes tomorrow.
             try:
                 self._do(self._core.compact if due else self._core.flush)
