@@ -20,6 +20,7 @@ def connect_gallery(
     url: str | None = None,
     api_key: str | None = None,
     timeout_s: float = 5.0,
+    prefer_grpc: bool = False,
 ) -> Gallery:
     """Return the gallery of one model pack; call `open` before anything else.
 
@@ -31,6 +32,7 @@ def connect_gallery(
         url: `http(s)://host:port` of a Qdrant server.
         api_key: secret of that server.
         timeout_s: deadline of every call, retries included.
+        prefer_grpc: talk gRPC on port 6334 to that server, instead of REST.
 
     Raises:
         ConfigurationError: an argument that the engine needs is missing, or the engine is unknown.
@@ -47,7 +49,9 @@ def connect_gallery(
             raise ConfigurationError("the server gallery needs a url", key="gallery.url")
         from serving.gallery.server import ServerGallery
 
-        return ServerGallery(url, pack_id, dimension, api_key=api_key, timeout_s=timeout_s)
+        return ServerGallery(
+            url, pack_id, dimension, api_key=api_key, timeout_s=timeout_s, prefer_grpc=prefer_grpc
+        )
     raise ConfigurationError(
         f"gallery engine {engine!r} is neither 'embedded' nor 'server'", key="gallery.engine"
     )

@@ -6,9 +6,19 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from gallery_contract import DIMENSION, GalleryContract, World
+from gallery_grpc import GrpcDouble
 from gallery_wire import WireDouble
+from grpc import StatusCode
 from qdrant_client import AsyncQdrantClient
 
+from serving.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    InternalError,
+    Overloaded,
+    RollcallError,
+    StageUnavailable,
+)
 from serving.gallery import Gallery
 from serving.gallery.server import ServerGallery
 
@@ -50,6 +60,61 @@ class TestWireDouble(GalleryContract):
         yield World(await open_gallery(), open_gallery)
         for gallery in opened:
             await gallery.close()
+
+
+class TestGrpcDouble(GalleryContract):
+    @pytest.fixture
+    async def world(self) -> AsyncIterator[World]:
+        double = GrpcDouble()
+        await double.server.start()
+        opened = []
+
+        async def open_gallery() -> Gallery:
+            gallery = grpc_gallery(double)
+            await gallery.open()
+            opened.append(gallery)
+            return gallery
+
+        yield World(await open_gallery(), open_gallery)
+        assert double.calls or double.indexes, "nothing went over gRPC"
+        for gallery in opened:
+            await gallery.close()
+        await double.server.stop(None)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "calls"),
+    [
+        (StatusCode.UNAVAILABLE, StageUnavailable, 4),
+        (StatusCode.NOT_FOUND, StageUnavailable, 4),
+        (StatusCode.RESOURCE_EXHAUSTED, Overloaded, 4),
+        (StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded, 4),
+        (StatusCode.INVALID_ARGUMENT, InternalError, 1),
+        (StatusCode.UNAUTHENTICATED, ConfigurationError, 1),
+    ],
+)
+async def test_grpc_faults_are_retried_or_told(
+    code: StatusCode, error: type[RollcallError], calls: int
+) -> None:
+    double = GrpcDouble()
+    await double.server.start()
+    gallery = grpc_gallery(double)
+    await gallery.open()
+    double.faults.extend([code] * 4)
+    with pytest.raises(error) as caught:
+        await gallery.count("e")
+    assert type(caught.value) is error
+    assert double.calls == ["Count"] * calls
+    double.faults.clear()
+    assert await gallery.count("e") == 0
+    await gallery.close()
+    await double.server.stop(None)
+
+
+def grpc_gallery(double: GrpcDouble) -> ServerGallery:
+    return ServerGallery(
+        "http://127.0.0.1:9", "test", DIMENSION, timeout_s=20, prefer_grpc=True, grpc_port=double.port
+    )
 
 
 @pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no Qdrant server")
