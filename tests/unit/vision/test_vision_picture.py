@@ -1,0 +1,212 @@
+"""Headers, limits, orientation and hostile files."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from serving.errors import (
+    NotAnImage,
+    PictureTooLarge,
+    PictureTooSmall,
+    RollcallError,
+    TooManyPixels,
+    TruncatedPicture,
+    UnsupportedPictureType,
+)
+from serving.vision.picture import PictureLimits, decode_picture, read_header, turn_upright
+
+ANY_SIZE = PictureLimits(min_side_px=1)
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+def _scene(width: int = 96, height: int = 64) -> np.ndarray:
+    """A smooth picture without symmetry, uint8 RGB."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return np.stack([x, y, (x + y) / 4], axis=2).astype(np.uint8)
+
+
+def _encode(pixels: np.ndarray, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    extra = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
+    Image.fromarray(pixels).save(out, kind, **(extra | options))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_header_tells_format_and_size(kind: str) -> None:
+    header = read_header(_encode(_scene(), kind))
+    assert (header.format, header.width, header.height) == (kind.lower(), 96, 64)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_gives_the_same_upright_picture(kind: str, orientation: int) -> None:
+    upright = _scene()
+    # The stored pixels are those that the orientation turns back into the upright picture.
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = _encode(turn_upright(upright, inverse), kind, exif=exif)
+    header = read_header(data)
+    decoded = decode_picture(data, header)
+    assert (header.width, header.height) == (96, 64)
+    assert decoded.shape == upright.shape
+    assert decoded.flags.c_contiguous
+    assert np.abs(decoded.astype(int) - upright).max() <= (12 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [(1, "tl"), (2, "tr"), (3, "br"), (4, "bl"), (5, "tl"), (6, "tr"), (7, "br"), (8, "bl")],
+)
+def test_orientation_sends_the_first_stored_pixel_to_its_corner(orientation: int, corner: str) -> None:
+    """EXIF: row 0, column 0 of the file is at this corner of the upright picture."""
+    stored = np.zeros((4, 6, 3), np.uint8)
+    stored[0, 0] = 255
+    upright = turn_upright(stored, orientation)
+    y, x = (0 if corner[0] == "t" else -1), (0 if corner[1] == "l" else -1)
+    assert upright[y, x].min() == 255
+    assert upright.shape[:2] == ((4, 6) if orientation < 5 else (6, 4))
+
+
+def test_limits_name_their_value() -> None:
+    data = _encode(_scene(), "JPEG")
+    with pytest.raises(PictureTooLarge) as large:
+        read_header(data, PictureLimits(max_bytes=100))
+    assert large.value.context["max_bytes"] == 100
+    with pytest.raises(TooManyPixels) as many:
+        read_header(data, PictureLimits(max_pixels=1000))
+    assert many.value.context["max_pixels"] == 1000
+    with pytest.raises(PictureTooSmall) as small:
+        read_header(data, PictureLimits(min_side_px=80))
+    assert small.value.context["min_side_px"] == 80
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", NotAnImage),
+        (b"<html>", NotAnImage),
+        (b"GIF89a" + bytes(20), UnsupportedPictureType),
+        (b"BM" + bytes(60), UnsupportedPictureType),
+        (b"\0\0\0\x1cftypheic" + bytes(20), UnsupportedPictureType),
+        (b"\0\0\0\x1cftypavif" + bytes(20), UnsupportedPictureType),
+        (b"%PDF-1.7", UnsupportedPictureType),
+        (b"\xff\xd8", TruncatedPicture),
+        (b"\x89PNG\r\n\x1a\n", TruncatedPicture),
+        (b"RIFF\xff\xff\xff\xffWEBP", TruncatedPicture),
+    ],
+)
+def test_signatures(data: bytes, error: type[RollcallError]) -> None:
+    with pytest.raises(error):
+        read_header(data)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_cut_is_noticed_from_the_structure(kind: str) -> None:
+    data = _encode(_scene(), kind)
+    for end in range(len(data) // 50, len(data) - 12, len(data) // 40):
+        with pytest.raises((TruncatedPicture, NotAnImage)):
+            read_header(data[:end], ANY_SIZE)
+
+
+def test_sixteen_bit_gray_is_not_clipped() -> None:
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    decoded = decode_picture(_encode(ramp, "PNG"))
+    assert np.array_equal(decoded[:, :, 0], (ramp >> 8).astype(np.uint8))
+
+
+def test_cmyk_has_the_right_colours() -> None:
+    out = io.BytesIO()
+    Image.fromarray(_scene()).convert("CMYK").save(out, "JPEG", quality=95)
+    assert np.abs(decode_picture(out.getvalue()).astype(int) - _scene()).mean() < 6
+
+
+def test_jpeg_that_costs_a_pass_per_scan_is_refused() -> None:
+    data = _encode(_scene(), "JPEG", progressive=True)
+    first = data.index(b"\xff\xda")
+    scan = data[first : data.index(b"\xff", first + 14)]
+    with pytest.raises(UnsupportedPictureType):
+        read_header(data[:-2] + scan * 200 + b"\xff\xd9")
+
+
+def test_long_runs_cost_no_time() -> None:
+    many_segments = b"\xff\xd8" + b"\xff\xe0\0\2" * 2_000_000 + b"\xff\xd9"
+    fill = b"\xff\xd8" + b"\xff" * 8_000_000
+    chunks = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 64, 64, 8, 2, 0, 0, 0, 0)
+    chunks += struct.pack(">I4sI", 0, b"teSt", 0) * 500_000
+    for data in (many_segments, fill, chunks):
+        started_s = time.perf_counter()
+        with pytest.raises(TruncatedPicture):
+            read_header(data)
+        assert time.perf_counter() - started_s < 0.5
+
+
+def test_header_is_cheap() -> None:
+    """The ingress reads one per request; 150 us is the budget, measured as the best of several runs."""
+    for kind in FORMATS:
+        data = _encode(np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8), kind)
+        best_s = min(_time_headers(data) for _ in range(5))
+        assert best_s < 150e-6, kind
+
+
+def _time_headers(data: bytes, count: int = 100) -> float:
+    started_s = time.perf_counter()
+    for _ in range(count):
+        read_header(data)
+    return (time.perf_counter() - started_s) / count
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x40\0\0\0WEBPVP8X"]),
+)
+def test_any_bytes_give_rollcall_errors_only(tail: bytes, head: bytes) -> None:
+    _decode_or_refuse(head + tail)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=6),
+)
+def test_changed_bytes_give_rollcall_errors_only(kind: str, changes: list[tuple[float, int]]) -> None:
+    data = bytearray(_encode(_scene(), kind))
+    for share, value in changes:
+        data[int(share * (len(data) - 1))] = value
+    _decode_or_refuse(bytes(data))
+
+
+def test_hostile_corpus(shared_dir, capfd: pytest.CaptureFixture[str]) -> None:
+    limits = PictureLimits(max_bytes=20 * 2**20, max_pixels=25_000_000, min_side_px=1)
+    expected_face = []
+    for line in (shared_dir / "hostile" / "synth.tsv").read_text().splitlines():
+        cells = line.split("\t")
+        if len(cells) >= 4 and cells[3].startswith("face=1") and "415" not in cells[3]:
+            expected_face.append(cells[0])
+    accepted = set()
+    for path in sorted((shared_dir / "hostile").rglob("*")):
+        if path.is_file() and _decode_or_refuse(path.read_bytes(), limits):
+            accepted.add(path.name)
+    assert set(expected_face) <= accepted
+    assert capfd.readouterr().err == ""
+
+
+def _decode_or_refuse(data: bytes, limits: PictureLimits = ANY_SIZE) -> bool:
+    try:
+        header = read_header(data, limits)
+        picture = decode_picture(data, header)
+    except RollcallError:
+        return False
+    assert picture.shape == (header.height, header.width, 3)
+    assert picture.dtype == np.uint8
+    return True
