@@ -1,0 +1,32 @@
+"""The store and the starter variants, as the tests of the packs use them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import pytest
+
+from serving.packs.catalogue import PACKS, find_pack
+from serving.packs.store import PackStore, PreparedPack
+
+cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session")
+def pack_store() -> PackStore:
+    return PackStore(Path(os.environ.get("ROLLCALL_CACHE_DIR", "~/.cache/rollcall")))
+
+
+@pytest.fixture(scope="session")
+def prepared(pack_store: PackStore) -> dict[str, PreparedPack]:
+    """Every variant of the starter pack, by id."""
+    return {name: pack_store.prepare(pack) for name, pack in PACKS.items()}
+
+
+@pytest.fixture(scope="session")
+def dlib_bytes(pack_store: PackStore, prepared: dict[str, PreparedPack]) -> bytes:
+    """The .dat file that the embedder is made from."""
+    source = find_pack("starter").embedder.artefact.source
+    return (pack_store.directory / "sources" / f"{source.sha256[:12]}-{Path(source.path).name}").read_bytes()
