@@ -1,0 +1,176 @@
+"""Stages without models: each picture says itself who is in it, and the gallery is a dictionary."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from serving.deployments.messages import Candidate, Decision
+from serving.errors import RollcallError
+from serving.gallery.records import FaceRecord, check_faces, check_key, check_vectors
+from serving.packs.calibration import Calibration
+from serving.vision.pipeline import Face, PictureFaces
+
+DIMENSION = 128
+_PEOPLE: list[str] = []
+
+
+@cache
+def picture(*faces: str, width: int = 64, height: int = 48, format: str = "PNG", salt: str = "") -> bytes:
+    """A real picture file of these faces; `ada` is Ada herself, `ada:0.95` looks like her by that cosine."""
+    colour = (len(faces) * 20 % 256, sum(map(ord, salt)) % 256, 90)
+    image = Image.new("RGB", (width, height), colour)
+    buffer = io.BytesIO()
+    if format == "PNG":
+        info = PngInfo()
+        info.add_text("faces", json.dumps(faces))
+        info.add_text("salt", salt)
+        image.save(buffer, "PNG", pnginfo=info)
+    else:
+        image.save(buffer, format, **({"comment": json.dumps(faces)} if format == "JPEG" else {}))
+    return buffer.getvalue()
+
+
+def vector_of(spec: str) -> NDArray[np.float32]:
+    """People are orthogonal to each other; whoever looks like one leans towards an axis of its own."""
+    name, _, cosine = spec.partition(":")
+    if name not in _PEOPLE:
+        _PEOPLE.append(name)
+    place = _PEOPLE.index(name)
+    lean = float(cosine or 1)
+    vector = np.zeros(DIMENSION, np.float32)
+    vector[place], vector[DIMENSION - 1 - place] = lean, np.sqrt(1 - lean**2)
+    return vector
+
+
+Hook = Callable[..., Awaitable[None]]
+
+
+class FakeStages:
+    """Has the methods of `Stages`.
+
+    `before[method]` and `after[method]` run around a method: they may wait, fail, or do something else in
+    the meantime. `failures[method]` is a list of errors, one for each coming call.
+    """
+
+    def __init__(self, calibration: Calibration) -> None:
+        self.gallery: dict[tuple[str, str, str], NDArray[np.float32]] = {}
+        self.calls: list[tuple[Any, ...]] = []
+        self.failures: dict[str, list[BaseException]] = {}
+        self.before: dict[str, Hook] = {}
+        self.after: dict[str, Hook] = {}
+        self._calibration = calibration
+        self._specs: list[str] = []
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(call[0] for call in self.calls)
+
+    def names(self) -> list[str]:
+        """The methods called, in order."""
+        return [call[0] for call in self.calls]
+
+    async def _enter(self, method: str, *args: Any) -> None:
+        self.calls.append((method, *args))
+        if method in self.before:
+            await self.before[method](*args)
+        if self.failures.get(method):
+            raise self.failures[method].pop(0)
+        await asyncio.sleep(0)
+
+    async def _leave(self, method: str, *args: Any) -> None:
+        if method in self.after:
+            await self.after[method](*args)
+
+    async def detect(self, data: bytes, remaining_s: float) -> PictureFaces:
+        assert remaining_s > 0
+        await self._enter("detect", data)
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            width, height = image.size
+            text = getattr(image, "text", {}).get("faces") or image.info.get("comment", b"[]")
+        specs = json.loads(text)
+        return PictureFaces(width, height, [self._make_face(spec, place) for place, spec in enumerate(specs)])
+
+    def _make_face(self, spec: str, place: int) -> Face:
+        self._specs.append(spec)
+        crop = np.zeros((8, 8, 3), np.uint8)
+        crop[0, 0] = divmod(len(self._specs) - 1, 256) + (0,)
+        landmarks = np.arange(10, dtype=np.float32).reshape(5, 2) + np.float32(0.26)
+        return Face((10.04 + 10 * place, 5.0, 8.0, 9.0), landmarks, 0.9 - place / 100, crop)
+
+    async def embed(self, crops: NDArray[np.uint8], remaining_s: float) -> NDArray[np.float32]:
+        assert remaining_s > 0
+        assert crops.dtype == np.uint8
+        assert crops.shape[1:] == (8, 8, 3)
+        await self._enter("embed", len(crops))
+        specs = [self._specs[int(crop[0, 0, 0]) * 256 + int(crop[0, 0, 1])] for crop in crops]
+        return np.stack([vector_of(spec) for spec in specs])
+
+    async def search(
+        self,
+        event_key: str,
+        vectors: NDArray[np.float32],
+        top_k: int,
+        threshold: float,
+        remaining_s: float,
+    ) -> list[Decision]:
+        assert remaining_s > 0
+        await self._enter("search", event_key, len(vectors), top_k, threshold)
+        decisions = [
+            self._decide(event_key, each, top_k, threshold) for each in check_vectors(vectors, DIMENSION)
+        ]
+        await self._leave("search", event_key)
+        return decisions
+
+    def _decide(self, event_key: str, probe: NDArray[np.float32], top_k: int, threshold: float) -> Decision:
+        best: dict[str, Candidate] = {}
+        for (event, person, face), vector in self.gallery.items():
+            cosine = round(float(vector @ probe), 6)
+            if event == event_key and (person not in best or best[person].cosine < cosine):
+                best[person] = Candidate(person, face, cosine, self._calibration.false_match_rate(cosine))
+        # The sort is stable: of equals the one stored first comes first.
+        ranked = sorted(best.values(), key=lambda candidate: -candidate.cosine)[:top_k]
+        return Decision(bool(ranked) and ranked[0].cosine >= threshold, ranked)
+
+    async def enrol(self, faces: Sequence[FaceRecord], remaining_s: float) -> None:
+        assert remaining_s > 0
+        await self._enter("enrol", [(face.person, face.face) for face in faces])
+        for face in check_faces(list(faces), DIMENSION):
+            self.gallery[face.event, face.person, face.face] = face.vector
+        await self._leave("enrol")
+
+    async def erase_faces(self, event_key: str, faces: Sequence[tuple[str, str]], remaining_s: float) -> None:
+        await self._enter("erase_faces", event_key, list(faces))
+        for person, face in faces:
+            self.gallery.pop((event_key, person, face), None)
+
+    async def erase_person(self, event_key: str, person_id: str, remaining_s: float) -> None:
+        await self._enter("erase_person", event_key, person_id)
+        check_key("event", event_key)
+        check_key("person", person_id)
+        for key in [key for key in self.gallery if key[:2] == (event_key, person_id)]:
+            del self.gallery[key]
+        await self._leave("erase_person", event_key, person_id)
+
+    async def erase_event(self, event_key: str, remaining_s: float) -> None:
+        await self._enter("erase_event", event_key)
+        for key in [key for key in self.gallery if key[0] == event_key]:
+            del self.gallery[key]
+
+    async def check(self, remaining_s: float) -> None:
+        await self._enter("check")
+
+
+def fail_next(stages: FakeStages, method: str, error: RollcallError | Exception, times: int = 1) -> None:
+    stages.failures[method] = [error] * times

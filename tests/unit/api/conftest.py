@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from api_fakes import FakeStages
+from fastapi import FastAPI
+
+from serving.accounts.keys import KeyRing
+from serving.accounts.tokens import TokenIssuer, TokenVerifier
+from serving.api import operations
+from serving.api.admission import AdmissionGate
+from serving.api.app import create_app
+from serving.api.services import Services
+from serving.database import Database, sqlite_url
+from serving.packs.calibration import load_calibration
+from serving.packs.configured import find_configured_pack
+from serving.registry.registry import Registry
+from serving.settings import Settings
+
+ISSUER, AUDIENCE = "rollcall", "rollcall"
+
+
+@pytest.fixture(scope="session")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    return KeyRing(tmp_path_factory.mktemp("keys") / "ring").load_or_create()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file; each test gets a copy, because migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("registry") / "empty.sqlite3"
+    registry = Registry(Database(sqlite_url(path)))
+    await registry.open()
+    await registry.close()
+    return path
+
+
+@dataclass
+class Api:
+    """The application over fake stages, and a client of it."""
+
+    app: FastAPI
+    services: Services
+    stages: FakeStages
+    registry: Registry
+    client: httpx.AsyncClient
+    token_for: Callable[..., str]
+
+    def client_for(self, role: str = "administrator", events: list[str] | None = None) -> httpx.AsyncClient:
+        """A client with a token of its own."""
+        return self.anonymous(Authorization=f"Bearer {self.token_for(role, events)}")
+
+    def anonymous(self, **headers: str) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+        return httpx.AsyncClient(
+            transport=transport, base_url="http://rollcall", headers=headers, trust_env=False
+        )
+
+    async def create_event(self, event: str = "gala", **fields: Any) -> str:
+        """Create an event; returns its key in the gallery."""
+        answer = await self.client.post("/v1/events", json={"id": event, **fields})
+        assert answer.status_code == 201, answer.text
+        return (await self.registry.get_event(event)).key
+
+    async def enrol(
+        self, person: str, *pictures: bytes, event: str = "gala", name: str | None = None
+    ) -> dict:
+        files = [("picture", ("p.png", each, "image/png")) for each in pictures]
+        data = {"person_id": person, **({"name": name} if name else {})}
+        answer = await self.client.post(f"/v1/events/{event}/people", files=files, data=data)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def recognise(self, data: bytes, event: str = "gala", **query: Any) -> dict:
+        answer = await self.client.post(
+            f"/v1/events/{event}/recognise", content=data, params=query, headers={"Content-Type": "image/png"}
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def outcomes(self, data: bytes, event: str = "gala", **query: Any) -> list[tuple[str, str | None]]:
+        """(outcome, person id) of each face."""
+        faces = (await self.recognise(data, event, **query))["faces"]
+        return [(face["outcome"], face["person"] and face["person"]["person_id"]) for face in faces]
+
+
+@pytest.fixture(scope="session")
+def shared_app() -> FastAPI:
+    """Building the routes takes longer than most tests; the services are put into its state by each test."""
+    return create_app(None)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _forget_readiness() -> None:
+    operations.readiness._good_until = 0.0
+
+
+@pytest_asyncio.fixture
+async def make_api(
+    empty_registry: Path, tmp_path: Path, ring: KeyRing, shared_app: FastAPI
+) -> AsyncIterator[Callable[..., Any]]:
+    """Builds an `Api`; keyword arguments are sections of the settings."""
+    opened: list[Api] = []
+
+    async def make(**sections: dict[str, Any]) -> Api:
+        settings = Settings(_env_file=None, data_dir=tmp_path / "data", **sections)  # type: ignore[arg-type]
+        pack = find_configured_pack(settings)
+        calibration = load_calibration(pack)
+        path = tmp_path / f"registry{len(opened)}.sqlite3"
+        shutil.copy(empty_registry, path)
+        registry = Registry(Database(sqlite_url(path), migrate_on_open=False))
+        await registry.open()
+        stages = FakeStages(calibration)
+        load = settings.load
+        services = Services(
+            settings=settings,
+            pack=pack,
+            calibration=calibration,
+            stages=stages,  # type: ignore[arg-type]
+            registry=registry,
+            verifier=TokenVerifier(ring, ISSUER, AUDIENCE),
+            gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
+        )
+        shared_app.state.services = services
+        issuer = TokenIssuer(ring, ISSUER, AUDIENCE)
+
+        def token_for(
+            role: str = "administrator", events: list[str] | None = None, lifetime_s: int = 600
+        ) -> str:
+            return issuer.issue("tester", role, events, lifetime_s)
+
+        api = Api(shared_app, services, stages, registry, None, token_for)  # type: ignore[arg-type]
+        api = replace(api, client=api.client_for())
+        opened.append(api)
+        return api
+
+    yield make
+    for api in opened:
+        await api.client.aclose()
+        await api.registry.close()
+
+
+@pytest_asyncio.fixture
+async def api(make_api: Callable[..., Any]) -> Api:
+    """The application with the default settings."""
+    return await make_api()
+
+
+@pytest_asyncio.fixture
+async def gala(api: Api) -> Api:
+    """The application with an empty event `gala`."""
+    await api.create_event()
+    return api

@@ -1,0 +1,332 @@
+"""The error envelope, what guards the routes, and what every answer carries."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from api_fakes import fail_next, picture
+from api_problems import check_problem
+from conftest import AUDIENCE, ISSUER, Api
+
+from serving.accounts.keys import KeyRing
+from serving.accounts.tokens import TokenIssuer
+from serving.api.envelope import error_codes, problems
+from serving.errors import ALL_ERRORS, DeadlineExceeded, InternalError, Overloaded, StageUnavailable
+
+ADA = picture("ada")
+PEOPLE, RECOGNISE = "/v1/events/gala/people", "/v1/events/gala/recognise"
+
+ROUTES = {
+    "create event": ("POST", "/v1/events", {"json": {"id": "other"}}, "operator"),
+    "list events": ("GET", "/v1/events", {}, "member"),
+    "get event": ("GET", "/v1/events/gala", {}, "member"),
+    "delete event": ("DELETE", "/v1/events/gala", {}, "operator"),
+    "enrol": ("POST", PEOPLE, {"content": ADA}, "operator"),
+    "list people": ("GET", PEOPLE, {}, "operator"),
+    "get person": ("GET", PEOPLE + "/ada", {}, "operator"),
+    "delete person": ("DELETE", PEOPLE + "/ada", {}, "operator"),
+    "recognise": ("POST", RECOGNISE, {"content": ADA}, "member"),
+    "model": ("GET", "/v1/model", {}, "member"),
+}
+RANKS = ["member", "operator", "administrator"]
+EVERY_ROUTE = pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES.keys())
+
+
+def test_every_route_of_the_application_is_in_this_table(shared_app: Any) -> None:
+    documented = {
+        (method.upper(), path.replace("{event}", "gala").replace("{person}", "ada"))
+        for path, methods in shared_app.openapi()["paths"].items()
+        for method in methods
+        if path.startswith("/v1")
+    }
+    assert documented == {route[:2] for route in ROUTES.values()}
+
+
+@EVERY_ROUTE
+async def test_roles(gala: Api, route: tuple[str, str, dict[str, Any], str]) -> None:
+    method, path, arguments, least = route
+    await gala.enrol("ada", ADA)
+    for role in RANKS:
+        answer = await gala.client_for(role).request(method, path, **arguments)
+        if RANKS.index(role) < RANKS.index(least):
+            problem = check_problem(answer, "forbidden")
+            assert problem["context"]["needs"] == least
+        else:
+            assert answer.status_code in (200, 201, 204), answer.text
+            return
+
+
+@EVERY_ROUTE
+async def test_a_token_is_needed(gala: Api, route: tuple[str, str, dict[str, Any], str]) -> None:
+    method, path, arguments, _ = route
+    calls = len(gala.stages.calls)
+    check_problem(await gala.anonymous().request(method, path, **arguments), "token_missing")
+    for header in ("Basic YTpi", "Bearer", "Bearer ", "nonsense"):
+        check_problem(
+            await gala.anonymous(Authorization=header).request(method, path, **arguments), "token_missing"
+        )
+    answer = await gala.anonymous(Authorization="Bearer abc.def.ghi").request(method, path, **arguments)
+    check_problem(answer, "token_invalid")
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert len(gala.stages.calls) == calls
+
+
+async def test_tokens_that_are_not_ours(gala: Api, ring: KeyRing, tmp_path: Any) -> None:
+    good = gala.token_for()
+    stranger = KeyRing(tmp_path / "strangers").load_or_create()
+    for token in (
+        TokenIssuer(stranger, ISSUER, AUDIENCE).issue("a", "administrator", None, 600),
+        TokenIssuer(ring, "someone else", AUDIENCE).issue("a", "administrator", None, 600),
+        TokenIssuer(ring, ISSUER, "another service").issue("a", "administrator", None, 600),
+        good[:-4] + ("AAAA" if not good.endswith("AAAA") else "BBBB"),
+        good + "." + "x" * 5000,
+        "ü",
+    ):
+        headers = {b"Authorization": f"Bearer {token}".encode()}
+        problem = check_problem(await gala.anonymous().get("/v1/events", headers=headers), "token_invalid")
+        assert token not in str(problem)
+    assert (await gala.anonymous(Authorization=f"bearer {good}").get("/v1/events")).status_code == 200
+
+
+async def test_an_expired_token(gala: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = gala.client_for()
+    assert (await client.get("/v1/events")).status_code == 200
+    import time
+
+    later = time.time() + 611
+    monkeypatch.setattr("serving.accounts.tokens.time.time", lambda: later)
+    check_problem(await client.get("/v1/events"), "token_expired")
+
+
+@EVERY_ROUTE
+async def test_a_token_for_another_event_sees_nothing_here(
+    gala: Api, route: tuple[str, str, dict[str, Any], str]
+) -> None:
+    method, path, arguments, _ = route
+    if "gala" not in path:
+        return
+    await gala.enrol("ada", ADA)
+    await gala.create_event("mine")
+    calls = len(gala.stages.calls)
+    bound = gala.client_for("operator", ["mine", "elsewhere"])
+    there = check_problem(await bound.request(method, path, **arguments), "unknown_event")
+    nowhere = check_problem(
+        await bound.request(method, path.replace("gala", "nope"), **arguments), "unknown_event"
+    )
+    for problem in (there, nowhere):
+        problem.pop("request_id")
+        problem["context"].pop("event", None)
+    assert there == nowhere
+    assert len(gala.stages.calls) == calls
+    assert (await gala.client.get(PEOPLE + "/ada")).status_code == 200
+
+
+async def test_a_bound_token_works_at_its_events_and_makes_none(gala: Api) -> None:
+    await gala.create_event("other")
+    bound = gala.client_for("operator", ["gala"])
+    assert (await bound.post(PEOPLE, params={"person_id": "ada"}, content=ADA)).status_code == 201
+    assert (await bound.post(RECOGNISE, content=ADA)).json()["faces"][0]["outcome"] == "match"
+    listed = (await bound.get("/v1/events")).json()
+    assert [event["id"] for event in listed["events"]] == ["gala"]
+    check_problem(await bound.post("/v1/events", json={"id": "gala"}), "forbidden")
+    check_problem(await bound.post("/v1/events", json={"id": "new"}), "forbidden")
+    nothing = gala.client_for("administrator", [])
+    assert (await nothing.get("/v1/events")).json()["events"] == []
+    check_problem(await nothing.get("/v1/events/gala"), "unknown_event")
+
+
+async def test_a_page_of_events_counts_only_those_of_the_token(api: Api) -> None:
+    for n in range(6):
+        await api.create_event(f"e{n}")
+    bound = api.client_for("member", ["e1", "e4", "e5"])
+    first = (await bound.get("/v1/events", params={"limit": 2})).json()
+    rest = (await bound.get("/v1/events", params={"limit": 2, "cursor": first["next_cursor"]})).json()
+    assert [event["id"] for event in first["events"] + rest["events"]] == ["e1", "e4", "e5"]
+    assert rest["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    "error", [Overloaded(), StageUnavailable(), DeadlineExceeded(), InternalError("a stage failed: KeyError")]
+)
+@pytest.mark.parametrize("stage", ["detect", "embed", "search"])
+async def test_a_stage_that_fails_is_answered_with_its_own_error(gala: Api, stage: str, error: Any) -> None:
+    fail_next(gala.stages, stage, error)
+    check_problem(await gala.client.post(RECOGNISE, content=ADA), error.code)
+    assert (gala.services.gate.requests, gala.services.gate.bytes) == (0, 0)
+
+
+async def answer_to_a_bug(api: Api, **headers: str) -> httpx.Response:
+    fail_next(api.stages, "detect", KeyError("secret words of a bug"))
+    return await api.client.post(RECOGNISE, content=ADA, headers=headers)
+
+
+async def test_a_bug_is_answered_without_its_words(gala: Api) -> None:
+    answer = await answer_to_a_bug(gala)
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (500, "internal_error")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert uuid.UUID(body["request_id"])
+    for word in ("secret", "KeyError", "Traceback", "api_fakes"):
+        assert word not in answer.text
+    assert (gala.services.gate.requests, gala.services.gate.bytes) == (0, 0)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="app.py:39: Starlette answers a bug outside AnswerHeaders, so a 500 has no request id and no no-store",
+)
+async def test_the_answer_to_a_bug_carries_the_same_headers_as_any_other(gala: Api) -> None:
+    check_problem(await answer_to_a_bug(gala), "internal_error")
+
+
+async def test_unknown_paths_and_methods(gala: Api) -> None:
+    check_problem(await gala.client.get("/nothing/here"), "not_found")
+    check_problem(await gala.anonymous().get("/v1/nothing"), "not_found")
+    answer = await gala.client.put("/v1/events")
+    check_problem(answer, "method_not_allowed")
+    assert "GET" in answer.headers["allow"] or "POST" in answer.headers["allow"]
+    check_problem(await gala.client.get("/v1/events/nope"), "unknown_event")
+    check_problem(await gala.client.get("/v1/events/" + "x" * 500), "unknown_event")
+    check_problem(await gala.client.get("/v1/events/..%2f.."), "not_found")
+    check_problem(await gala.client.get(PEOPLE + "/nobody"), "unknown_person")
+    check_problem(await gala.client.get(PEOPLE + "/%00"), "unknown_person")
+    check_problem(await gala.client.delete(PEOPLE + "/nobody"), "unknown_person")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="people.py:117: an id nobody can have reaches the gallery, whose check_key answers 500 for a long one",
+)
+async def test_erasing_an_id_nobody_can_have(gala: Api) -> None:
+    check_problem(await gala.client.delete(PEOPLE + "/" + "x" * 600), "unknown_person")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"id": "a/b"}, "event id"),
+        ({"id": ""}, "event id"),
+        ({"id": "x" * 129}, "event id"),
+        ({"id": 5}, "id"),
+        ({"id": "a", "nmae": "x"}, "nmae"),
+        ({"id": "a", "threshold": 1.5}, "threshold"),
+        ({"id": "a", "threshold": "high"}, "threshold"),
+        ({"id": "a", "name": ""}, "name"),
+        ({"id": "a", "name": "a\nb"}, "name"),
+        ({"id": "a", "name": "x" * 201}, "name"),
+        ([], "body"),
+    ],
+)
+async def test_bad_new_events(api: Api, body: Any, field: str) -> None:
+    problem = check_problem(await api.client.post("/v1/events", json=body), "invalid_request")
+    assert field in problem["detail"]
+    assert (await api.client.get("/v1/events")).json()["events"] == []
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", b'{"id":"a","threshold":NaN}', b"[" * 50_000])
+async def test_new_events_that_are_not_json(api: Api, content: bytes) -> None:
+    answer = await api.client.post(
+        "/v1/events", content=content, headers={"Content-Type": "application/json"}
+    )
+    check_problem(answer, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": 0},
+        {"limit": 1001},
+        {"limit": "x"},
+        {"cursor": "!"},
+        {"cursor": "x" * 2000},
+        {"cursor": "ZXY"},
+    ],
+)
+async def test_bad_pages(gala: Api, query: dict[str, Any]) -> None:
+    check_problem(await gala.client.get("/v1/events", params=query), "invalid_request")
+    check_problem(await gala.client.get(PEOPLE, params=query), "invalid_request")
+
+
+@pytest.mark.xfail(
+    strict=True, reason="paging.py:49: the answer speaks of field `after`, the parameter is `cursor`"
+)
+async def test_a_bad_cursor_is_called_by_its_name(gala: Api) -> None:
+    problem = check_problem(await gala.client.get(PEOPLE, params={"cursor": "ZXY"}), "invalid_request")
+    assert problem["context"]["field"] == "cursor"
+
+
+async def test_a_cursor_of_another_list(gala: Api) -> None:
+    await gala.create_event("other")
+    cursor = (await gala.client.get("/v1/events", params={"limit": 1})).json()["next_cursor"]
+    check_problem(await gala.client.get(PEOPLE, params={"cursor": cursor}), "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "query", [{"threshold": "1.01"}, {"threshold": "-2"}, {"threshold": "nan"}, {"threshold": "inf"},
+              {"threshold": "x"}, {"top_k": "0"}, {"top_k": "21"}, {"top_k": "1.5"}, {"top_k": "9" * 30}]
+)  # fmt: skip
+async def test_bad_questions(gala: Api, query: dict[str, str]) -> None:
+    check_problem(await gala.client.post(RECOGNISE, params=query, content=ADA), "invalid_request")
+    assert gala.stages.calls == []
+
+
+async def test_the_sender_may_choose_the_request_id(gala: Api) -> None:
+    answer = await gala.client.get("/v1/events/nope", headers={"X-Request-ID": "trace-1.2_3"})
+    assert answer.json()["request_id"] == "trace-1.2_3"
+    recognised = await gala.client.post(RECOGNISE, content=ADA, headers={"X-Request-ID": "abc"})
+    assert recognised.json()["request_id"] == "abc"
+    answer = await answer_to_a_bug(gala, **{"X-Request-ID": "of-a-bug"})
+    assert answer.json()["request_id"] == "of-a-bug"
+
+
+@pytest.mark.parametrize("sent", ["a b", "x" * 129, "<script>", "a\tb", ""])
+async def test_a_request_id_of_another_form_is_not_repeated(gala: Api, sent: str) -> None:
+    answer = await gala.client.get("/v1/events/nope", headers={"X-Request-ID": sent})
+    assert uuid.UUID(answer.json()["request_id"])
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="middleware.py:32: when the sender's id is refused the new one is in the body only; Serve echoes the old",
+)
+async def test_the_header_never_contradicts_the_envelope(gala: Api) -> None:
+    answer = await gala.client.get("/v1/events/nope", headers={"X-Request-ID": "a b"})
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+async def test_every_answer_has_an_id_and_stays_out_of_caches_and_frames(gala: Api) -> None:
+    await gala.enrol("ada", ADA)
+    for path in ("/v1/events", PEOPLE, PEOPLE + "/ada", "/v1/model", "/healthz", "/readyz", "/nope", "/docs"):
+        answer = await gala.client.get(path)
+        assert answer.headers["cache-control"] == "no-store", path
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert uuid.UUID(answer.headers["x-request-id"])
+
+
+async def test_a_full_gate_refuses_at_once(make_api: Callable[..., Any]) -> None:
+    api = await make_api(load={"max_pending_requests": 2, "max_pending_bytes": 2**20})
+    await api.create_event()
+    with api.services.gate.admit(), api.services.gate.admit():
+        for path in (RECOGNISE, PEOPLE):
+            problem = check_problem(await api.client.post(path, content=ADA), "overloaded")
+            assert problem["context"] == {"max_pending_requests": 2}
+        assert (await api.client.get(PEOPLE)).status_code == 200
+    with api.services.gate.admit() as admission:
+        admission.add_bytes(2**20 - 100)
+        problem = check_problem(await api.client.post(RECOGNISE, content=ADA), "overloaded")
+        assert problem["context"] == {"max_pending_bytes": 2**20}
+    assert api.stages.calls == []
+    assert (api.services.gate.requests, api.services.gate.bytes) == (0, 0)
+    assert (await api.client.post(RECOGNISE, content=ADA)).status_code == 200
+
+
+def test_the_documented_errors_cover_each_kind_once() -> None:
+    assert sorted(error_codes()) == sorted({kind.code for kind in ALL_ERRORS})
+    documented = problems(*ALL_ERRORS)
+    assert set(documented) == {kind.status for kind in ALL_ERRORS}
