@@ -84,7 +84,7 @@ async def test_the_stage_gets_the_very_bytes(gala: Api, format: str) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="bodies.py:178: base64url as RFC 7515 and JavaScript write it, without '=', is refused",
+    reason="bodies.py: base64url as RFC 7515 and JavaScript write it, without '=', is refused",
 )
 async def test_url_safe_base64_without_padding(gala: Api) -> None:
     text = url_safe(with_url_safe_characters(), padded=False)
@@ -119,7 +119,7 @@ async def test_fields_that_contradict_are_refused(gala: Api, field: str) -> None
     assert gala.stages.calls == []
 
 
-@pytest.mark.xfail(strict=True, reason="bodies.py:138: of a form field sent twice the last silently wins")
+@pytest.mark.xfail(strict=True, reason="bodies.py: of a form field sent twice the last silently wins")
 async def test_a_form_field_given_twice_is_refused(gala: Api) -> None:
     boundary = "b"
     parts = [
@@ -199,7 +199,7 @@ async def test_bodies_of_another_form_are_refused(gala: Api, form: dict[str, Any
 
 @pytest.mark.xfail(
     strict=True,
-    reason="bodies.py:127: a codec that raises UnicodeError itself (charset=punycode, idna) answers 500",
+    reason="bodies.py: a codec that raises UnicodeError itself (charset=punycode, idna) answers 500",
 )
 async def test_a_form_in_an_odd_charset(gala: Api) -> None:
     content = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n\xff\r\n--b--\r\n'
@@ -353,7 +353,7 @@ async def test_recognising_takes_one_picture_and_nothing_else(gala: Api) -> None
 
 @pytest.mark.xfail(
     strict=True,
-    reason="bodies.py:159: places are counted anew for each JSON field, so context.picture misleads",
+    reason="bodies.py: places are counted anew for each JSON field, so context.picture misleads",
 )
 async def test_the_place_of_a_picture_counts_through_all_json_fields(gala: Api) -> None:
     encoded = base64.b64encode(ADA).decode()
@@ -390,7 +390,7 @@ async def test_no_picture_is_written_to_disk(gala: Api, monkeypatch: pytest.Monk
 
 @pytest.mark.xfail(
     strict=True,
-    reason="events.py:28: FastAPI reads the whole body of POST /v1/events, unbounded, before it asks for a token",
+    reason="events.py: FastAPI reads the whole body of POST /v1/events, unbounded, before it asks for a token",
 )
 async def test_a_stranger_cannot_make_the_service_buffer_a_body(api: Api) -> None:
     sent = 0
@@ -410,7 +410,7 @@ async def test_a_stranger_cannot_make_the_service_buffer_a_body(api: Api) -> Non
 
 @pytest.mark.xfail(
     strict=True,
-    reason="events.py:28: POST /v1/events has no deadline, so a slow body holds its connection for good",
+    reason="events.py: POST /v1/events has no deadline, so a slow body holds its connection for good",
 )
 async def test_a_new_event_that_comes_too_slowly(make_api: Callable[..., Any]) -> None:
     api = await make_api(load={"request_timeout_s": 0.1})

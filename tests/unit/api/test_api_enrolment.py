@@ -74,7 +74,7 @@ async def test_one_bad_picture_and_nothing_is_stored(gala: Api, bad: bytes, code
 
 @pytest.mark.xfail(
     strict=True,
-    reason="enrolment.py:91 writes into an error that the coalescer gives to every caller of a failed parcel",
+    reason="enrolment.py writes into an error that the coalescer gives to every caller of a failed parcel",
 )
 async def test_errors_shared_by_requests_are_not_written_to(gala: Api) -> None:
     fail_next(gala.stages, "detect", StageUnavailable("the replica died"), times=4)
@@ -101,7 +101,7 @@ async def test_bad_person_ids(gala: Api, person: str) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="enrolment.py:71: the id and name are checked only after detector and embedder have run",
+    reason="enrolment.py: the id and name are checked only after detector and embedder have run",
 )
 async def test_bad_person_ids_cost_no_model_run(gala: Api) -> None:
     await gala.client.post(PEOPLE, params={"person_id": "a/b"}, content=ADA)
@@ -145,7 +145,7 @@ async def test_vectors_without_a_confirmed_face_name_nobody(gala: Api) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="recognition.py:109: of top_k=1 the only candidate may be a ghost; it is dropped and the match behind it lost",
+    reason="recognition.py: of top_k=1 the only candidate may be a ghost; it is dropped and the match behind it lost",
 )
 async def test_a_ghost_of_a_failed_enrolment_does_not_hide_the_person(gala: Api) -> None:
     await fail_after_storing(gala)  # without an id, so that the retry makes another one
@@ -155,7 +155,7 @@ async def test_a_ghost_of_a_failed_enrolment_does_not_hide_the_person(gala: Api)
 
 @pytest.mark.xfail(
     strict=True,
-    reason="registry/enrolment.py:140: the new name is visible although its enrolment failed ('all or none')",
+    reason="registry/enrolment.py: the new name is visible although its enrolment failed ('all or none')",
 )
 async def test_a_failed_enrolment_does_not_rename(gala: Api) -> None:
     await gala.enrol("ada", ADA, name="Ada")
@@ -180,7 +180,7 @@ async def test_erased_while_enrolling(gala: Api, what: str) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="enrolment.py:77-83: vectors stored after their person or event was erased stay for good, "
+    reason="enrolment.py: vectors stored after their person or event was erased stay for good, "
     "when the request ends before it can take them back",
 )
 @pytest.mark.parametrize("what", [PEOPLE + "/ada", EVENT], ids=["person", "event"])
@@ -205,7 +205,7 @@ async def test_no_vector_outlives_an_erasure(gala: Api, what: str, fault: str) -
 
 @pytest.mark.xfail(
     strict=True,
-    reason="sweep.py:50-52: the list of stale faces may be minutes old when their vectors are erased; "
+    reason="sweep.py: the list of stale faces may be minutes old when their vectors are erased; "
     "a retry in between is confirmed without a vector",
 )
 async def test_the_sweep_does_not_undo_a_retry(gala: Api) -> None:

@@ -177,7 +177,7 @@ async def test_a_bug_is_answered_without_its_words(gala: Api) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="app.py:39: Starlette answers a bug outside AnswerHeaders, so a 500 has no request id and no no-store",
+    reason="app.py: Starlette answers a bug outside AnswerHeaders, so a 500 has no request id and no no-store",
 )
 async def test_the_answer_to_a_bug_carries_the_same_headers_as_any_other(gala: Api) -> None:
     check_problem(await answer_to_a_bug(gala), "internal_error")
@@ -199,7 +199,7 @@ async def test_unknown_paths_and_methods(gala: Api) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="people.py:117: an id nobody can have reaches the gallery, whose check_key answers 500 for a long one",
+    reason="people.py: an id nobody can have reaches the gallery, whose check_key answers 500 for a long one",
 )
 async def test_erasing_an_id_nobody_can_have(gala: Api) -> None:
     check_problem(await gala.client.delete(PEOPLE + "/" + "x" * 600), "unknown_person")
@@ -252,7 +252,7 @@ async def test_bad_pages(gala: Api, query: dict[str, Any]) -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="paging.py:49: the answer speaks of field `after`, the parameter is `cursor`"
+    strict=True, reason="paging.py: the answer speaks of field `after`, the parameter is `cursor`"
 )
 async def test_a_bad_cursor_is_called_by_its_name(gala: Api) -> None:
     problem = check_problem(await gala.client.get(PEOPLE, params={"cursor": "ZXY"}), "invalid_request")
@@ -291,7 +291,7 @@ async def test_a_request_id_of_another_form_is_not_repeated(gala: Api, sent: str
 
 @pytest.mark.xfail(
     strict=True,
-    reason="middleware.py:32: when the sender's id is refused the new one is in the body only; Serve echoes the old",
+    reason="middleware.py: when the sender's id is refused the new one is in the body only; Serve echoes the old",
 )
 async def test_the_header_never_contradicts_the_envelope(gala: Api) -> None:
     answer = await gala.client.get("/v1/events/nope", headers={"X-Request-ID": "a b"})

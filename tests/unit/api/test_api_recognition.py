@@ -123,7 +123,7 @@ async def test_an_event_deleted_during_the_search_names_nobody(gala: Api) -> Non
 
 @pytest.mark.xfail(
     strict=True,
-    reason="recognition.py:109: between begin and finish of an event's deletion its people are still named",
+    reason="recognition.py: between begin and finish of an event's deletion its people are still named",
 )
 async def test_an_event_closed_during_the_search_names_nobody(gala: Api) -> None:
     await gala.enrol("ada", ADA)
