@@ -37,8 +37,8 @@ class Services:
         return self.calibration.default_threshold
 
 
-def get_services(request: Request) -> Services:
-    """The `Services` of the application that serves `request`."""
+async def get_services(request: Request) -> Services:
+    """The `Services` of the application that serves `request`; async, since FastAPI gives others a thread."""
     services: Services = request.app.state.services
     return services
 

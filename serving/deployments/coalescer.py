@@ -1,8 +1,8 @@
 """Many concurrent requests, few Serve calls: what waits for a stage travels together in one parcel.
 
-A Serve call costs milliseconds of CPU on both sides, whatever it carries. While fewer than
-`max_calls` are under way a task leaves at once, so an idle service adds no wait; beyond that, tasks gather
-and the next free call takes all it may.
+A Serve call costs milliseconds of CPU on both sides, whatever it carries. To an idle stage a task leaves at
+once, with those that were submitted in the same turn of the event loop. While calls are under way tasks gather
+for `linger_s`, and beyond `max_calls` until one returns; the next call then takes all it may.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ class CoalescerLimits:
 
     Attributes:
         max_calls: Serve calls under way at once, about two for each replica of the stage.
+        linger_s: how long a task may wait for company while another call is under way. The answers of one
+            parcel bring their clients' next requests milliseconds apart; without it each would leave alone.
         max_parcel_tasks: tasks in one parcel.
         max_parcel_bytes: payload bytes in one parcel (a single larger task still travels, alone).
         max_waiting: tasks waiting for a call; more are refused.
     """
 
     max_calls: int = 2
+    linger_s: float = 0.004
     max_parcel_tasks: int = 16
     max_parcel_bytes: int = 32 * 2**20
     max_waiting: int = 1024
@@ -69,6 +72,7 @@ class Coalescer(Generic[TaskT, ResultT]):
         self.limits = limits
         self._waiting: deque[_Waiting[TaskT]] = deque()
         self._calls: set[asyncio.Task[None]] = set()
+        self._departure: asyncio.Handle | None = None
 
     @property
     def waiting(self) -> int:
@@ -91,14 +95,28 @@ class Coalescer(Generic[TaskT, ResultT]):
         entry = _Waiting(task, size_bytes, deadline, loop.create_future())
         timer = loop.call_later(task.remaining_s, _expire, entry.future)
         self._waiting.append(entry)
-        self._pump()
+        self._schedule_departure(loop)
         try:
             result: ResultT = await entry.future
             return result
         finally:
             timer.cancel()
 
-    def _pump(self) -> None:
+    def _schedule_departure(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._departure is not None:
+            if len(self._waiting) < self.limits.max_parcel_tasks:
+                return
+            self._departure.cancel()  # a full parcel has nothing to wait for
+            self._departure = None
+        if len(self._calls) >= self.limits.max_calls:
+            return  # the call that returns next takes what waits
+        if self._calls and len(self._waiting) < self.limits.max_parcel_tasks:
+            self._departure = loop.call_later(self.limits.linger_s, self._depart)
+        else:
+            self._departure = loop.call_soon(self._depart)
+
+    def _depart(self) -> None:
+        self._departure = None
         while self._waiting and len(self._calls) < self.limits.max_calls:
             parcel = self._take_parcel()
             if parcel:
@@ -108,7 +126,8 @@ class Coalescer(Generic[TaskT, ResultT]):
 
     def _finish_call(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        self._pump()
+        if self._waiting and self._departure is None:
+            self._depart()
 
     def _take_parcel(self) -> list[_Waiting[TaskT]]:
         """What may travel together now; those whose caller has gone, or whose time is up, are dropped."""

@@ -115,6 +115,7 @@ class Stages:
 def _with_tuning(limits: CoalescerLimits, stage: StageTuning) -> CoalescerLimits:
     return CoalescerLimits(
         max_calls=stage.max_calls,
+        linger_s=stage.linger_s,
         max_parcel_tasks=stage.max_parcel_tasks,
         max_parcel_bytes=limits.max_parcel_bytes,
         max_waiting=limits.max_waiting,

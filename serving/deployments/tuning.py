@@ -36,6 +36,7 @@ class StageTuning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_calls: int = Field(2, ge=1, le=4096)
+    linger_s: float = Field(0.004, ge=0, le=0.1)
     max_parcel_tasks: int = Field(16, ge=1, le=1024)
 
 
