@@ -1,8 +1,8 @@
 """Many concurrent requests, few Serve calls: what waits for a stage travels together in one parcel.
 
 A Serve call costs milliseconds of CPU on both sides, whatever it carries. To an idle stage a task leaves at
-once, with those that were submitted in the same turn of the event loop. While calls are under way tasks gather
-for `linger_s`, and beyond `max_calls` until one returns; the next call then takes all it may.
+once, with those that were submitted in the same turn of the event loop. While calls are under way tasks
+gather for `linger_s`, and beyond `max_calls` until one returns; the next call then takes all it may.
 """
 
 from __future__ import annotations
