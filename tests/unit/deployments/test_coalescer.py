@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from ray.serve.context import _get_serve_request_context, _RequestContext, _serve_request_context
 
 from serving.deployments.coalescer import CallLost, Coalescer, CoalescerLimits
@@ -66,30 +64,92 @@ def start(
     remaining_s: float = 60.0,
     size_bytes: int = 1,
 ) -> list[asyncio.Task[int]]:
-    return [
+    tasks = [
         asyncio.create_task(coalescer.submit(Numbered(remaining_s, number), size_bytes)) for number in numbers
     ]
+    for task in tasks:  # else asyncio writes a traceback whenever the collector finds a task nobody asked
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return tasks
 
 
-def make(stage: Any, **limits: int) -> Coalescer[Numbered, int]:
+async def start_behind(
+    coalescer: Coalescer[Numbered, int], numbers: Sequence[int]
+) -> list[asyncio.Task[int]]:
+    """Start the first number alone, and the others when its call is under way."""
+    tasks = start(coalescer, numbers[:1])
+    await settle()
+    tasks += start(coalescer, numbers[1:])
+    await settle()
+    return tasks
+
+
+def make(stage: Any, **limits: Any) -> Coalescer[Numbered, int]:
     return Coalescer(stage, CoalescerLimits(**limits))
 
 
-async def test_a_task_leaves_at_once_while_calls_are_free() -> None:
+async def test_to_an_idle_stage_a_task_leaves_at_once() -> None:
     stage = Stage()
-    tasks = start(make(stage, max_calls=2), [1, 2])
+    tasks = start(make(stage, linger_s=10), [1])
     await settle()
-    assert stage.parcels == [[1], [2]]
+    assert stage.parcels == [[1]]
     await stage.let_go()
-    await stage.let_go()
-    assert [task.result() for task in tasks] == [10, 20]
+    assert tasks[0].result() == 10
+
+
+async def test_what_one_turn_of_the_loop_submits_travels_together() -> None:
+    stage = Stage()
+    tasks = start(make(stage, max_parcel_tasks=3, linger_s=10), range(7))
+    await settle()
+    assert stage.parcels == [[0, 1, 2], [3, 4, 5]]
+    while stage.under_way:
+        await stage.let_go()
+    assert await asyncio.gather(*tasks) == [number * 10 for number in range(7)]
+
+
+async def test_beside_a_call_under_way_tasks_linger_for_company() -> None:
+    stage = Stage()
+    coalescer = make(stage, linger_s=0.03)
+    tasks = start(coalescer, [0])
+    await settle()
+    for number in (1, 2, 3):
+        tasks += start(coalescer, [number])
+        await asyncio.sleep(0.002)
+    assert stage.parcels == [[0]]
+    await asyncio.sleep(0.05)
+    assert stage.parcels == [[0], [1, 2, 3]]
+    while stage.under_way:
+        await stage.let_go()
+    assert await asyncio.gather(*tasks) == [0, 10, 20, 30]
+
+
+async def test_a_full_parcel_does_not_linger() -> None:
+    stage = Stage()
+    coalescer = make(stage, linger_s=10, max_parcel_tasks=2)
+    tasks = await start_behind(coalescer, [0, 1])
+    assert stage.parcels == [[0]]
+    tasks += start(coalescer, [2])
+    await settle()
+    assert stage.parcels == [[0], [1, 2]]
+    while stage.under_way:
+        await stage.let_go()
+    await asyncio.gather(*tasks)
+
+
+async def test_the_deadline_holds_while_lingering() -> None:
+    stage = Stage()
+    coalescer = make(stage, linger_s=0.1)
+    start(coalescer, [0])
+    await settle()
+    with pytest.raises(DeadlineExceeded):
+        await coalescer.submit(Numbered(0.01, 1), 1)
+    await asyncio.sleep(0.12)
+    assert stage.parcels == [[0]]
 
 
 async def test_tasks_gather_while_every_call_is_under_way() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1, max_parcel_tasks=3)
-    tasks = start(coalescer, range(8))
-    await settle()
+    tasks = await start_behind(coalescer, range(8))
     assert stage.parcels == [[0]]
     assert coalescer.waiting == 7
     for _ in range(4):
@@ -102,8 +162,9 @@ async def test_tasks_gather_while_every_call_is_under_way() -> None:
 async def test_a_parcel_is_bounded_in_bytes_but_never_empty() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1, max_parcel_bytes=100)
-    tasks = [
-        *start(coalescer, [0]),
+    tasks = start(coalescer, [0])
+    await settle()
+    tasks += [
         *start(coalescer, [1, 2], size_bytes=50),
         *start(coalescer, [3], size_bytes=1),
         *start(coalescer, [4], size_bytes=500),
@@ -118,8 +179,7 @@ async def test_a_parcel_is_bounded_in_bytes_but_never_empty() -> None:
 
 async def test_a_tasks_own_error_reaches_its_caller_alone() -> None:
     stage = Stage()
-    tasks = start(make(stage, max_calls=1), [0, 1, 2, 3])
-    await settle()
+    tasks = await start_behind(make(stage, max_calls=1), [0, 1, 2, 3])
     await stage.let_go()
     await stage.let_go([10, NoFace("in the second"), 30])
     assert tasks[1].result() == 10
@@ -141,8 +201,7 @@ async def test_a_tasks_own_error_reaches_its_caller_alone() -> None:
 async def test_an_error_of_the_call_reaches_every_caller(answer: Any, kind: type[RollcallError]) -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1)
-    tasks = start(coalescer, [0, 1, 2])
-    await settle()
+    tasks = await start_behind(coalescer, [0, 1, 2])
     await stage.let_go()
     await stage.let_go(answer)
     for task in tasks[1:]:
@@ -161,8 +220,7 @@ async def test_an_error_of_the_call_reaches_every_caller(answer: Any, kind: type
 )
 async def test_callers_of_a_failed_parcel_share_no_exception() -> None:
     stage = Stage()
-    tasks = start(make(stage, max_calls=1), [0, 1, 2])
-    await settle()
+    tasks = await start_behind(make(stage, max_calls=1), [0, 1, 2])
     await stage.let_go()
     await stage.let_go(Overloaded("full"))
     assert tasks[1].exception() is not tasks[2].exception()
@@ -171,7 +229,7 @@ async def test_callers_of_a_failed_parcel_share_no_exception() -> None:
 async def test_whoever_has_gone_is_left_out_of_the_parcel() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1)
-    tasks = start(coalescer, [0, 1, 2])
+    tasks = await start_behind(coalescer, [0, 1, 2])
     short = start(coalescer, [3], remaining_s=0.02)
     last = start(coalescer, [4])
     await settle()
@@ -188,8 +246,7 @@ async def test_whoever_has_gone_is_left_out_of_the_parcel() -> None:
 async def test_when_all_have_gone_no_call_is_made() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1)
-    tasks = start(coalescer, [0, 1, 2])
-    await settle()
+    tasks = await start_behind(coalescer, [0, 1, 2])
     for task in tasks[1:]:
         task.cancel()
     await settle()
@@ -201,8 +258,7 @@ async def test_when_all_have_gone_no_call_is_made() -> None:
 async def test_a_result_for_a_caller_that_has_gone_is_dropped() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1)
-    tasks = start(coalescer, [0, 1, 2])
-    await settle()
+    tasks = await start_behind(coalescer, [0, 1, 2])
     await stage.let_go()
     tasks[1].cancel()
     await stage.let_go()
@@ -212,7 +268,10 @@ async def test_a_result_for_a_caller_that_has_gone_is_dropped() -> None:
 
 async def test_the_time_a_task_has_waited_is_taken_off() -> None:
     stage = Stage()
-    tasks = start(make(stage, max_calls=1), [0, 1], remaining_s=10)
+    coalescer = make(stage, max_calls=1)
+    tasks = start(coalescer, [0], remaining_s=10)
+    await settle()
+    tasks += start(coalescer, [1], remaining_s=10)
     await settle()
     await asyncio.sleep(0.05)
     await stage.let_go()
@@ -225,8 +284,7 @@ async def test_the_time_a_task_has_waited_is_taken_off() -> None:
 async def test_overloaded_beyond_max_waiting() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1, max_waiting=2)
-    tasks = start(coalescer, [0, 1, 2, 3])
-    await settle()
+    tasks = await start_behind(coalescer, [0, 1, 2, 3])
     with pytest.raises(Overloaded) as caught:
         tasks[3].result()
     assert caught.value.context == {"waiting": 2}
@@ -250,7 +308,7 @@ async def test_the_deadline_holds_although_the_stage_hangs() -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="coalescer.py: a call that never returns keeps its place for good; max_calls of them stop the stage",
+    reason="coalescer.py: a call that never returns keeps its place for good; max_calls of them end all",
 )
 async def test_a_call_that_hangs_gives_its_place_back() -> None:
     stage = Stage()
@@ -264,12 +322,13 @@ async def test_a_call_that_hangs_gives_its_place_back() -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="coalescer.py: tasks whose caller has gone stay in the queue (with their picture) and count as waiting",
+    reason="coalescer.py: tasks whose caller has gone stay queued, with their picture, and count as waiting",
 )
 async def test_tasks_whose_time_is_up_take_no_room() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1, max_waiting=3)
     start(coalescer, [0])
+    await settle()
     gone = start(coalescer, [1, 2, 3], remaining_s=0.02)
     await asyncio.wait(gone)
     assert coalescer.waiting == 0
@@ -283,8 +342,7 @@ async def test_tasks_whose_time_is_up_take_no_room() -> None:
 async def test_lost_tasks_are_sent_once_more_each_alone() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1)
-    tasks = start(coalescer, [0, 1, 2, 3])
-    await settle()
+    tasks = await start_behind(coalescer, [0, 1, 2, 3])
     await stage.let_go()
     more = start(coalescer, [4, 5])
     await settle()
@@ -302,8 +360,7 @@ async def test_lost_tasks_are_sent_once_more_each_alone() -> None:
 async def test_lost_tasks_whose_caller_has_gone_are_not_sent_again() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1)
-    tasks = start(coalescer, [0, 1, 2])
-    await settle()
+    tasks = await start_behind(coalescer, [0, 1, 2])
     await stage.let_go()
     tasks[1].cancel()
     await settle()
@@ -317,8 +374,7 @@ async def test_lost_tasks_whose_caller_has_gone_are_not_sent_again() -> None:
 async def test_limits_change_while_tasks_wait(limits: dict[str, int]) -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1)
-    tasks = start(coalescer, range(6))
-    await settle()
+    tasks = await start_behind(coalescer, range(6))
     coalescer.limits = CoalescerLimits(**{"max_parcel_tasks": 2, **limits})
     while stage.under_way:
         await stage.let_go()
@@ -332,8 +388,7 @@ async def test_limits_change_while_tasks_wait(limits: dict[str, int]) -> None:
 async def test_fewer_calls_are_honoured_when_those_under_way_have_ended() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=3, max_parcel_tasks=1)
-    tasks = start(coalescer, range(6))
-    await settle()
+    tasks = await start_behind(coalescer, range(6))
     coalescer.limits = CoalescerLimits(max_calls=1, max_parcel_tasks=1)
     await stage.let_go()
     await stage.let_go()
@@ -359,7 +414,10 @@ async def test_a_parcel_travels_in_no_callers_request_context() -> None:
         _serve_request_context.set(_RequestContext(_internal_request_id=f"request-{number}"))
         return await coalescer.submit(Numbered(5, number), 1)
 
-    await asyncio.gather(*(asyncio.create_task(request(number)) for number in range(4)))
+    requests = [asyncio.create_task(request(0))]
+    await settle()
+    requests += [asyncio.create_task(request(number)) for number in (1, 2, 3)]
+    await asyncio.gather(*requests)
     assert len(contexts) == 2
     assert not any(contexts), contexts
 
@@ -373,12 +431,11 @@ test_a_parcel_travels_in_no_callers_request_context = pytest.mark.xfail(
 
 @pytest.mark.xfail(
     strict=True,
-    reason="coalescer.py: a call that Serve cancelled (not our stopping) fails innocent batch mates as 'stopping'",
+    reason="coalescer.py: a call that Serve cancelled fails innocent batch mates as 'stopping'",
 )
 async def test_a_call_cancelled_from_below_is_sent_again() -> None:
     stage = Stage()
-    tasks = start(make(stage, max_calls=1), [0, 1, 2])
-    await settle()
+    tasks = await start_behind(make(stage, max_calls=1), [0, 1, 2])
     await stage.let_go()
     await stage.let_go(asyncio.CancelledError())
     while stage.under_way:
@@ -388,30 +445,24 @@ async def test_a_call_cancelled_from_below_is_sent_again() -> None:
 
 async def test_a_cancelled_call_leaves_nobody_waiting() -> None:
     stage = Stage()
-    tasks = start(make(stage, max_calls=1), [0, 1])
-    await settle()
+    tasks = await start_behind(make(stage, max_calls=1), [0, 1])
     await stage.let_go(asyncio.CancelledError())
     await stage.let_go()
     assert isinstance(tasks[0].exception(), StageUnavailable)
     assert tasks[1].result() == 10
 
 
-FATES = st.sampled_from(["ok", "ok", "ok", "own error", "lost", "refused", "bug", "short", "hang"])
+FATES = ["ok", "ok", "ok", "own error", "lost", "refused", "bug", "short", "hang"]
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    fates=st.lists(FATES, min_size=1, max_size=30),
-    max_calls=st.integers(1, 4),
-    max_parcel_tasks=st.integers(1, 6),
-    max_waiting=st.integers(1, 20),
-    seed=st.integers(0, 2**16),
-)
-def test_every_task_settles_exactly_once(
-    fates: list[str], max_calls: int, max_parcel_tasks: int, max_waiting: int, seed: int
-) -> None:
+@pytest.mark.parametrize("seed", range(30))
+async def test_every_task_settles_exactly_once(seed: int) -> None:
     """Whatever the stage does: each caller gets its own result or an error of ours, and in time."""
     order = random.Random(seed)
+    fates = order.choices(FATES if seed % 3 else FATES[:4], k=order.randint(1, 30))
+    max_calls, max_parcel_tasks = order.randint(1, 4), order.randint(1, 6)
+    linger_s = order.choice([0, 0.001, 0.01])
+    limits = CoalescerLimits(max_calls, linger_s, max_parcel_tasks, 60, order.randint(1, 20))
     calls = 0
     busiest = 0
     seen: dict[int, int] = {}
@@ -451,30 +502,27 @@ def test_every_task_settles_exactly_once(
         except RollcallError as error:
             return error
 
-    async def run() -> None:
-        limits = CoalescerLimits(max_calls, max_parcel_tasks, 60, max_waiting)
-        coalescer = Coalescer(call, limits)
-        callers = [asyncio.create_task(caller(coalescer, number)) for number in range(len(fates))]
-        gone = set(order.sample(range(len(fates)), len(fates) // 5))
-        for number in gone:
-            await asyncio.sleep(0)
-            callers[number].cancel()
-        outcomes = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 2)
-        for number, outcome in enumerate(outcomes):
-            if isinstance(outcome, asyncio.CancelledError):
-                assert number in gone
-            elif isinstance(outcome, NoFace):
-                assert outcome.context == {"number": number}
-            elif isinstance(outcome, RollcallError):
-                assert set(fates) - {"ok", "own error"} or isinstance(outcome, Overloaded)
-            else:
-                assert outcome == number
-        while calls:
-            await asyncio.sleep(0.01)
-        await settle()
-        assert coalescer.waiting == 0
-        assert not coalescer._calls
-
-    asyncio.run(run())
+    coalescer = Coalescer(call, limits)
+    callers = [asyncio.create_task(caller(coalescer, number)) for number in range(len(fates))]
+    gone = set(order.sample(range(len(fates)), len(fates) // 5))
+    for number in gone:
+        await asyncio.sleep(0)
+        callers[number].cancel()
+    outcomes = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 2)
+    for number, outcome in enumerate(outcomes):
+        if isinstance(outcome, asyncio.CancelledError):
+            assert number in gone
+        elif isinstance(outcome, NoFace):
+            assert outcome.context == {"number": number}
+        elif isinstance(outcome, RollcallError):
+            assert set(fates) - {"ok", "own error"} or isinstance(outcome, Overloaded)
+        else:
+            assert outcome == number
+    for _ in range(100):
+        if not coalescer._calls:
+            break
+        await asyncio.sleep(0.01)
+    assert coalescer.waiting == 0
+    assert not coalescer._calls
     assert busiest <= max_calls
     assert all(times <= 2 for times in seen.values())

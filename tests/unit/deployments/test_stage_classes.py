@@ -22,13 +22,12 @@ from serving.gallery.records import FaceRecord, Hit, Probe, check_probes
 from serving.packs.calibration import load_calibration
 from serving.packs.catalogue import find_pack
 
-
 pytestmark = pytest.mark.timeout(20)
 
 
 @pytest.fixture(autouse=True)
 def _in_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`serve.batch` wants to know the replica's limits, and keeps one queue, of one event loop, for a class."""
+    """`serve.batch` asks for the replica's limits, and keeps one queue, of one event loop, for a class."""
     config = types.SimpleNamespace(max_ongoing_requests=100)
     context = types.SimpleNamespace(_deployment_config=config)
     monkeypatch.setattr(serve, "get_replica_context", lambda: context)

@@ -208,8 +208,10 @@ async def test_tuning_takes_effect_at_once(stages: Stages, handles: dict[str, An
 
     handles["detector"].detect.answer = answer
     stages.tune(read_tuning(IngressTuning, {"detector": {"max_calls": 1, "max_parcel_tasks": 2}}))
-    tasks = [asyncio.create_task(stages.detect(b"%d" % n, 5)) for n in range(5)]
-    await asyncio.sleep(0.01)
+    tasks = []
+    for n in range(5):
+        tasks.append(asyncio.create_task(stages.detect(b"%d" % n, 5)))
+        await asyncio.sleep(0.005)
     with pytest.raises(Overloaded):  # max_waiting is what it was
         await stages.detect(b"x", 5)
     gate.set()
