@@ -105,7 +105,7 @@ class FakeStages:
     def _make_face(self, spec: str, place: int) -> Face:
         self._specs.append(spec)
         crop = np.zeros((8, 8, 3), np.uint8)
-        crop[0, 0] = divmod(len(self._specs) - 1, 256) + (0,)
+        crop[0, 0] = (*divmod(len(self._specs) - 1, 256), 0)
         landmarks = np.arange(10, dtype=np.float32).reshape(5, 2) + np.float32(0.26)
         return Face((10.04 + 10 * place, 5.0, 8.0, 9.0), landmarks, 0.9 - place / 100, crop)
 

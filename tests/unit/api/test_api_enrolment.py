@@ -145,7 +145,7 @@ async def test_vectors_without_a_confirmed_face_name_nobody(gala: Api) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="recognition.py: of top_k=1 the only candidate may be a ghost; it is dropped and the match behind it lost",
+    reason="recognition.py: the only candidate of top_k=1 may be a ghost; the match behind it is lost",
 )
 async def test_a_ghost_of_a_failed_enrolment_does_not_hide_the_person(gala: Api) -> None:
     await fail_after_storing(gala)  # without an id, so that the retry makes another one

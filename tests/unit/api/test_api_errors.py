@@ -177,7 +177,7 @@ async def test_a_bug_is_answered_without_its_words(gala: Api) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="app.py: Starlette answers a bug outside AnswerHeaders, so a 500 has no request id and no no-store",
+    reason="app.py: Starlette answers a bug outside AnswerHeaders: no request id, no no-store on a 500",
 )
 async def test_the_answer_to_a_bug_carries_the_same_headers_as_any_other(gala: Api) -> None:
     check_problem(await answer_to_a_bug(gala), "internal_error")
@@ -291,7 +291,7 @@ async def test_a_request_id_of_another_form_is_not_repeated(gala: Api, sent: str
 
 @pytest.mark.xfail(
     strict=True,
-    reason="middleware.py: when the sender's id is refused the new one is in the body only; Serve echoes the old",
+    reason="middleware.py: an id refused is replaced in the body only; Serve puts the old one in the header",
 )
 async def test_the_header_never_contradicts_the_envelope(gala: Api) -> None:
     answer = await gala.client.get("/v1/events/nope", headers={"X-Request-ID": "a b"})

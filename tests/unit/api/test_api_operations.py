@@ -45,7 +45,7 @@ async def test_not_ready_without_the_registry(api: Api) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="operations.py: probes at the same time, or while a stage is down, each ask every stage; no token needed",
+    reason="operations.py: probes at the same time, or while a stage is down, each ask every stage",
 )
 async def test_many_probes_cost_one_check(api: Api) -> None:
     client = api.anonymous()
