@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_swagger import patch_fastapi
 
 import serving
 from serving.api import events, operations, people, recognition
@@ -29,12 +30,16 @@ def create_app(services: Services) -> FastAPI:
         title="Rollcall",
         version=serving.__version__,
         description=DESCRIPTION,
+        docs_url=None,  # the page comes from `fastapi_swagger`, which asks no third party for its parts
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        max_body_size=services.settings.load.max_body_bytes,
         lifespan=_close_with(services),
     )
     app.state.services = services
     for part in (events, people, recognition, operations):
         app.include_router(part.router)
+    patch_fastapi(app, redirect_from_root_to_docs=False, title="Rollcall API")
     install_error_answers(app)
     app.add_middleware(AnswerHeaders)
     app.openapi = _document_problems(app.openapi)  # type: ignore[method-assign]

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from serving.errors import (
     ALL_ERRORS,
+    BodyTooLarge,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -101,7 +102,7 @@ def install_error_answers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def answer_starlette(request: Request, error: HTTPException) -> JSONResponse:
-        kinds: dict[int, type[RollcallError]] = {404: NotFound, 405: MethodNotAllowed}
+        kinds: dict[int, type[RollcallError]] = {404: NotFound, 405: MethodNotAllowed, 413: BodyTooLarge}
         kind = kinds.get(error.status_code, InvalidRequest)
         answer = answer_error(request, kind())
         if error.headers and "allow" in {name.lower() for name in error.headers}:

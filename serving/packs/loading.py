@@ -14,7 +14,7 @@ from serving.vision.picture import PictureLimits
 from serving.vision.pipeline import FaceFinder
 
 CPU_DETECTOR_BATCH = 1
-"""Pictures in one run of the detector on a CPU: with 8, activations leave the caches and it costs 10 % more."""
+"""Pictures in one run of the detector on a CPU; with 8, activations leave the caches: 10 % more CPU."""
 
 Providers = Sequence[str | tuple[str, dict[str, Any]]]
 
