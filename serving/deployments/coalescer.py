@@ -8,14 +8,18 @@ gather for `linger_s`, and beyond `max_calls` until one returns; the next call t
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import copy
+import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from serving.deployments.messages import Task
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
+
+logger = logging.getLogger("ray.serve")
 
 TaskT = TypeVar("TaskT", bound=Task)
 ResultT = TypeVar("ResultT")
@@ -45,8 +49,8 @@ class CoalescerLimits:
     max_waiting: int = 1024
 
 
-@dataclass(slots=True)
-class _Waiting(Generic[TaskT]):
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[TaskT]):
     task: TaskT
     size_bytes: int
     deadline: float
@@ -70,14 +74,18 @@ class Coalescer(Generic[TaskT, ResultT]):
     ) -> None:
         self._call = call
         self.limits = limits
-        self._waiting: deque[_Waiting[TaskT]] = deque()
+        self._waiting: dict[_Entry[TaskT], None] = {}
+        self._lost: dict[_Entry[TaskT], None] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._departure: asyncio.Handle | None = None
+        # A parcel belongs to many requests. In the context of one of them Serve would count the call as that
+        # request's own, and cancel it for all when that client disconnects.
+        self._context = contextvars.copy_context()
 
     @property
     def waiting(self) -> int:
-        """Tasks that no call has taken yet."""
-        return len(self._waiting)
+        """Tasks that no call has taken yet, and whose callers still want them."""
+        return len(self._waiting) + len(self._lost)
 
     async def submit(self, task: TaskT, size_bytes: int) -> ResultT:
         """The stage's result for `task`, within `task.remaining_s` seconds.
@@ -88,19 +96,21 @@ class Coalescer(Generic[TaskT, ResultT]):
             StageUnavailable: the stage lost the task twice.
             RollcallError: the stage's own error for this task.
         """
-        if len(self._waiting) >= self.limits.max_waiting:
-            raise Overloaded(waiting=len(self._waiting))
+        if self.waiting >= self.limits.max_waiting:
+            raise Overloaded(waiting=self.waiting)
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + task.remaining_s
-        entry = _Waiting(task, size_bytes, deadline, loop.create_future())
+        entry = _Entry(task, size_bytes, deadline, loop.create_future())
         timer = loop.call_later(task.remaining_s, _expire, entry.future)
-        self._waiting.append(entry)
+        self._waiting[entry] = None
         self._schedule_departure(loop)
         try:
             result: ResultT = await entry.future
             return result
         finally:
             timer.cancel()
+            self._waiting.pop(entry, None)
+            self._lost.pop(entry, None)
 
     def _schedule_departure(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._departure is not None:
@@ -111,79 +121,93 @@ class Coalescer(Generic[TaskT, ResultT]):
         if len(self._calls) >= self.limits.max_calls:
             return  # the call that returns next takes what waits
         if self._calls and len(self._waiting) < self.limits.max_parcel_tasks:
-            self._departure = loop.call_later(self.limits.linger_s, self._depart)
+            self._departure = loop.call_later(self.limits.linger_s, self._depart, context=self._context)
         else:
-            self._departure = loop.call_soon(self._depart)
+            self._departure = loop.call_soon(self._depart, context=self._context)
 
     def _depart(self) -> None:
-        self._departure = None
-        while self._waiting and len(self._calls) < self.limits.max_calls:
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
+        while self.waiting and len(self._calls) < self.limits.max_calls:
             parcel = self._take_parcel()
             if parcel:
-                call = asyncio.create_task(self._run(parcel))
-                self._calls.add(call)
-                call.add_done_callback(self._finish_call)
+                self._send(parcel)
 
-    def _finish_call(self, call: asyncio.Task[None]) -> None:
-        self._calls.discard(call)
-        if self._waiting and self._departure is None:
-            self._depart()
-
-    def _take_parcel(self) -> list[_Waiting[TaskT]]:
-        """What may travel together now; those whose caller has gone, or whose time is up, are dropped."""
-        parcel: list[_Waiting[TaskT]] = []
+    def _take_parcel(self) -> list[_Entry[TaskT]]:
+        """What may travel together now."""
+        for entry in self._lost:  # alone, in case it is what kills replicas
+            del self._lost[entry]
+            return [] if entry.future.done() else [entry]
+        parcel: list[_Entry[TaskT]] = []
         parcel_bytes = 0
-        now = time.monotonic()
-        while self._waiting and len(parcel) < self.limits.max_parcel_tasks:
-            entry = self._waiting[0]
-            if entry.future.done():
-                self._waiting.popleft()
-                continue
-            # A task that was lost with a replica travels alone, in case it is what kills replicas.
-            if parcel and (entry.resent or parcel_bytes + entry.size_bytes > self.limits.max_parcel_bytes):
+        for entry in list(self._waiting):
+            if parcel and parcel_bytes + entry.size_bytes > self.limits.max_parcel_bytes:
                 break
-            self._waiting.popleft()
-            entry.task.remaining_s = entry.deadline - now
+            del self._waiting[entry]
+            if entry.future.done():
+                continue
             parcel.append(entry)
             parcel_bytes += entry.size_bytes
-            if entry.resent:
+            if len(parcel) >= self.limits.max_parcel_tasks:
                 break
         return parcel
 
-    async def _run(self, parcel: list[_Waiting[TaskT]]) -> None:
+    def _send(self, parcel: list[_Entry[TaskT]]) -> None:
+        call = asyncio.create_task(self._run(parcel))
+        self._calls.add(call)
+        call.add_done_callback(self._finish_call, context=self._context)
+
+        def drop_if_nobody_waits(_: asyncio.Future[Any]) -> None:
+            if not call.done() and all(entry.future.done() for entry in parcel):
+                call.cancel()
+
+        for entry in parcel:
+            entry.future.add_done_callback(drop_if_nobody_waits)
+
+    def _finish_call(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if self.waiting and (self._departure is None or not self._calls):
+            self._depart()
+
+    async def _run(self, parcel: list[_Entry[TaskT]]) -> None:
+        now = time.monotonic()
+        for entry in parcel:
+            entry.task.remaining_s = max(0.0, entry.deadline - now)
         try:
             outcomes = await self._call([entry.task for entry in parcel])
             if len(outcomes) != len(parcel):
                 raise InternalError("a stage answered a parcel with another number of results")
         except CallLost as lost:
             self._send_again(parcel, lost)
+        except asyncio.CancelledError:
+            # Either nobody waits any more, or Serve cancelled the call: then the work itself may be fine.
+            self._send_again(parcel, CallLost("cancelled"))
         except RollcallError as error:
             _fail(parcel, error)
-        except asyncio.CancelledError:
-            _fail(parcel, StageUnavailable("the service is stopping"))
-            raise
         except Exception as error:
+            logger.error("a call to a stage failed: %s", type(error).__name__, exc_info=error)
             _fail(parcel, InternalError(f"a stage failed: {type(error).__name__}"))
         else:
             for entry, outcome in zip(parcel, outcomes, strict=True):
                 _settle(entry.future, outcome)
 
-    def _send_again(self, parcel: list[_Waiting[TaskT]], lost: CallLost) -> None:
-        for entry in reversed(parcel):
+    def _send_again(self, parcel: list[_Entry[TaskT]], lost: CallLost) -> None:
+        for entry in parcel:
             if entry.resent:
                 _settle(entry.future, StageUnavailable(str(lost) or None))
             elif not entry.future.done():
                 entry.resent = True
-                self._waiting.appendleft(entry)
+                self._lost[entry] = None
 
 
 def _expire(future: asyncio.Future[Any]) -> None:
     _settle(future, DeadlineExceeded())
 
 
-def _fail(parcel: Sequence[_Waiting[Any]], error: RollcallError) -> None:
+def _fail(parcel: Sequence[_Entry[Any]], error: RollcallError) -> None:
     for entry in parcel:
-        _settle(entry.future, error)
+        _settle(entry.future, copy.copy(error))  # each caller its own: it may add to it
 
 
 def _settle(future: asyncio.Future[Any], outcome: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from serving.deployments.messages import Task
-from serving.errors import DeadlineExceeded, InternalError, RollcallError
+from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
 
 logger = logging.getLogger("ray.serve")
+
+OUTAGES = (StageUnavailable, Overloaded, DeadlineExceeded)
 
 TaskT = TypeVar("TaskT", bound=Task)
 ResultT = TypeVar("ResultT")
@@ -76,6 +79,41 @@ def _as_outcome(outcome: ResultT | BaseException) -> ResultT | RollcallError:
     raise outcome
 
 
+def pick_live(arrivals: Sequence[Arrival[TaskT]]) -> list[int]:
+    """The places of those whose time is not up."""
+    now = time.monotonic()
+    return [place for place, arrival in enumerate(arrivals) if arrival.deadline > now]
+
+
+def place_outcomes(
+    arrivals: Sequence[Arrival[TaskT]], live: Sequence[int], outcomes: Sequence[ResultT | RollcallError]
+) -> list[ResultT | RollcallError]:
+    """One outcome for each arrival: those of the live places, and `DeadlineExceeded` for the others."""
+    placed: list[ResultT | RollcallError] = [DeadlineExceeded() for _ in arrivals]
+    for place, outcome in zip(live, outcomes, strict=True):
+        placed[place] = outcome
+    return placed
+
+
+async def run_batch(
+    arrivals: Sequence[Arrival[TaskT]],
+    attempt: Callable[[Sequence[Arrival[TaskT]]], Awaitable[list[ResultT | RollcallError]]],
+) -> list[ResultT | RollcallError]:
+    """One outcome for each arrival, in order, by `attempt` on all of them.
+
+    When it fails on the batch each task is tried again alone, so that only the task at fault fails; not so
+    when what failed is the store behind it, which would fail them one by one.
+    """
+    try:
+        return await attempt(arrivals)
+    except OUTAGES as error:
+        return [copy.copy(error) for _ in arrivals]
+    except Exception as error:
+        if len(arrivals) == 1:
+            return [_as_outcome(error)]
+    return [(await run_batch([arrival], attempt))[0] for arrival in arrivals]
+
+
 class ModelLane:
     """One thread that runs a model, so that the replica's event loop stays free to gather the next batch."""
 
@@ -92,36 +130,16 @@ class ModelLane:
         arrivals: Sequence[Arrival[TaskT]],
         run_model: Callable[[list[TaskT]], Sequence[ResultT | RollcallError]],
     ) -> list[ResultT | RollcallError]:
-        """One outcome for each arrival, in order.
+        """One outcome for each arrival; work whose time is up never reaches the model. See `run_batch`."""
 
-        Work whose time is up never reaches the model. When the model fails on a batch each task is run
-        again alone, so that only the task at fault fails.
-        """
+        def work(batch: Sequence[Arrival[TaskT]]) -> list[ResultT | RollcallError]:
+            live = pick_live(batch)
+            return place_outcomes(
+                batch, live, run_model([batch[place].task for place in live]) if live else []
+            )
 
-        def work() -> list[ResultT | RollcallError]:
-            now = time.monotonic()
-            outcomes: list[ResultT | RollcallError] = [DeadlineExceeded() for _ in arrivals]
-            live = [place for place, arrival in enumerate(arrivals) if arrival.deadline > now]
-            tasks = [arrivals[place].task for place in live]
-            for place, outcome in zip(live, _run_safely(tasks, run_model), strict=True):
-                outcomes[place] = outcome
-            return outcomes
+        async def attempt(batch: Sequence[Arrival[TaskT]]) -> list[ResultT | RollcallError]:
+            return await self.run(lambda: work(batch))
 
         with self.turnstile.closed():
-            return await self.run(work)
-
-
-def _run_safely(
-    tasks: list[TaskT], run_model: Callable[[list[TaskT]], Sequence[ResultT | RollcallError]]
-) -> Sequence[ResultT | RollcallError]:
-    if not tasks:
-        return []
-    try:
-        return run_model(tasks)
-    except RollcallError as error:
-        if len(tasks) == 1:
-            return [error]
-    except Exception as error:
-        if len(tasks) == 1:
-            return [_as_outcome(error)]
-    return [_run_safely([task], run_model)[0] for task in tasks]
+            return await run_batch(arrivals, attempt)

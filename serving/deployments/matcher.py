@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import serve
 
-from serving.deployments.lane import Arrival, Turnstile, answer_parcel
+from serving.deployments.lane import Arrival, Turnstile, answer_parcel, pick_live, place_outcomes, run_batch
 from serving.deployments.messages import Candidate, Decision, SearchTask
 from serving.deployments.tuning import BatchTuning, read_tuning
 from serving.errors import RollcallError
@@ -44,12 +44,19 @@ class Matcher:
         return await answer_parcel(parcel, self._search, self._turnstile)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
-    async def _search(self, batch: list[Arrival[SearchTask]]) -> list[list[Decision]]:
-        tasks = [arrival.task for arrival in batch]
-        probes = [Probe(task.event_key, vector, task.top_k) for task in tasks for vector in task.vectors]
+    async def _search(self, batch: list[Arrival[SearchTask]]) -> list[list[Decision] | RollcallError]:
         with self._turnstile.closed():
-            hits = iter(await self._gallery.search(probes))
-        return [[self._decide(next(hits), task.threshold) for _ in task.vectors] for task in tasks]
+            return await run_batch(batch, self._search_live)
+
+    async def _search_live(
+        self, batch: Sequence[Arrival[SearchTask]]
+    ) -> list[list[Decision] | RollcallError]:
+        live = pick_live(batch)
+        tasks = [batch[place].task for place in live]
+        probes = [Probe(task.event_key, vector, task.top_k) for task in tasks for vector in task.vectors]
+        hits = iter(await self._gallery.search(probes) if probes else [])
+        decided = [[self._decide(next(hits), task.threshold) for _ in task.vectors] for task in tasks]
+        return place_outcomes(batch, live, decided)
 
     def _decide(self, hits: Sequence[Hit], threshold: float) -> Decision:
         candidates = [
@@ -61,6 +68,10 @@ class Matcher:
     async def enrol(self, faces: list[FaceRecord]) -> None:
         """Durable and searchable when it returns; again with the same faces changes nothing."""
         await self._gallery.upsert(faces)
+
+    async def faces_of(self, event_key: str, person_id: str) -> list[str]:
+        """The ids of a person's faces in the gallery."""
+        return await self._gallery.faces_of(event_key, person_id)
 
     async def erase_faces(self, event_key: str, faces: list[tuple[str, str]]) -> None:
         """Erase (person, face) pairs."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+import grpc
 import numpy as np
 from numpy.typing import NDArray
 from ray.exceptions import RayActorError, RayTaskError
@@ -18,6 +20,8 @@ from serving.deployments.tuning import IngressTuning, StageTuning
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
 from serving.gallery.records import FaceRecord
 from serving.vision.pipeline import PictureFaces
+
+logger = logging.getLogger("ray.serve")
 
 AnswerT = TypeVar("AnswerT")
 
@@ -142,13 +146,20 @@ async def _call(send: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         raise _without_wrapping(error) from None
     except BackPressureError:
         raise Overloaded from None
+    except RayTaskError as error:  # raised by the stage's code: before LOST, whose classes it may also be
+        if isinstance(error.cause, RollcallError):
+            raise error.cause from None
+        logger.error("a stage raised %s", type(error.cause).__name__, exc_info=error)
+        raise InternalError from None
     except LOST as error:
         raise CallLost(type(error).__name__) from None
     except DeploymentUnavailableError:
         raise StageUnavailable from None
-    except RayTaskError as error:
-        cause = error.cause
-        raise (cause if isinstance(cause, RollcallError) else InternalError()) from None
+    except grpc.aio.AioRpcError as error:
+        raise CallLost(error.code().name) from None
+    except Exception as error:
+        logger.error("a call to a stage failed: %s", type(error).__name__, exc_info=error)
+        raise InternalError from None
 
 
 def _without_wrapping(error: RollcallError) -> RollcallError:

@@ -214,10 +214,6 @@ async def test_an_error_of_the_call_reaches_every_caller(answer: Any, kind: type
     assert last[0].result() == 70
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="coalescer.py: callers of a failed parcel get one and the same exception; the API writes into it",
-)
 async def test_callers_of_a_failed_parcel_share_no_exception() -> None:
     stage = Stage()
     tasks = await start_behind(make(stage, max_calls=1), [0, 1, 2])
@@ -306,10 +302,6 @@ async def test_the_deadline_holds_although_the_stage_hangs() -> None:
     assert 0.04 < time.monotonic() - began < 0.5
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="coalescer.py: a call that never returns keeps its place for good; max_calls of them end all",
-)
 async def test_a_call_that_hangs_gives_its_place_back() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1)
@@ -320,10 +312,6 @@ async def test_a_call_that_hangs_gives_its_place_back() -> None:
     assert stage.parcels == [[1], [2]]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="coalescer.py: tasks whose caller has gone stay queued, with their picture, and count as waiting",
-)
 async def test_tasks_whose_time_is_up_take_no_room() -> None:
     stage = Stage()
     coalescer = make(stage, max_calls=1, max_waiting=3)
@@ -422,17 +410,6 @@ async def test_a_parcel_travels_in_no_callers_request_context() -> None:
     assert not any(contexts), contexts
 
 
-test_a_parcel_travels_in_no_callers_request_context = pytest.mark.xfail(
-    strict=True,
-    reason="coalescer.py: the call inherits one caller's Serve request context, so that client's disconnect "
-    "cancels the whole parcel (replica.py _on_request_cancelled), and later parcels too",
-)(test_a_parcel_travels_in_no_callers_request_context)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="coalescer.py: a call that Serve cancelled fails innocent batch mates as 'stopping'",
-)
 async def test_a_call_cancelled_from_below_is_sent_again() -> None:
     stage = Stage()
     tasks = await start_behind(make(stage, max_calls=1), [0, 1, 2])
@@ -443,9 +420,10 @@ async def test_a_call_cancelled_from_below_is_sent_again() -> None:
     assert await asyncio.gather(*tasks[1:]) == [10, 20]
 
 
-async def test_a_cancelled_call_leaves_nobody_waiting() -> None:
+async def test_a_call_cancelled_twice_leaves_nobody_waiting() -> None:
     stage = Stage()
     tasks = await start_behind(make(stage, max_calls=1), [0, 1])
+    await stage.let_go(asyncio.CancelledError())
     await stage.let_go(asyncio.CancelledError())
     await stage.let_go()
     assert isinstance(tasks[0].exception(), StageUnavailable)

@@ -94,10 +94,6 @@ async def test_time_spent_behind_another_batch_counts() -> None:
     assert batches == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="lane.py: when a batch failed its tasks run again alone, those whose time is up too",
-)
 async def test_work_whose_time_is_up_is_not_run_again() -> None:
     batches: list[list[int]] = []
 

@@ -142,11 +142,6 @@ async def test_failures_of_a_matcher_call(
     assert len(handles["matcher"].erase_person.calls) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="stages.py: what Serve raises beyond the listed (RuntimeError, AioRpcError) leaves as it is: "
-    "a 500 'bug' for the API, and the end of the sweep",
-)
 async def test_other_failures_of_a_matcher_call_are_ours_too(stages: Stages, handles: dict[str, Any]) -> None:
     handles["matcher"].erase_event.failures = [MAPPINGS[-1][0]]
     with pytest.raises(RollcallError):
