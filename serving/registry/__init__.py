@@ -1,10 +1,20 @@
 """Events, the people enrolled at them, and which faces exist; the faces' vectors live in the gallery."""
 
-from serving.registry.records import Counts, Event, NewFace, Page, Person, PersonSummary, StaleEnrolment
+from serving.registry.records import (
+    Counts,
+    Erasure,
+    Event,
+    NewFace,
+    Page,
+    Person,
+    PersonSummary,
+    StaleEnrolment,
+)
 from serving.registry.registry import Registry
 
 __all__ = [
     "Counts",
+    "Erasure",
     "Event",
     "NewFace",
     "Page",

@@ -10,16 +10,16 @@ from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import Connection, Table, delete, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, delete, exists, func, select, update
 
 from serving.database.metadata import now_utc
 from serving.errors import ErasedMeanwhile, InternalError, UnknownEvent
+from serving.registry.erasures import plan_erasure
 from serving.registry.events import hold_open
 from serving.registry.identifiers import generate_id
 from serving.registry.people import get_person
 from serving.registry.records import NewFace, Person, StaleEnrolment
-from serving.registry.tables import ACTIVE, IS_ACTIVE, IS_PENDING, PENDING, face, person
+from serving.registry.tables import ACTIVE, IS_ACTIVE, IS_PENDING, PENDING, face, insert_into, person
 
 _GENERATION_ATTEMPTS = 5
 
@@ -27,7 +27,7 @@ _GENERATION_ATTEMPTS = 5
 def begin_enrolment(
     connection: Connection, event_key: str, person_id: str | None, name: str | None, faces: Sequence[NewFace]
 ) -> Person:
-    """Insert the faces as pending, and the person where there is none; raises UnknownEvent."""
+    """Insert the faces as pending, and the person, so named, where there is none; raises UnknownEvent."""
     if not hold_open(connection, event_key):
         raise UnknownEvent
     now = now_utc()
@@ -35,7 +35,7 @@ def begin_enrolment(
         person_id = _insert_new_person(connection, event_key, name, now)
     else:
         _upsert_person(connection, event_key, person_id, name, now)
-    insert = _insert_into(connection, face)
+    insert = insert_into(connection, face)
     # A pending face that is begun again is as fresh as a new one; an active one is left alone.
     insert = insert.on_conflict_do_update(
         index_elements=[face.c.event_key, face.c.person_id, face.c.id],
@@ -58,9 +58,13 @@ def begin_enrolment(
 
 
 def finish_enrolment(
-    connection: Connection, event_key: str, person_id: str, face_ids: Sequence[str]
+    connection: Connection, event_key: str, person_id: str, face_ids: Sequence[str], name: str | None
 ) -> Person:
-    """Mark the faces active; raises ErasedMeanwhile, changing nothing, unless all of them are still there."""
+    """Mark the faces active and set the name unless it is None.
+
+    Raises:
+        ErasedMeanwhile: not all of them are still there. Nothing is changed.
+    """
     if not hold_open(connection, event_key):
         raise ErasedMeanwhile(person=person_id)
     now = now_utc()
@@ -69,6 +73,8 @@ def finish_enrolment(
         .where(person.c.event_key == event_key, person.c.id == person_id)
         .values(updated_at=now, enrolled_at=func.coalesce(person.c.enrolled_at, now))
     )
+    if name is not None:
+        enrolled = enrolled.values(name=name)
     if connection.execute(enrolled).rowcount != 1:
         raise ErasedMeanwhile(person=person_id)
     wanted = sorted(set(face_ids))
@@ -83,20 +89,29 @@ def finish_enrolment(
 
 
 def abandon_enrolment(
-    connection: Connection, event_key: str, person_id: str, face_ids: Sequence[str]
+    connection: Connection,
+    event_key: str,
+    person_id: str,
+    face_ids: Sequence[str],
+    begun_before: datetime | None,
 ) -> None:
-    """Remove those of the faces that are pending, and the person if never enrolled and now without faces."""
+    """Remove those of the faces that are pending, and the person if never enrolled and now without faces.
+
+    Faces begun again at `begun_before` or later stay. When any is removed, an erasure of the person is due.
+    """
     this_person = (person.c.event_key == event_key, person.c.id == person_id)
     if connection.execute(select(person.c.id).where(*this_person).with_for_update()).first() is None:
         return
-    connection.execute(
-        delete(face).where(
-            face.c.event_key == event_key,
-            face.c.person_id == person_id,
-            face.c.id.in_(sorted(set(face_ids))),
-            IS_PENDING,
-        )
+    abandoned = delete(face).where(
+        face.c.event_key == event_key,
+        face.c.person_id == person_id,
+        face.c.id.in_(sorted(set(face_ids))),
+        IS_PENDING,
     )
+    if begun_before is not None:
+        abandoned = abandoned.where(face.c.created_at < begun_before)
+    if connection.execute(abandoned).rowcount > 0:
+        plan_erasure(connection, event_key, person_id, after_s=0)
     has_faces = exists().where(face.c.event_key == event_key, face.c.person_id == person_id)
     connection.execute(delete(person).where(*this_person, person.c.enrolled_at.is_(None), ~has_faces))
 
@@ -116,16 +131,12 @@ def stale_enrolments(connection: Connection, begun_before: datetime, limit: int)
     ]
 
 
-def _insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
-
-
 def _new_person(event_key: str, person_id: str, name: str | None, now: datetime) -> dict[str, object]:
     return {"event_key": event_key, "id": person_id, "name": name, "created_at": now, "updated_at": now}
 
 
 def _insert_new_person(connection: Connection, event_key: str, name: str | None, now: datetime) -> str:
-    insert = _insert_into(connection, person).on_conflict_do_nothing()
+    insert = insert_into(connection, person).on_conflict_do_nothing()
     for _ in range(_GENERATION_ATTEMPTS):
         person_id = generate_id()
         if connection.execute(insert, _new_person(event_key, person_id, name, now)).rowcount == 1:
@@ -136,12 +147,10 @@ def _insert_new_person(connection: Connection, event_key: str, name: str | None,
 def _upsert_person(
     connection: Connection, event_key: str, person_id: str, name: str | None, now: datetime
 ) -> None:
-    insert = _insert_into(connection, person)
-    changed = {"name": insert.excluded.name, "updated_at": insert.excluded.updated_at}
-    insert = insert.on_conflict_do_update(
+    insert = insert_into(connection, person).on_conflict_do_update(
         index_elements=[person.c.event_key, person.c.id],
-        # Without a name the row is set to what it was: that still locks it against a deletion.
-        set_=changed if name is not None else {"name": person.c.name},
+        # The row is set to what it was: that locks it against a deletion.
+        set_={"name": person.c.name},
     )
     connection.execute(insert, _new_person(event_key, person_id, name, now))
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from serving.database.metadata import now_utc
 from serving.errors import EventExists, UnknownEvent
+from serving.registry import erasures
 from serving.registry.identifiers import generate_event_key, generate_id
 from serving.registry.paging import write_cursor
 from serving.registry.records import Counts, Event, Page
@@ -93,8 +94,10 @@ def begin_deletion(connection: Connection, event_id: str) -> Event:
 
 
 def finish_deletion(connection: Connection, event_key: str) -> None:
-    """Remove a marked event; its people and faces go with it."""
-    connection.execute(delete(event).where(event.c.key == event_key, IS_DELETING))
+    """Remove a marked event and, with it, its people and faces; plan an erasure of what is stored late."""
+    removed = connection.execute(delete(event).where(event.c.key == event_key, IS_DELETING))
+    if removed.rowcount > 0:
+        erasures.plan_erasure(connection, event_key, None, erasures.REVISIT_S)
 
 
 def deleting_events(connection: Connection) -> list[Event]:

@@ -46,6 +46,6 @@ def read_cursor(kind: str, cursor: str | None) -> str:
             raise ValueError
     except (ValueError, binascii.Error):
         raise InvalidRequest(
-            "This is not a cursor of this list; take it from the page before.", field="after"
+            "This is not a cursor of this list; take it from the page before.", field="cursor"
         ) from None
     return last_id

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, select
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select
 
 from serving.errors import UnknownPerson
+from serving.registry import erasures
 from serving.registry.paging import write_cursor
 from serving.registry.records import Page, Person, PersonSummary
-from serving.registry.tables import IS_ACTIVE, face, person
+from serving.registry.tables import IS_ACTIVE, IS_OPEN, event, face, person
 
 CURSOR_KIND = "person"
 _NAMES_PER_STATEMENT = 1000
@@ -39,7 +40,10 @@ _GET = (
     .order_by(face.c.id)
 )
 _NAMES = select(person.c.id, person.c.name).where(
-    _IN_EVENT, person.c.id.in_(bindparam("ids", expanding=True)), _ENROLLED
+    _IN_EVENT,
+    person.c.id.in_(bindparam("ids", expanding=True)),
+    _ENROLLED,
+    exists().where(event.c.key == bindparam("key"), IS_OPEN),
 )
 
 
@@ -59,7 +63,7 @@ def get_person(connection: Connection, event_key: str, person_id: str) -> Person
 
 
 def names_of(connection: Connection, event_key: str, person_ids: Sequence[str]) -> dict[str, str | None]:
-    """The names of those of these people who are enrolled."""
+    """The names of those of these people who are enrolled; of none when the event is not open."""
     names: dict[str, str | None] = {}
     for start in range(0, len(person_ids), _NAMES_PER_STATEMENT):
         ids = person_ids[start : start + _NAMES_PER_STATEMENT]
@@ -68,6 +72,12 @@ def names_of(connection: Connection, event_key: str, person_ids: Sequence[str]) 
 
 
 def delete_person(connection: Connection, event_key: str, person_id: str) -> bool:
-    """Remove a person, enrolled or only begun, with all faces; whether there was one."""
+    """Remove a person, enrolled or only begun, with all faces; whether there was one.
+
+    If so, an erasure is planned of what is stored late.
+    """
     doomed = delete(person).where(person.c.event_key == event_key, person.c.id == person_id)
-    return connection.execute(doomed).rowcount > 0
+    if connection.execute(doomed).rowcount == 0:
+        return False
+    erasures.plan_erasure(connection, event_key, person_id, erasures.REVISIT_S)
+    return True

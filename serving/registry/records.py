@@ -85,6 +85,21 @@ class StaleEnrolment:
 
 
 @dataclass(frozen=True, slots=True)
+class Erasure:
+    """Vectors to erase once more: of a person, all but the known faces', or of a whole event.
+
+    Attributes:
+        id: new each time the erasure is planned anew.
+        event_key: the partition of the gallery.
+        person_id: None for the whole event.
+    """
+
+    id: str
+    event_key: str
+    person_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
     """Part of a list; `next` asks for the following part and is None at the end."""
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from serving.database import Database
 from serving.database.metadata import now_utc
 from serving.errors import InvalidRequest, UnknownEvent, UnknownPerson
-from serving.registry import enrolment, events, people
+from serving.registry import enrolment, erasures, events, people
 from serving.registry.identifiers import (
     check_event_id,
     check_face_id,
@@ -19,7 +19,16 @@ from serving.registry.identifiers import (
     is_person_id,
 )
 from serving.registry.paging import check_limit, read_cursor
-from serving.registry.records import Counts, Event, NewFace, Page, Person, PersonSummary, StaleEnrolment
+from serving.registry.records import (
+    Counts,
+    Erasure,
+    Event,
+    NewFace,
+    Page,
+    Person,
+    PersonSummary,
+    StaleEnrolment,
+)
 
 MAX_FACES_PER_ENROLMENT = 1000
 _MAX_LOOKED_UP = 100
@@ -99,7 +108,10 @@ class Registry:
         return await self._database.write(events.begin_deletion, id)
 
     async def finish_event_deletion(self, key: str) -> None:
-        """Forget a closed event, its people and faces, once their vectors are erased; may be repeated."""
+        """Forget a closed event, its people and faces, once their vectors are erased; may be repeated.
+
+        Leaves an erasure of the event, due when no request can store a vector any more.
+        """
         await self._database.write(events.finish_deletion, key)
 
     async def deleting_events(self) -> list[Event]:
@@ -111,8 +123,9 @@ class Registry:
     ) -> Person:
         """Announce faces before their vectors are stored; creates the person, under a new id when None.
 
-        A given name replaces the one the person has. Faces that are enrolled already stay so, hence a
-        repeated request doubles nothing. Nobody else sees a new person until the enrolment is finished.
+        The name is for a new person; one who exists keeps theirs until `finish_enrolment`. Faces that are
+        enrolled already stay so, hence a repeated request doubles nothing. Nobody else sees a new person
+        until the enrolment is finished.
 
         Raises:
             InvalidRequest: an id or the name breaks its rule, or there are no faces or too many.
@@ -124,31 +137,71 @@ class Registry:
         self._check_face_ids([face.id for face in faces])
         return await self._database.write(enrolment.begin_enrolment, event_key, person_id, name, list(faces))
 
-    async def finish_enrolment(self, event_key: str, person_id: str, face_ids: Sequence[str]) -> Person:
+    async def finish_enrolment(
+        self, event_key: str, person_id: str, face_ids: Sequence[str], name: str | None = None
+    ) -> Person:
         """Confirm that the vectors are stored; returns the person with all enrolled faces. May be repeated.
 
+        A given name replaces the one the person has.
+
         Raises:
+            InvalidRequest: a face id or the name breaks its rule, or there are no faces or too many.
             ErasedMeanwhile: the event, the person or a face was deleted since `begin_enrolment`. Nothing
                 was changed, and the caller must erase the vectors it stored.
         """
+        check_name(name)
         self._check_face_ids(face_ids)
-        return await self._database.write(enrolment.finish_enrolment, event_key, person_id, list(face_ids))
+        return await self._database.write(
+            enrolment.finish_enrolment, event_key, person_id, list(face_ids), name
+        )
 
-    async def abandon_enrolment(self, event_key: str, person_id: str, face_ids: Sequence[str]) -> None:
-        """Take back `begin_enrolment`, after erasing whatever vectors were stored; may be repeated.
+    async def abandon_enrolment(
+        self, event_key: str, person_id: str, face_ids: Sequence[str], older_than_s: float | None = None
+    ) -> None:
+        """Take back `begin_enrolment`; may be repeated.
 
         Removes those of the faces that are not enrolled, and the person if no enrolment of theirs ever
-        finished and no face is left. A changed name stays.
+        finished and no face is left. When a face was removed, an erasure of the person is due at once: the
+        vectors need not be erased before this call, and a face enrolled meanwhile keeps its own.
+
+        Args:
+            older_than_s: only faces begun, for the last time, at least this many seconds ago; None for all.
         """
-        await self._database.write(enrolment.abandon_enrolment, event_key, person_id, list(face_ids))
+        begun_before = None if older_than_s is None else now_utc() - timedelta(seconds=older_than_s)
+        await self._database.write(
+            enrolment.abandon_enrolment, event_key, person_id, list(face_ids), begun_before
+        )
 
     async def stale_enrolments(self, older_than_s: float, limit: int = 1000) -> list[StaleEnrolment]:
         """What crashed callers left behind: faces begun this many seconds ago and not finished.
 
-        For each, erase the vectors, then call `abandon_enrolment`. At most `limit` faces per call.
+        For each, call `abandon_enrolment` with the same `older_than_s`: the list may be old by then, and a
+        face begun again. At most `limit` faces per call.
         """
         begun_before = now_utc() - timedelta(seconds=older_than_s)
         return await self._database.read(enrolment.stale_enrolments, begun_before, check_limit(limit))
+
+    async def due_erasures(self, limit: int = 1000) -> list[Erasure]:
+        """Erasures whose time has come, the longest due first, at most `limit` (1 to 1000).
+
+        For each, erase the vectors of the event, or those of the person but `known_faces`, then call
+        `finish_erasure`.
+        """
+        return await self._database.read(erasures.due_erasures, now_utc(), check_limit(limit))
+
+    async def finish_erasure(self, id: str) -> None:
+        """Forget an erasure that is done; may be repeated.
+
+        One that was asked for again since `due_erasures` has a new id, so that it stays.
+        """
+        await self._database.write(erasures.finish_erasure, id)
+
+    async def known_faces(self, event_key: str, person_id: str) -> frozenset[str]:
+        """The ids of all faces of a person, enrolled or announced: their vectors are to stay.
+
+        Empty for a person who is not there.
+        """
+        return await self._database.read(erasures.known_faces, event_key, person_id)
 
     async def list_people(
         self, event_key: str, after: str | None = None, limit: int = 100
@@ -168,14 +221,18 @@ class Registry:
 
         Erase the person's vectors before this call, so that a crash in between leaves a person who can be
         deleted again, and once more after it, whatever it returned, for an enrolment that finished in
-        between. An enrolment still under way gets ErasedMeanwhile.
+        between. An enrolment still under way gets ErasedMeanwhile; should it die before it can take its
+        vectors back, the erasure does that which this call leaves, due when no request can be under way.
         """
         if not is_person_id(id):
             return False
         return await self._database.write(people.delete_person, event_key, id)
 
     async def names_of(self, event_key: str, person_ids: Collection[str]) -> dict[str, str | None]:
-        """The names of the enrolled among these people. Who is absent must not be named in an answer."""
+        """The names of the enrolled among these people. Who is absent must not be named in an answer.
+
+        Of an event that is being deleted, or is gone, everybody is absent.
+        """
         if not person_ids:
             return {}
         if len(person_ids) <= _MAX_LOOKED_UP:

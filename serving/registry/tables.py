@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     CheckConstraint,
     Column,
+    Connection,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     literal_column,
     text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from serving.database.metadata import UtcDateTime, identifier_type, metadata
 
@@ -79,8 +81,42 @@ Index(
     postgresql_where=text("state = 'pending'"),
 )
 
+# Gallery partitions to look through once more: of a person, or of an event where person_id is null. No
+# foreign keys: the rows outlive what they are about.
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("event_key", String(32), nullable=False),
+    Column("person_id", identifier_type()),
+    Column("due_at", UtcDateTime, nullable=False),
+)
+Index("ix_erasure_due_at", erasure.c.due_at)
+Index(
+    "uq_erasure_person",
+    erasure.c.event_key,
+    erasure.c.person_id,
+    unique=True,
+    sqlite_where=text("person_id IS NOT NULL"),
+    postgresql_where=text("person_id IS NOT NULL"),
+)
+Index(
+    "uq_erasure_event",
+    erasure.c.event_key,
+    unique=True,
+    sqlite_where=text("person_id IS NULL"),
+    postgresql_where=text("person_id IS NULL"),
+)
+
 # Written out rather than bound, else the planner could not tell that a partial index applies.
 IS_OPEN = event.c.state == literal_column("'open'")
 IS_DELETING = event.c.state == literal_column("'deleting'")
 IS_PENDING = face.c.state == literal_column("'pending'")
 IS_ACTIVE = face.c.state == literal_column("'active'")
+IS_OF_EVENT = erasure.c.person_id.is_(None)
+IS_OF_PERSON = erasure.c.person_id.is_not(None)
+
+
+def insert_into(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of the connection's engine, which can say what to do when the row exists."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)

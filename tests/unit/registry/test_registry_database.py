@@ -74,7 +74,7 @@ async def test_migrating_again_is_quick(database_url: str) -> None:
 
 
 async def test_the_migrations_make_the_tables_that_the_code_declares(database_url: str) -> None:
-    assert {"event", "person", "face", "account"} <= set(metadata.tables)
+    assert {"event", "person", "face", "erasure", "account"} <= set(metadata.tables)
     database = Database(database_url)
     await database.open()
     differences = await database.read(lambda c: compare_metadata(MigrationContext.configure(c), metadata))
@@ -219,10 +219,13 @@ async def test_no_query_scans_beyond_its_event(tmp_path: Path) -> None:
         await registry.names_of(created.key, ["ada"])
         await registry.counts(created.key)
         await registry.stale_enrolments(0)
+        await registry.known_faces(created.key, "ada")
         await registry.deleting_events()
         await registry.delete_person(created.key, "ada")
         await registry.begin_event_deletion("gala")
         await registry.finish_event_deletion(created.key)
+        await registry.due_erasures()
+        await registry.finish_erasure("0" * 32)
     finally:
         sqlalchemy_event.remove(Engine, "before_cursor_execute", remember)
         await registry.close()

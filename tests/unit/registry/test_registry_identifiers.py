@@ -100,8 +100,9 @@ def test_cursors_come_back_and_belong_to_their_list(value: str) -> None:
     cursor = write_cursor("person", value)
     assert read_cursor("person", cursor) == value
     assert set(cursor) <= set(ALPHANUMERIC + "-_")
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest) as caught:
         read_cursor("event", cursor)
+    assert caught.value.context["field"] == "cursor"
 
 
 @given(st.text(min_size=1))

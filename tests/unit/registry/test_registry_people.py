@@ -24,7 +24,7 @@ async def enrol(
     registry: Registry, event: Event, person_id: str, *face_ids: str, name: str | None = None
 ) -> None:
     await registry.begin_enrolment(event.key, person_id, name, [NewFace(each) for each in face_ids])
-    await registry.finish_enrolment(event.key, person_id, face_ids)
+    await registry.finish_enrolment(event.key, person_id, face_ids, name)
 
 
 @asynccontextmanager
@@ -71,6 +71,16 @@ async def test_a_repeated_enrolment_doubles_nothing(registry: Registry, event: E
     assert await registry.counts(event.key) == Counts(1, 2)
 
 
+async def test_nobody_of_an_event_that_is_closed_is_named(registry: Registry, event: Event) -> None:
+    await enrol(registry, event, "ada", "f1", name="Ada")
+    await registry.begin_event_deletion(event.id)
+    again = await registry.create_event(event.id, None, "starter")
+    await enrol(registry, again, "ada", "f1", name="Ada again")
+    assert await registry.names_of(event.key, ["ada"]) == {}
+    assert await registry.names_of(event.key, [f"p{n}" for n in range(2500)] + ["ada"]) == {}
+    assert await registry.names_of(again.key, ["ada"]) == {"ada": "Ada again"}
+
+
 async def test_a_face_stays_enrolled_while_it_is_enrolled_again(registry: Registry, event: Event) -> None:
     await enrol(registry, event, "ada", "f1")
     begun = await registry.begin_enrolment(event.key, "ada", None, [F1, F2])
@@ -89,6 +99,20 @@ async def test_a_name_changes_only_when_one_is_given(registry: Registry, event: 
     assert last.name == "Ada L."
     assert last.created_at == first.created_at
     assert last.updated_at > first.updated_at
+
+
+async def test_an_enrolment_that_is_not_finished_renames_nobody(registry: Registry, event: Event) -> None:
+    await enrol(registry, event, "ada", "f1", name="Ada")
+    before = await registry.get_person(event.key, "ada")
+    begun = await registry.begin_enrolment(event.key, "ada", "Eve", [F2])
+    assert begun.name == "Ada"
+    assert await registry.get_person(event.key, "ada") == before
+    with pytest.raises(InvalidRequest):
+        await registry.finish_enrolment(event.key, "ada", ["f2"], "E\nve")
+    with pytest.raises(ErasedMeanwhile):
+        await registry.finish_enrolment(event.key, "ada", ["f2", "gone"], "Eve")
+    await registry.abandon_enrolment(event.key, "ada", ["f2"])
+    assert await registry.get_person(event.key, "ada") == before
 
 
 async def test_an_abandoned_enrolment_leaves_nothing(registry: Registry, event: Event) -> None:
@@ -209,7 +233,9 @@ async def test_what_a_crash_left_is_found_and_cleared(registry: Registry, event:
     assert await registry.stale_enrolments(older_than_s=60) == []
     stale = await registry.stale_enrolments(older_than_s=-60)
     assert stale == [StaleEnrolment(event.key, "ada", ("f1", "f2"))]
-    await registry.abandon_enrolment(stale[0].event_key, stale[0].person_id, stale[0].face_ids)
+    await registry.abandon_enrolment(
+        stale[0].event_key, stale[0].person_id, stale[0].face_ids, older_than_s=-60
+    )
     assert await registry.stale_enrolments(older_than_s=-60) == []
     assert not await registry.delete_person(event.key, "ada")
 
@@ -218,6 +244,7 @@ async def test_enrolments_and_deletions_at_once_end_in_a_known_state(
     registry: Registry, event: Event
 ) -> None:
     order = random.Random(7)
+    some_enrolled = asyncio.Event()
 
     async def enrol_one(n: int) -> bool:
         person_id, face_ids = f"p{n % 4}", [f"f{n}", f"g{n % 3}"]
@@ -229,6 +256,7 @@ async def test_enrolments_and_deletions_at_once_end_in_a_known_state(
             await registry.finish_enrolment(event.key, person_id, face_ids)
         except (ErasedMeanwhile, UnknownEvent):
             return False
+        some_enrolled.set()
         return True
 
     async def delete_one(n: int) -> bool:
@@ -236,7 +264,8 @@ async def test_enrolments_and_deletions_at_once_end_in_a_known_state(
         return await registry.delete_person(event.key, f"p{n % 4}")
 
     async def delete_event() -> None:
-        await asyncio.sleep(0.1)
+        # Not after a fixed time: a slow disk would have begun every enrolment by then and finished none.
+        await asyncio.wait_for(some_enrolled.wait(), 60)
         await registry.begin_event_deletion(event.id)
 
     work = [enrol_one(n) for n in range(60)] + [delete_one(n) for n in range(20)]

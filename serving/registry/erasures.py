@@ -1,0 +1,66 @@
+"""Units of work on erasures: partitions of the gallery to look through once more, and when.
+
+A vector may reach the gallery after its person or event was forgotten: its request was under way, and died
+before it could take the vector back. So each forgetting leaves a row here, in its own transaction.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, bindparam, case, delete, select
+
+from serving.database.metadata import now_utc
+from serving.registry.records import Erasure
+from serving.registry.tables import IS_OF_EVENT, IS_OF_PERSON, erasure, face, insert_into
+
+REVISIT_S = 900.0
+"""Older than any request can be, so that no vector arrives after the visit."""
+
+_DUE = (
+    select(erasure.c.id, erasure.c.event_key, erasure.c.person_id)
+    .where(erasure.c.due_at <= bindparam("now"))
+    .order_by(erasure.c.due_at)
+    .limit(bindparam("limit"))
+)
+
+
+def plan_erasure(connection: Connection, event_key: str, person_id: str | None, after_s: float) -> None:
+    """Have the vectors of a person, or of the whole event for None, erased `after_s` seconds from now.
+
+    One that is planned already keeps the later time. It gets a new id, so that a visit which began before
+    this call does not count as this one.
+    """
+    insert = insert_into(connection, erasure)
+    insert = insert.on_conflict_do_update(
+        index_elements=[erasure.c.event_key]
+        if person_id is None
+        else [erasure.c.event_key, erasure.c.person_id],
+        index_where=IS_OF_EVENT if person_id is None else IS_OF_PERSON,
+        set_={
+            "id": insert.excluded.id,
+            "due_at": case(
+                (insert.excluded.due_at > erasure.c.due_at, insert.excluded.due_at), else_=erasure.c.due_at
+            ),
+        },
+    )
+    due_at = now_utc() + timedelta(seconds=after_s)
+    row = {"id": uuid.uuid4().hex, "event_key": event_key, "person_id": person_id, "due_at": due_at}
+    connection.execute(insert, row)
+
+
+def due_erasures(connection: Connection, now: datetime, limit: int) -> list[Erasure]:
+    """The erasures whose time has come, the longest due first."""
+    return [Erasure(*row) for row in connection.execute(_DUE, {"now": now, "limit": limit})]
+
+
+def finish_erasure(connection: Connection, erasure_id: str) -> None:
+    """Remove an erasure, unless it was planned anew, under another id."""
+    connection.execute(delete(erasure).where(erasure.c.id == erasure_id))
+
+
+def known_faces(connection: Connection, event_key: str, person_id: str) -> frozenset[str]:
+    """All faces of a person, pending and active."""
+    known = select(face.c.id).where(face.c.event_key == event_key, face.c.person_id == person_id)
+    return frozenset(connection.execute(known).scalars())
