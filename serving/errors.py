@@ -28,7 +28,7 @@ class RollcallError(Exception):
     cure: ClassVar[str] = "Try again; if it persists, give the request id to the operator."
     retry_after_s: ClassVar[float | None] = None
 
-    def __init__(self, detail: str | None = None, **context: Any) -> None:
+    def __init__(self, detail: str | None = None, /, **context: Any) -> None:
         self.detail = detail or self.title
         self.context = context
         super().__init__(self.detail)
@@ -38,7 +38,9 @@ class RollcallError(Exception):
 
 
 def _rebuild(kind: type[RollcallError], detail: str, context: dict[str, Any]) -> RollcallError:
-    return kind(detail, **context)
+    error = kind(detail)
+    error.context = context
+    return error
 
 
 class InternalError(RollcallError):
