@@ -14,8 +14,8 @@ _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+asyncpg", "po
 
 
 def sqlite_url(path: Path | str) -> str:
-    """The URL of an SQLite file."""
-    return f"sqlite:///{Path(path).absolute()}"
+    """The URL of an SQLite file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(Path(path).absolute())).render_as_string(hide_password=False)
 
 
 def parse_url(url: str) -> URL:
