@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import codecs
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from fastapi import Request
 from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -34,6 +36,8 @@ from serving.vision.picture import read_header
 PICTURE_FIELDS = ("picture", "pictures")
 DATA_URI = "data:"
 MAX_FIELDS = 32
+CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252"})
+"""Of form fields, as `codecs` names them. Python has others whose decoding fails oddly or takes long."""
 
 
 @dataclass(slots=True)
@@ -82,7 +86,8 @@ async def _parse(request: Request, services: Services, admission: Admission) -> 
         return await _parse_multipart(request, services, admission)
     max_body_bytes = services.settings.load.max_body_bytes
     if kind == "application/json":
-        return _parse_json(await _read_all(request, admission, max_body_bytes, BodyTooLarge), services)
+        raw = await _read_all(request, admission, max_body_bytes, BodyTooLarge)
+        return _parse_json(raw, services, admission)
     if kind.startswith("image/") or kind in ("application/octet-stream", ""):
         max_bytes = min(services.settings.picture.max_bytes, max_body_bytes)
         return PictureBody([await _read_all(request, admission, max_bytes, PictureTooLarge)])
@@ -113,6 +118,7 @@ async def _read_all(
 
 
 async def _parse_multipart(request: Request, services: Services, admission: Admission) -> PictureBody:
+    _check_charset(request.headers["content-type"])
     max_bytes = services.settings.load.max_body_bytes
     parser = MultiPartParser(
         request.headers,
@@ -124,7 +130,7 @@ async def _parse_multipart(request: Request, services: Services, admission: Admi
     parser.spool_max_size = max_bytes + 1  # pictures stay in memory: no photo touches the disk
     try:
         form = await parser.parse()
-    except (MultiPartException, MultipartParseError, KeyError) as error:
+    except (MultiPartException, MultipartParseError, KeyError, UnicodeError) as error:
         raise InvalidRequest(f"the multipart form cannot be read: {str(error)[:200]}") from None
     body = PictureBody([])
     for name, value in form.multi_items():
@@ -134,14 +140,30 @@ async def _parse_multipart(request: Request, services: Services, admission: Admi
                     f"unknown file field {name[:80]!r}; pictures go in {PICTURE_FIELDS[0]!r}"
                 )
             body.pictures.append(await value.read())
+        elif name in body.fields:
+            raise _given_twice(name)
         else:
             body.fields[name] = value
     return body
 
 
-def _parse_json(raw: bytes, services: Services) -> PictureBody:
+def _check_charset(content_type: str) -> None:
+    charset = parse_options_header(content_type)[1].get(b"charset", b"utf-8").decode("latin-1")
     try:
-        content = json.loads(raw)
+        known = codecs.lookup(charset).name in CHARSETS
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise InvalidRequest(f"the multipart form has the charset {charset[:80]!r}; send UTF-8")
+
+
+def _given_twice(name: str) -> InvalidRequest:
+    return InvalidRequest(f"the field {name[:80]!r} is given twice", field=name[:80])
+
+
+def _parse_json(raw: bytes, services: Services, admission: Admission) -> PictureBody:
+    try:
+        content = json.loads(raw, object_pairs_hook=_make_object)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not valid JSON") from None
     if not isinstance(content, Mapping):
@@ -151,12 +173,13 @@ def _parse_json(raw: bytes, services: Services) -> PictureBody:
     for name, value in content.items():
         if name in PICTURE_FIELDS:
             texts = value if isinstance(value, list) else [value]
-            if len(texts) > services.settings.picture.max_per_request:
+            most = services.settings.picture.max_per_request
+            if len(pictures) + len(texts) > most:
                 raise InvalidRequest(
-                    f"{len(texts)} pictures in one request",
-                    max_pictures=services.settings.picture.max_per_request,
+                    f"{len(pictures) + len(texts)} pictures in one request", max_pictures=most
                 )
-            pictures += [_decode_text(text, place) for place, text in enumerate(texts)]
+            for text in texts:
+                pictures.append(_decode_text(text, len(pictures), admission))
         elif isinstance(value, str):
             fields[name] = value
         elif value is not None:
@@ -164,8 +187,17 @@ def _parse_json(raw: bytes, services: Services) -> PictureBody:
     return PictureBody(pictures, fields)
 
 
-def _decode_text(text: Any, place: int) -> bytes:
-    """Base64 (standard or URL-safe alphabet) or a `data:image/...;base64,` URI."""
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in made:
+            raise _given_twice(name)
+        made[name] = value
+    return made
+
+
+def _decode_text(text: Any, place: int, admission: Admission) -> bytes:
+    """Base64 (standard or URL-safe alphabet, padded or not) or a `data:image/...;base64,` URI."""
     if not isinstance(text, str):
         raise InvalidRequest("a picture in JSON is a base64 string", picture=place)
     if text[: len(DATA_URI)].lower() == DATA_URI:
@@ -174,8 +206,12 @@ def _decode_text(text: Any, place: int) -> bytes:
             raise InvalidRequest("a data URI must be of the form data:image/jpeg;base64,...", picture=place)
     elif "://" in text[:16]:
         raise InvalidRequest("pictures are sent, not fetched: give base64, not a URL", picture=place)
+    text = text.translate(_URL_SAFE)
+    if not text.endswith("="):
+        text += "=" * (-len(text) % 4)
+    admission.add_bytes(len(text) // 4 * 3)  # beside the body, which is held meanwhile
     try:
-        return base64.b64decode(text.translate(_URL_SAFE), validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequest("the picture is not valid base64", picture=place) from None
 
