@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import signal
 import tempfile
@@ -10,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -21,6 +23,7 @@ from rich.markup import escape
 
 from serving.commands.console import console, messages
 from serving.commands.packs import prepare_with_progress
+from serving.commands.ports import check_port_is_free, choose_metrics_port
 from serving.errors import ConfigurationError
 from serving.runtime import set_ray_flags
 from serving.settings import Settings, load_settings
@@ -36,8 +39,13 @@ def serve(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Instead of the config's port.")] = None,
     host: Annotated[str | None, typer.Option(help="Instead of the config's host.")] = None,
     metrics_port: Annotated[
-        int, typer.Option(min=1, max=65535, help="Where Prometheus can scrape Ray's and Serve's metrics.")
-    ] = 8080,
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Where Prometheus can scrape Ray's and Serve's metrics; default: 8080, or one that is free.",
+        ),
+    ] = None,
     cpus: Annotated[
         int | None, typer.Option(min=1, help="CPUs that Ray may plan with; default: what is there.")
     ] = None,
@@ -48,22 +56,21 @@ def serve(
     """
     set_ray_flags(own_cluster=True)
     content = _read_config(config)
-    http = content.setdefault("http_options", {})
-    if host is not None:
-        http["host"] = host
-    if port is not None:
-        http["port"] = port
-    settings = load_settings(_single_application(content, config).get("args"))
+    settings = load_settings(_single_application(content, config)["args"])
+    chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    listen_host, listen_port = _complete_config(content, chosen, config)
+    check_port_is_free(listen_host, listen_port, "port", "--port")
+    metrics_port = choose_metrics_port(metrics_port, listen_port)
     prepare_with_progress(settings)
-    _run(content, settings, cpus, metrics_port)
+    _run(content, settings, cpus, _make_url(listen_host, listen_port), metrics_port)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigurationError(f"--config {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--config {path} is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ConfigurationError(f"--config {path} is not a serve config")
@@ -74,12 +81,79 @@ def _single_application(content: dict[str, Any], path: Path) -> dict[str, Any]:
     applications = content.get("applications")
     if not isinstance(applications, list) or len(applications) != 1:
         raise ConfigurationError(f"--config {path}: `applications` must hold exactly one application")
-    application: dict[str, Any] = applications[0]
-    application["args"] = application.get("args") or {}
+    application = applications[0]
+    if not isinstance(application, dict):
+        raise ConfigurationError(f"--config {path}: applications.0 is not a mapping")
+    if not isinstance(application.setdefault("args", {}), dict):
+        raise ConfigurationError(
+            f"--config {path}: applications.0.args is not a mapping; write {{}} for none"
+        )
     return application
 
 
-def _run(content: dict[str, Any], settings: Settings, cpus: int | None, metrics_port: int) -> None:
+def _complete_config(content: dict[str, Any], http: Mapping[str, Any], path: Path) -> tuple[str, int]:
+    """Put these HTTP options into a serve config.
+
+    Returns:
+        The host and port it will listen on.
+
+    Raises:
+        ConfigurationError: naming every key that Serve does not know or take.
+    """
+    from pydantic import ValidationError
+    from ray.serve.schema import ServeDeploySchema  # only now: it reads the flags set above
+
+    if not isinstance(content.setdefault("http_options", {}), dict):
+        raise ConfigurationError(f"--config {path}: http_options is not a mapping; write {{}} for none")
+    content["http_options"] |= http
+    problems = []
+    try:
+        schema = ServeDeploySchema.model_validate(content)
+    except ValidationError as error:
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            words = problem["msg"].removeprefix("Value error, ")
+            problems.append(f"{key}: {words}" if key else words)
+    else:
+        problems += _find_unknown_keys(content)
+        if not 1 <= schema.http_options.port <= 65535:
+            problems.append("http_options.port: not from 1 to 65535")
+    if problems:
+        raise ConfigurationError(f"--config {path}: {'; '.join(problems)}")
+    return schema.http_options.host, schema.http_options.port
+
+
+def _find_unknown_keys(content: Mapping[str, Any]) -> Iterator[str]:
+    """Keys of a valid serve config that Serve would pass over in silence."""
+    from ray.serve.schema import (
+        DeploymentSchema,
+        HTTPOptionsSchema,
+        ServeApplicationSchema,
+        ServeDeploySchema,
+    )
+
+    def compare(part: Mapping[str, Any], known: Collection[str], prefix: str) -> Iterator[str]:
+        for key in part:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1)
+                yield f"{prefix}{key}: there is no such key" + (f"; did you mean {near[0]}?" if near else "")
+
+    yield from compare(content, ServeDeploySchema.model_fields, "")
+    yield from compare(content["http_options"], HTTPOptionsSchema.model_fields, "http_options.")
+    for place, application in enumerate(content["applications"]):
+        here = f"applications.{place}."
+        yield from compare(application, ServeApplicationSchema.model_fields, here)
+        for number, deployment in enumerate(application.get("deployments", [])):
+            yield from compare(deployment, DeploymentSchema.model_fields, f"{here}deployments.{number}.")
+
+
+def _make_url(host: str, port: int) -> str:
+    """Where a client on this machine reaches what listens on this host."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+
+
+def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str, metrics_port: int) -> None:
     import ray  # only now: it reads the flags set above
 
     from serving.commands.ray_logs import quiet_ray
@@ -100,7 +174,7 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, metrics_
         for signal_number in STOP_SIGNALS:
             signal.signal(signal_number, _interrupt)  # after ray.init, which sets its own
         watcher = threading.Thread(
-            target=_announce, args=(content["http_options"], settings, started, stopping), daemon=True
+            target=_announce, args=(url, metrics_port, settings, started, stopping), daemon=True
         )
         watcher.start()
         with tempfile.NamedTemporaryFile("w", prefix="rollcall-", suffix=".yaml") as file:
@@ -135,16 +209,17 @@ def _ignore_stop_signals() -> None:
         signal.signal(signal_number, signal.SIG_IGN)
 
 
-def _announce(http: dict[str, Any], settings: Settings, started: float, stopping: threading.Event) -> None:
+def _announce(
+    url: str, metrics_port: int, settings: Settings, started: float, stopping: threading.Event
+) -> None:
     """Say where the service listens once it can recognise, or why it cannot."""
     from ray import serve as ray_serve
 
-    host = "127.0.0.1" if http.get("host") in (None, "0.0.0.0") else http["host"]  # noqa: S104
-    url = f"http://{host}:{http.get('port', 8000)}"
     said = ""
     while not stopping.wait(0.25):
         if _is_ready(url):
-            _print_welcome(url, settings, time.monotonic() - started)
+            metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+            _print_welcome(url, metrics_url, settings, time.monotonic() - started)
             return
         with contextlib.suppress(Exception):  # Serve itself may not be up yet
             for application in ray_serve.status().applications.values():
@@ -162,12 +237,13 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _print_welcome(url: str, settings: Settings, seconds: float) -> None:
+def _print_welcome(url: str, metrics_url: str, settings: Settings, seconds: float) -> None:
     samples = settings.data_dir / "samples"
     curl = 'curl -H "Authorization: Bearer $TOKEN"'
     console.print(
         f"""
 [bold green]Rollcall is ready[/] at [bold]{url}[/]  ({seconds:.0f} s; API at {url}/docs; Ctrl-C stops it)
+Metrics for Prometheus: {metrics_url}
 
 In another terminal, here:
 
