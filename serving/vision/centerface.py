@@ -56,7 +56,7 @@ class CenterFace:
         self._score_threshold = score_threshold
         self._nms_iou = nms_iou
         self._max_faces = max_faces
-        self._max_batch = max_batch
+        self.max_batch = max_batch
         self.max_side_px = max_side_px
         self._check_values: Floats | None = None
 
@@ -72,8 +72,8 @@ class CenterFace:
             groups[_padded_shape(picture)].append(index)
         results: list[Detections] = [no_detections()] * len(pictures)
         for (height, width), members in groups.items():
-            for start in range(0, len(members), self._max_batch):
-                chunk = members[start : start + self._max_batch]
+            for start in range(0, len(members), self.max_batch):
+                chunk = members[start : start + self.max_batch]
                 batch = np.zeros((len(chunk), height, width, 3), np.uint8)
                 for row, index in enumerate(chunk):
                     rows, columns = scaled[index].shape[:2]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from serving.errors import InternalError, RollcallError
+from serving.errors import DeadlineExceeded, InternalError, RollcallError
 from serving.vision.alignment import AlignmentTemplate, align_face
 from serving.vision.centerface import CenterFace
 from serving.vision.detection import Detections, Floats
@@ -51,22 +53,25 @@ class FaceFinder:
         self._template = template
         self._limits = limits or PictureLimits()
 
-    def find(self, pictures: Sequence[bytes]) -> list[PictureFaces | RollcallError]:
-        """Find the faces of encoded pictures; a bad picture yields its error and harms no other."""
+    def find(
+        self, pictures: Sequence[bytes], deadlines: Sequence[float] | None = None
+    ) -> list[PictureFaces | RollcallError]:
+        """Find the faces of encoded pictures; a bad picture yields its error and harms no other.
+
+        As many pictures as the detector takes in one run are decoded at a time, because a decoded one can
+        take 150 MB.
+
+        Args:
+            pictures: the files.
+            deadlines: of each, on the clock of `time.monotonic`; a picture whose time is up when its turn
+                comes is not decoded and yields DeadlineExceeded. None means no deadline.
+        """
+        limits_s = [math.inf] * len(pictures) if deadlines is None else list(deadlines)
+        turns = list(zip(pictures, limits_s, strict=True))
+        at_once = self._detector.max_batch
         results: list[PictureFaces | RollcallError] = []
-        decoded: list[Picture] = []
-        places: list[int] = []
-        for place, data in enumerate(pictures):
-            try:
-                picture = decode_picture(data, read_header(data, self._limits))
-            except RollcallError as error:
-                results.append(error)
-                continue
-            results.append(InternalError("the picture was not searched"))
-            decoded.append(picture)
-            places.append(place)
-        for place, found in zip(places, self.find_decoded(decoded), strict=True):
-            results[place] = found
+        for start in range(0, len(turns), at_once):
+            results += self._find_group(turns[start : start + at_once])
         return results
 
     def find_decoded(self, pictures: Sequence[Picture]) -> list[PictureFaces]:
@@ -93,6 +98,25 @@ class FaceFinder:
             InternalError: the result is not finite or has changed.
         """
         self._detector.check()
+
+    def _find_group(self, turns: Sequence[tuple[bytes, float]]) -> list[PictureFaces | RollcallError]:
+        results: list[PictureFaces | RollcallError] = []
+        decoded: list[Picture] = []
+        places: list[int] = []
+        for place, (data, deadline) in enumerate(turns):
+            try:
+                if time.monotonic() >= deadline:
+                    raise DeadlineExceeded
+                picture = decode_picture(data, read_header(data, self._limits))
+            except RollcallError as error:
+                results.append(error)
+                continue
+            results.append(InternalError("the picture was not searched"))
+            decoded.append(picture)
+            places.append(place)
+        for place, found in zip(places, self.find_decoded(decoded), strict=True):
+            results[place] = found
+        return results
 
     def _cut(self, picture: Picture, found: Detections) -> PictureFaces:
         height, width = picture.shape[:2]

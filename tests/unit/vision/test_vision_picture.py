@@ -90,6 +90,31 @@ def test_limits_name_their_value() -> None:
     assert small.value.context["min_side_px"] == 80
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_formats_whose_bytes_tell_no_cost_have_a_lower_limit(kind: str) -> None:
+    data, packed = _encode(_scene(), kind), kind != "JPEG"
+    for limits, refused_above in (
+        (PictureLimits(max_pixels=96 * 64, max_packed_pixels=1000), 1000 if packed else None),
+        (PictureLimits(max_pixels=500, max_packed_pixels=1000), 500),
+        (PictureLimits(max_pixels=96 * 64), None),
+    ):
+        if refused_above is None:
+            read_header(data, limits)
+            continue
+        with pytest.raises(TooManyPixels) as many:
+            read_header(data, limits)
+        assert many.value.context["max_pixels"] == refused_above
+
+
+def test_forty_bytes_of_forty_megapixels_are_refused_undecoded() -> None:
+    data = _encode(np.zeros((32, 32, 3), np.uint8), "WEBP")
+    stretched = bytearray(data)
+    stretched[21:25] = struct.pack("<I", (8000 - 1) | (5000 - 1) << 14)
+    with pytest.raises(TooManyPixels) as many:
+        read_header(bytes(stretched))
+    assert many.value.context == {"pixels": 40_000_000, "max_pixels": 20_000_000}
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [
@@ -119,9 +144,19 @@ def test_every_cut_is_noticed_from_the_structure(kind: str) -> None:
 
 
 def test_sixteen_bit_gray_is_not_clipped() -> None:
-    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    ramp = np.linspace(0, 65535, 64 * 600).reshape(600, 64).astype(np.uint16)
     decoded = decode_picture(_encode(ramp, "PNG"))
-    assert np.array_equal(decoded[:, :, 0], (ramp >> 8).astype(np.uint8))
+    for channel in range(3):
+        assert np.array_equal(decoded[:, :, channel], (ramp >> 8).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1"])
+def test_every_mode_becomes_rgb_without_a_seam(mode: str) -> None:
+    """Higher than several strips, and not a multiple of one."""
+    image = Image.fromarray(_scene(40, 700)).convert(mode)
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    assert np.array_equal(decode_picture(out.getvalue()), np.asarray(image.convert("RGB")))
 
 
 def test_cmyk_has_the_right_colours() -> None:
