@@ -206,6 +206,13 @@ class EventExists(RollcallError):
     cure = "Choose another id, or use the event that is there."
 
 
+class PackMismatch(RollcallError):
+    code = "pack_mismatch"
+    status = 409
+    title = "This event's faces belong to another model pack"
+    cure = "Run the service with the pack that context.pack_id names, or enrol the people at a new event."
+
+
 class UnknownPerson(RollcallError):
     code = "unknown_person"
     status = 404
@@ -251,7 +258,7 @@ ALL_ERRORS: tuple[type[RollcallError], ...] = (
     InternalError, InvalidRequest, NotFound, MethodNotAllowed, BodyTooLarge,
     TokenMissing, TokenInvalid, TokenExpired, Forbidden,
     NotAnImage, UnsupportedPictureType, TruncatedPicture, PictureTooLarge, TooManyPixels, PictureTooSmall,
-    NoFace, SeveralFaces, UnknownEvent, EventExists, UnknownPerson, ErasedMeanwhile,
+    NoFace, SeveralFaces, UnknownEvent, EventExists, PackMismatch, UnknownPerson, ErasedMeanwhile,
     Overloaded, StageUnavailable, DeadlineExceeded,
 )  # fmt: skip
 """The errors a client can receive over HTTP."""

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from serving.accounts.identities import Identity, Permission
 from serving.api.services import ServicesOf
-from serving.errors import TokenMissing
+from serving.errors import PackMismatch, TokenMissing
 from serving.registry.records import Event
 
 _bearer = HTTPBearer(auto_error=False, description="An access token; `rollcall token` prints one.")
@@ -50,4 +50,12 @@ class AllowedAtEvent:
     async def __call__(self, services: ServicesOf, identity: IdentityOf, event: EventId) -> Event:
         identity.require(self._permission)
         identity.require_event(event)
-        return await services.registry.get_event(event)
+        found = await services.registry.get_event(event)
+        check_pack(found, services.pack.id)
+        return found
+
+
+def check_pack(event: Event, pack_id: str) -> None:
+    """Raise PackMismatch unless the event's faces are of the pack that serves: others cannot be compared."""
+    if event.pack_id != pack_id:
+        raise PackMismatch(pack_id=event.pack_id, serving=pack_id)

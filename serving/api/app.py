@@ -11,7 +11,7 @@ from fastapi_swagger import patch_fastapi
 
 import serving
 from serving.api import events, operations, people, recognition
-from serving.api.envelope import MEDIA_TYPE, Problem, install_error_answers
+from serving.api.envelope import Problem, install_error_answers
 from serving.api.middleware import AnswerHeaders
 from serving.api.services import Services
 
@@ -37,6 +37,7 @@ def create_app(services: Services) -> FastAPI:
         lifespan=_close_with(services),
     )
     app.state.services = services
+    app.state.readiness = operations.Readiness(services)
     for part in (events, people, recognition, operations):
         app.include_router(part.router)
     patch_fastapi(app, redirect_from_root_to_docs=False, title="Rollcall API")
@@ -56,7 +57,7 @@ def _close_with(services: Services) -> Callable[[FastAPI], AbstractAsyncContextM
 
 
 def _document_problems(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """Put `Problem` into the document and say on each route what may go wrong with the token."""
+    """Put `Problem` into the document in place of FastAPI's own forms of error."""
 
     def openapi() -> dict[str, Any]:
         document = make()
@@ -64,15 +65,6 @@ def _document_problems(make: Callable[[], dict[str, Any]]) -> Callable[[], dict[
         if "Problem" in schemas:
             return document
         schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        problem = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-        for path, methods in document["paths"].items():
-            for operation in methods.values():
-                answers = operation["responses"]
-                if "422" in answers and "application/json" in answers["422"].get("content", {}):
-                    answers["422"] = {"description": "invalid_request", **problem}
-                if path.startswith("/v1"):
-                    answers["401"] = {"description": "token_missing, token_invalid, token_expired", **problem}
-                    answers["403"] = {"description": "forbidden", **problem}
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         return document

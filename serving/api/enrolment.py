@@ -8,6 +8,7 @@ or announced and not confirmed: harmless to send again, and removed by the sweep
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 import uuid
@@ -17,8 +18,10 @@ import numpy as np
 
 from serving.api.admission import Deadline
 from serving.api.services import Services
+from serving.deployments.sweep import erase_orphans
 from serving.errors import ErasedMeanwhile, NoFace, RollcallError, SeveralFaces
 from serving.gallery.records import FaceRecord
+from serving.registry.identifiers import check_name, check_person_id
 from serving.registry.records import Event, NewFace, Person
 from serving.vision.pipeline import Face
 
@@ -59,6 +62,9 @@ async def enrol_person(
         NoFace, SeveralFaces or a picture's own error, with `context["picture"]` its place.
         ErasedMeanwhile: the event or person was deleted while this ran.
     """
+    if person_id is not None:
+        check_person_id(person_id)  # before the models work for nothing
+    check_name(name)
     outcomes = await asyncio.gather(
         *(find_single_face(services, picture, deadline) for picture in pictures), return_exceptions=True
     )
@@ -74,12 +80,16 @@ async def enrol_person(
         face_id: FaceRecord(event.key, person.id, face_id, vector, now)
         for face_id, vector in zip(face_ids, vectors, strict=True)
     }
-    await services.stages.enrol(list(records.values()), deadline.remaining_s())
     try:
-        person = await services.registry.finish_enrolment(event.key, person.id, list(announced))
+        await services.stages.enrol(list(records.values()), deadline.remaining_s())
+        person = await services.registry.finish_enrolment(event.key, person.id, list(announced), name)
     except ErasedMeanwhile:
-        pairs = [(person.id, face_id) for face_id in announced]
-        await services.stages.erase_faces(event.key, pairs, CLEAN_UP_TIMEOUT_S)
+        await erase_orphans(services.registry, services.stages, event.key, person.id, CLEAN_UP_TIMEOUT_S)
+        raise
+    except RollcallError:
+        # The registry then knows of an erasure to carry out, and the sweep does it.
+        with contextlib.suppress(RollcallError):
+            await services.registry.abandon_enrolment(event.key, person.id, list(announced))
         raise
     return person, list(zip(face_ids, faces, strict=True))
 
@@ -88,8 +98,7 @@ def _all_or_first_error(outcomes: Sequence[Face | BaseException]) -> list[Face]:
     faces = []
     for place, outcome in enumerate(outcomes):
         if isinstance(outcome, RollcallError) and len(outcomes) > 1:
-            outcome.context.setdefault("picture", place)
-            outcome.detail = f"picture {place}: {outcome.detail}"
+            raise type(outcome)(f"picture {place}: {outcome.detail}", **{**outcome.context, "picture": place})
         if isinstance(outcome, BaseException):
             raise outcome
         faces.append(outcome)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -18,18 +17,24 @@ from starlette.exceptions import HTTPException
 from serving.errors import (
     ALL_ERRORS,
     BodyTooLarge,
+    DeadlineExceeded,
+    Forbidden,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
+    Overloaded,
     RollcallError,
+    StageUnavailable,
+    TokenExpired,
+    TokenInvalid,
+    TokenMissing,
 )
 
 logger = logging.getLogger("ray.serve")
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "x-request-id"
-_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Problem(BaseModel):
@@ -48,11 +53,10 @@ class Problem(BaseModel):
 
 
 def find_request_id(request: Request) -> str:
-    """The id under which this request is logged: the caller's or the proxy's, when it is well-formed."""
+    """The caller's or the proxy's id for this request, which Serve puts on the answer; else a new one."""
     known = getattr(request.state, "request_id", None)
     if known is None:
-        sent = request.headers.get(REQUEST_ID_HEADER, "")
-        known = sent if _REQUEST_ID_FORM.fullmatch(sent) else str(uuid.uuid4())
+        known = request.headers.get(REQUEST_ID_HEADER) or str(uuid.uuid4())
         request.state.request_id = known
     return str(known)
 
@@ -86,10 +90,14 @@ def answer_error(request: Request, error: RollcallError) -> JSONResponse:
 
 
 def install_error_answers(app: FastAPI) -> None:
-    """Make `app` answer every failure, ours, FastAPI's or a bug, with a `Problem`."""
+    """Make `app` answer every failure, ours and FastAPI's, with a `Problem`; `AnswerHeaders` sees to bugs."""
 
     @app.exception_handler(RollcallError)
     async def answer_ours(request: Request, error: RollcallError) -> JSONResponse:
+        if type(error) not in ALL_ERRORS or isinstance(error, (InternalError, StageUnavailable)):
+            # What a store or stage said of itself is for the log alone.
+            logger.error("request %r: %s: %s", find_request_id(request), error.code, error.detail)
+            error = type(error)() if type(error) in ALL_ERRORS else InternalError()
         return answer_error(request, error)
 
     @app.exception_handler(RequestValidationError)
@@ -109,16 +117,27 @@ def install_error_answers(app: FastAPI) -> None:
             answer.headers["Allow"] = error.headers["Allow"]
         return answer
 
-    @app.exception_handler(Exception)
-    async def answer_bug(request: Request, error: Exception) -> JSONResponse:
-        logger.error("request %s failed: %s", find_request_id(request), type(error).__name__, exc_info=error)
-        return answer_error(request, InternalError())
+
+GUARDED = (
+    TokenMissing,
+    TokenInvalid,
+    TokenExpired,
+    Forbidden,
+    InvalidRequest,
+    InternalError,
+    Overloaded,
+    StageUnavailable,
+    DeadlineExceeded,
+)
+"""What every route that needs a token may answer."""
 
 
-def problems(*kinds: type[RollcallError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses=` of a route that can answer with `kinds`, grouped by status, with examples."""
+def problems(
+    *kinds: type[RollcallError], common: tuple[type[RollcallError], ...] = GUARDED
+) -> dict[int | str, dict[str, Any]]:
+    """The `responses=` of a route that can answer with `kinds` and `common`, by status, with examples."""
     grouped: dict[int, list[type[RollcallError]]] = {}
-    for kind in kinds:
+    for kind in dict.fromkeys((*common, *kinds)):
         grouped.setdefault(kind.status, []).append(kind)
     return {status: _document(members) for status, members in sorted(grouped.items())}
 
@@ -130,8 +149,3 @@ def _document(kinds: Iterable[type[RollcallError]]) -> dict[str, Any]:
         "description": ", ".join(kind.code for kind in members),
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
     }
-
-
-def error_codes() -> list[str]:
-    """Every code a client can meet."""
-    return [kind.code for kind in ALL_ERRORS]

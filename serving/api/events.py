@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from serving.accounts.identities import Identity, Permission
-from serving.api.access import Allowed, AllowedAtEvent, EventId
+from serving.api.access import Allowed, AllowedAtEvent, EventId, check_pack
 from serving.api.admission import Deadline
 from serving.api.envelope import problems
+from serving.api.json_body import read_json
 from serving.api.schemas import EventPage, EventView, NewEvent
 from serving.api.services import ServicesOf
-from serving.errors import EventExists, Forbidden, InvalidRequest, StageUnavailable, UnknownEvent
+from serving.errors import BodyTooLarge, EventExists, Forbidden, PackMismatch, UnknownEvent
 from serving.registry.records import Event
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
@@ -21,20 +23,32 @@ Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor`
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries in a page.")]
 
 
-@router.post("", status_code=201, summary="Create an event", responses=problems(EventExists, InvalidRequest))
+@router.post(
+    "",
+    status_code=201,
+    summary="Create an event",
+    responses=problems(EventExists, BodyTooLarge),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": NewEvent.model_json_schema()}},
+        }
+    },
+)
 async def create_event(
+    request: Request,
     services: ServicesOf,
     identity: Annotated[Identity, Depends(Allowed(Permission.manage_events))],
-    new: Annotated[NewEvent, Body()],
 ) -> EventView:
     """People enrolled at one event are never found at another. Events share nothing."""
+    new = await read_json(request, NewEvent, services.settings.load.request_timeout_s)
     if identity.events is not None:
         raise Forbidden("A token bound to events may not create another.", needs="a token for all events")
     event = await services.registry.create_event(new.id, new.name, services.pack.id, new.threshold)
     return _view(event, people=0, faces=0)
 
 
-@router.get("", summary="List events", responses=problems(InvalidRequest))
+@router.get("", summary="List events", responses=problems())
 async def list_events(
     services: ServicesOf,
     identity: Annotated[Identity, Depends(Allowed(Permission.read_events))],
@@ -47,7 +61,7 @@ async def list_events(
     return EventPage(events=events, next_cursor=page.next)
 
 
-@router.get("/{event}", summary="Look at an event", responses=problems(UnknownEvent))
+@router.get("/{event}", summary="Look at an event", responses=problems(UnknownEvent, PackMismatch))
 async def get_event(
     services: ServicesOf, event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_events))]
 ) -> EventView:
@@ -60,7 +74,7 @@ async def get_event(
     "/{event}",
     status_code=204,
     summary="Delete an event and everyone in it",
-    responses=problems(UnknownEvent, StageUnavailable),
+    responses=problems(UnknownEvent, PackMismatch),
 )
 async def delete_event(
     services: ServicesOf,
@@ -70,6 +84,8 @@ async def delete_event(
     """Erases the faces and people of the event. If it was cut off half way, delete again to finish."""
     identity.require_event(event)
     deadline = Deadline(services.settings.load.request_timeout_s)
+    with contextlib.suppress(UnknownEvent):  # half deleted already, then its faces were this pack's
+        check_pack(await services.registry.get_event(event), services.pack.id)
     closed = await services.registry.begin_event_deletion(event)
     await services.stages.erase_event(closed.key, deadline.remaining_s())
     await services.registry.finish_event_deletion(closed.key)

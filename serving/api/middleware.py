@@ -1,12 +1,18 @@
-"""What every answer carries: the request id, and headers that keep answers out of caches and frames."""
+"""What every answer carries: its request id, headers that keep it out of caches and frames, no traceback."""
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.api.envelope import REQUEST_ID_HEADER, find_request_id
+from serving.api.envelope import REQUEST_ID_HEADER, answer_error, find_request_id
+from serving.errors import InternalError
+
+logger = logging.getLogger("ray.serve")
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -40,4 +46,18 @@ class AnswerHeaders:
                     headers[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        started = False
+
+        async def send_noting_start(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send_with_headers(message)
+
+        try:
+            await self._app(scope, receive, send_noting_start)
+        except ClientDisconnect:
+            return  # nobody is left to answer
+        except Exception as error:
+            logger.error("request %r failed: %s", request_id, type(error).__name__, exc_info=error)
+            if not started:
+                await answer_error(request, InternalError())(scope, receive, send_with_headers)

@@ -6,10 +6,8 @@ from typing import Any
 
 from serving.errors import (
     BodyTooLarge,
-    DeadlineExceeded,
     InvalidRequest,
     NotAnImage,
-    Overloaded,
     PictureTooLarge,
     PictureTooSmall,
     RollcallError,
@@ -27,8 +25,6 @@ PICTURE_ERRORS: tuple[type[RollcallError], ...] = (
     TooManyPixels,
     PictureTooSmall,
     InvalidRequest,
-    Overloaded,
-    DeadlineExceeded,
 )
 """What any route that takes a picture may answer."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 import serving
 from serving.api.access import IdentityOf
 from serving.api.envelope import problems
 from serving.api.schemas import CalibrationPoint, Health, ModelView
 from serving.api.services import Services, ServicesOf
-from serving.errors import StageUnavailable
+from serving.errors import RollcallError, StageUnavailable
 
 router = APIRouter(tags=["operations"])
 
@@ -26,14 +27,17 @@ async def get_health() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Can a picture be recognised now?", responses=problems(StageUnavailable))
-async def get_readiness(services: ServicesOf) -> Health:
+@router.get(
+    "/readyz", summary="Can a picture be recognised now?", responses=problems(StageUnavailable, common=())
+)
+async def get_readiness(request: Request) -> Health:
     """Asks every stage and store; needs no token. The answer is remembered for a second."""
-    await readiness.check(services)
+    readiness: Readiness = request.app.state.readiness
+    await readiness.check()
     return Health(status="ok")
 
 
-@router.get("/v1/model", summary="Which model serves?")
+@router.get("/v1/model", summary="Which model serves?", responses=problems())
 async def get_model(services: ServicesOf, identity: IdentityOf) -> ModelView:
     """The model pack, its licence, its default threshold, and what other thresholds cost."""
     pack = services.pack
@@ -54,18 +58,27 @@ async def get_model(services: ServicesOf, identity: IdentityOf) -> ModelView:
 
 
 class Readiness:
-    """Remembers a good answer, so that probes from anywhere cost one check a second at most."""
+    """Remembers the last answer for a second, good or bad, so that probes from anywhere cost one check."""
 
-    def __init__(self) -> None:
-        self._good_until = 0.0
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._checked_at = -READY_MEMORY_S
+        self._trouble: RollcallError | None = None
+        self._one_at_a_time = asyncio.Lock()
 
-    async def check(self, services: Services) -> None:
-        """Raise StageUnavailable unless every part answers."""
-        if time.monotonic() < self._good_until:
-            return
-        await services.stages.check(READY_TIMEOUT_S)
-        await services.registry.list_events(None, 1)
-        self._good_until = time.monotonic() + READY_MEMORY_S
+    async def check(self) -> None:
+        """Raise StageUnavailable unless every stage and store answers."""
+        async with self._one_at_a_time:
+            if time.monotonic() - self._checked_at >= READY_MEMORY_S:
+                self._trouble = await self._find_trouble()
+                self._checked_at = time.monotonic()
+        if self._trouble is not None:
+            raise StageUnavailable
 
-
-readiness = Readiness()
+    async def _find_trouble(self) -> RollcallError | None:
+        try:
+            await self._services.stages.check(READY_TIMEOUT_S)
+            await self._services.registry.list_events(None, 1)
+        except RollcallError as error:
+            return error
+        return None

@@ -17,15 +17,17 @@ from serving.api.events import Cursor, Limit
 from serving.api.openapi import ENROLMENT_BODY, PICTURE_ERRORS
 from serving.api.schemas import Box, EnrolledFace, Enrolment, PeoplePage, PersonSummary, PersonView
 from serving.api.services import ServicesOf
+from serving.deployments.sweep import erase_orphans
 from serving.errors import (
     ErasedMeanwhile,
     InvalidRequest,
     NoFace,
+    PackMismatch,
     SeveralFaces,
-    StageUnavailable,
     UnknownEvent,
     UnknownPerson,
 )
+from serving.registry.identifiers import is_person_id
 from serving.registry.records import Event, Person
 
 router = APIRouter(prefix="/v1/events/{event}/people", tags=["people"])
@@ -37,9 +39,7 @@ FIELDS = ("person_id", "name")
     "",
     status_code=201,
     summary="Enrol a person",
-    responses=problems(
-        *PICTURE_ERRORS, NoFace, SeveralFaces, UnknownEvent, ErasedMeanwhile, StageUnavailable
-    ),
+    responses=problems(*PICTURE_ERRORS, NoFace, SeveralFaces, UnknownEvent, PackMismatch, ErasedMeanwhile),
     openapi_extra={"requestBody": ENROLMENT_BODY},
 )
 async def enrol(
@@ -73,7 +73,7 @@ async def enrol(
     )
 
 
-@router.get("", summary="List people", responses=problems(UnknownEvent, InvalidRequest))
+@router.get("", summary="List people", responses=problems(UnknownEvent, PackMismatch))
 async def list_people(
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people))],
@@ -89,7 +89,9 @@ async def list_people(
     return PeoplePage(people=people, next_cursor=page.next)
 
 
-@router.get("/{person}", summary="Look at a person", responses=problems(UnknownEvent, UnknownPerson))
+@router.get(
+    "/{person}", summary="Look at a person", responses=problems(UnknownEvent, PackMismatch, UnknownPerson)
+)
 async def get_person(
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people))],
@@ -103,7 +105,7 @@ async def get_person(
     "/{person}",
     status_code=204,
     summary="Erase a person",
-    responses=problems(UnknownEvent, UnknownPerson, StageUnavailable),
+    responses=problems(UnknownEvent, PackMismatch, UnknownPerson),
 )
 async def delete_person(
     services: ServicesOf,
@@ -111,12 +113,14 @@ async def delete_person(
     person: PersonId,
 ) -> Response:
     """Erases the person and every face; they cannot be found from the moment this answers."""
+    if not is_person_id(person):
+        raise UnknownPerson
     deadline = Deadline(services.settings.load.request_timeout_s)
-    # Before, so that a crash between leaves a person who can be deleted again; after, for an enrolment of
-    # the same person that finished in between.
+    # Vectors first, so that a crash in between leaves a person who can be deleted again.
     await services.stages.erase_person(event.key, person, deadline.remaining_s())
     known = await services.registry.delete_person(event.key, person)
-    await services.stages.erase_person(event.key, person, deadline.remaining_s())
+    # Once more, for an enrolment that stored its vectors in between; one that began since keeps them.
+    await erase_orphans(services.registry, services.stages, event.key, person, deadline.remaining_s())
     if not known:
         raise UnknownPerson
     return Response(status_code=204)
@@ -145,8 +149,10 @@ def _merge_fields(query: Mapping[str, str | None], body: Mapping[str, str]) -> t
             raise InvalidRequest(f"unknown field {key[:80]!r}; the fields are {', '.join(FIELDS)}")
     merged = []
     for key in FIELDS:
-        values = {value for value in (query[key], body.get(key)) if value}
+        values = {value for value in (query[key], body.get(key)) if value is not None}
         if len(values) > 1:
             raise InvalidRequest(f"{key} is given twice, with different values")
+        if "" in values:
+            raise InvalidRequest(f"{key} is empty; leave it out to have none", field=key)
         merged.append(values.pop() if values else None)
     return tuple(merged)

@@ -18,9 +18,12 @@ from serving.api.people import view_box
 from serving.api.schemas import CandidateView, Landmarks, RecognisedFace, Recognition
 from serving.api.services import Services, ServicesOf
 from serving.deployments.messages import Decision
-from serving.errors import InvalidRequest, StageUnavailable, UnknownEvent
+from serving.errors import InvalidRequest, PackMismatch, UnknownEvent
 from serving.registry.records import Event
 from serving.vision.pipeline import Face
+
+SPARE_CANDIDATES = 3
+"""Asked for beyond `top_k`, so that one whom the registry does not know hides nobody behind them."""
 
 router = APIRouter(prefix="/v1/events/{event}", tags=["recognition"])
 
@@ -28,7 +31,7 @@ router = APIRouter(prefix="/v1/events/{event}", tags=["recognition"])
 @router.post(
     "/recognise",
     summary="Recognise every face in a picture",
-    responses=problems(*PICTURE_ERRORS, UnknownEvent, StageUnavailable),
+    responses=problems(*PICTURE_ERRORS, UnknownEvent, PackMismatch),
     openapi_extra={"requestBody": RECOGNITION_BODY},
 )
 async def recognise(
@@ -66,10 +69,10 @@ async def recognise(
             vectors = await services.stages.embed(crops, deadline.remaining_s())
             clock.mark("embed")
             decisions = await services.stages.search(
-                event.key, vectors, top_k, threshold, deadline.remaining_s()
+                event.key, vectors, top_k + SPARE_CANDIDATES, threshold, deadline.remaining_s()
             )
             clock.mark("match")
-            answered = await _answer_faces(services, event, found.faces, decisions, threshold)
+            answered = await _answer_faces(services, event, found.faces, decisions, top_k, threshold)
             clock.mark("names")
     response.headers["Server-Timing"] = clock.header()
     return Recognition(
@@ -102,19 +105,27 @@ class StageClock:
 
 
 async def _answer_faces(
-    services: Services, event: Event, faces: list[Face], decisions: list[Decision], threshold: float
+    services: Services,
+    event: Event,
+    faces: list[Face],
+    decisions: list[Decision],
+    top_k: int,
+    threshold: float,
 ) -> list[RecognisedFace]:
-    """The faces with the people's names; people erased since the search are left out."""
+    """The faces with the people's names.
+
+    People whom the registry does not know are left out: erased since the search, or not confirmed yet.
+    """
     wanted = {candidate.person_id for decision in decisions for candidate in decision.candidates}
     names = await services.registry.names_of(event.key, wanted) if wanted else {}
     return [
-        _answer_face(face, decision, names, threshold)
+        _answer_face(face, decision, names, top_k, threshold)
         for face, decision in zip(faces, decisions, strict=True)
     ]
 
 
 def _answer_face(
-    face: Face, decision: Decision, names: dict[str, str | None], threshold: float
+    face: Face, decision: Decision, names: dict[str, str | None], top_k: int, threshold: float
 ) -> RecognisedFace:
     candidates = [
         CandidateView(
@@ -126,8 +137,8 @@ def _answer_face(
         )
         for candidate in decision.candidates
         if candidate.person_id in names
-    ]
-    # The matcher's decision stands, unless the person it names has been erased since.
+    ][:top_k]
+    # The matcher's decision stands, unless the person it names is not known any more.
     matched = decision.matched and bool(candidates) and candidates[0].cosine >= threshold
     points = [(round(float(x), 1), round(float(y), 1)) for x, y in face.landmarks]
     return RecognisedFace(

@@ -79,6 +79,11 @@ class Stages:
         """Store faces; durable and searchable when it returns."""
         await self._call_matcher("enrol", remaining_s, list(faces))
 
+    async def faces_of(self, event_key: str, person_id: str, remaining_s: float) -> list[str]:
+        """The ids of a person's faces in the gallery."""
+        faces: list[str] = await self._call_matcher("faces_of", remaining_s, event_key, person_id)
+        return faces
+
     async def erase_faces(self, event_key: str, faces: Sequence[tuple[str, str]], remaining_s: float) -> None:
         """Erase (person, face) pairs of an event."""
         await self._call_matcher("erase_faces", remaining_s, event_key, list(faces))
@@ -92,11 +97,11 @@ class Stages:
         await self._call_matcher("erase_event", remaining_s, event_key)
 
     async def check(self, remaining_s: float) -> None:
-        """Raise unless each stage has a replica that answers an empty parcel."""
-        probes = (call([]) for call in self._calls)
+        """Raise StageUnavailable unless each stage has a replica that answers, and the gallery does too."""
+        probes = (*(call([]) for call in self._calls[:2]), self._call_matcher("check_health", remaining_s))
         try:
             await asyncio.wait_for(asyncio.gather(*probes), remaining_s)
-        except (CallLost, asyncio.TimeoutError):
+        except (CallLost, RollcallError, asyncio.TimeoutError):
             raise StageUnavailable from None
 
     async def _call_matcher(self, method: str, remaining_s: float, *args: Any) -> Any:

@@ -1,10 +1,11 @@
-"""Finishes what a crash or an outage cut short: half-deleted events, announced faces never confirmed."""
+"""Finishes what a crash, an outage or a race cut short: in the end registry and gallery agree."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from serving.deployments.stages import Stages
 from serving.errors import RollcallError
@@ -16,6 +17,32 @@ PERIOD_S = 60.0
 STALE_S = 900.0
 """Older than any request can be (`load.request_timeout_s` is at most 300), so nobody is about to confirm."""
 CALL_TIMEOUT_S = 30.0
+
+
+async def erase_orphans(
+    registry: Registry, stages: Stages, event_key: str, person_id: str, timeout_s: float
+) -> str:
+    """Erase what the gallery holds of a person and the registry does not know; the erasure's id.
+
+    Enrolments of this person are held off meanwhile: the same picture has the same face id, so one that
+    began between asking and erasing would lose its vector.
+
+    Args:
+        timeout_s: of each of the two calls to the gallery.
+
+    Raises:
+        RollcallError: a store cannot be reached.
+    """
+    erasure_id = await registry.claim_erasure(event_key, person_id, 3 * timeout_s)
+    try:
+        stored = await stages.faces_of(event_key, person_id, timeout_s)
+        known = await registry.known_faces(event_key, person_id) if stored else frozenset()
+        orphans = [(person_id, face_id) for face_id in stored if face_id not in known]
+        if orphans:
+            await stages.erase_faces(event_key, orphans, timeout_s)
+    finally:
+        await asyncio.shield(registry.release_erasure(event_key, person_id))
+    return erasure_id
 
 
 class Sweep:
@@ -30,6 +57,11 @@ class Sweep:
         """Sweep from now on, every `PERIOD_S` seconds or so, while the event loop runs."""
         self._task = asyncio.create_task(self._run())
 
+    def stop(self) -> None:
+        """Sweep no more."""
+        if self._task is not None:
+            self._task.cancel()
+
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(PERIOD_S * random.uniform(0.5, 1.5))  # noqa: S311
@@ -37,17 +69,53 @@ class Sweep:
                 await self.sweep_once()
             except RollcallError as error:
                 logger.warning("sweep: %s; it will be tried again", error.code)
+            except Exception:
+                logger.exception("sweep: it will be tried again")
 
     async def sweep_once(self, stale_s: float = STALE_S) -> None:
-        """Erase first and forget second, so that a crash in between leaves work for the next sweep.
+        """Every step on everything that needs it; what fails is left for the next sweep.
 
         Raises:
-            RollcallError: a store cannot be reached.
+            Exception: the first failure, once all else has been done.
         """
+        failures = [error async for error in self._failures(stale_s)]
+        if failures:
+            raise failures[0]
+
+    async def _failures(self, stale_s: float) -> AsyncIterator[Exception]:
         for event in await self._registry.deleting_events():
-            await self._stages.erase_event(event.key, CALL_TIMEOUT_S)
-            await self._registry.finish_event_deletion(event.key)
+            if error := await _try(lambda key=event.key: self._finish_deletion(key)):  # type: ignore[misc]
+                yield error
         for stale in await self._registry.stale_enrolments(stale_s):
-            faces = [(stale.person_id, face_id) for face_id in stale.face_ids]
-            await self._stages.erase_faces(stale.event_key, faces, CALL_TIMEOUT_S)
-            await self._registry.abandon_enrolment(stale.event_key, stale.person_id, stale.face_ids)
+            # Forgotten first, which leaves an erasure to be carried out below, in this sweep or the next.
+            abandon = self._registry.abandon_enrolment(
+                stale.event_key, stale.person_id, stale.face_ids, older_than_s=stale_s
+            )
+            if error := await _try(lambda work=abandon: work):  # type: ignore[misc]
+                yield error
+        for due in await self._registry.due_erasures():
+            if error := await _try(
+                lambda due=due: self._carry_out(due.id, due.event_key, due.person_id)  # type: ignore[misc]
+            ):
+                yield error
+
+    async def _finish_deletion(self, event_key: str) -> None:
+        await self._stages.erase_event(event_key, CALL_TIMEOUT_S)
+        await self._registry.finish_event_deletion(event_key)
+
+    async def _carry_out(self, erasure_id: str, event_key: str, person_id: str | None) -> None:
+        if person_id is None:
+            await self._stages.erase_event(event_key, CALL_TIMEOUT_S)  # its key is never used again
+        else:
+            erasure_id = await erase_orphans(
+                self._registry, self._stages, event_key, person_id, CALL_TIMEOUT_S
+            )
+        await self._registry.finish_erasure(erasure_id)
+
+
+async def _try(work: Callable[[], Awaitable[None]]) -> Exception | None:
+    try:
+        await work()
+    except Exception as error:
+        return error
+    return None

@@ -13,8 +13,8 @@ from operator import itemgetter
 from sqlalchemy import Connection, delete, exists, func, select, update
 
 from serving.database.metadata import now_utc
-from serving.errors import ErasedMeanwhile, InternalError, UnknownEvent
-from serving.registry.erasures import plan_erasure
+from serving.errors import ErasedMeanwhile, InternalError, StageUnavailable, UnknownEvent
+from serving.registry.erasures import is_claimed, plan_erasure
 from serving.registry.events import hold_open
 from serving.registry.identifiers import generate_id
 from serving.registry.people import get_person
@@ -27,9 +27,14 @@ _GENERATION_ATTEMPTS = 5
 def begin_enrolment(
     connection: Connection, event_key: str, person_id: str | None, name: str | None, faces: Sequence[NewFace]
 ) -> Person:
-    """Insert the faces as pending, and the person, so named, where there is none; raises UnknownEvent."""
+    """Insert the faces as pending, and the person, so named, where there is none.
+
+    Raises UnknownEvent, and StageUnavailable while an erasure of the person is carried out.
+    """
     if not hold_open(connection, event_key):
         raise UnknownEvent
+    if person_id is not None and is_claimed(connection, event_key, person_id):
+        raise StageUnavailable("earlier faces of this person are being erased")
     now = now_utc()
     if person_id is None:
         person_id = _insert_new_person(connection, event_key, name, now)

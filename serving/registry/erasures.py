@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, case, delete, select
+from sqlalchemy import Connection, bindparam, case, delete, select, update
 
 from serving.database.metadata import now_utc
 from serving.registry.records import Erasure
@@ -48,6 +48,40 @@ def plan_erasure(connection: Connection, event_key: str, person_id: str | None, 
     due_at = now_utc() + timedelta(seconds=after_s)
     row = {"id": uuid.uuid4().hex, "event_key": event_key, "person_id": person_id, "due_at": due_at}
     connection.execute(insert, row)
+
+
+def claim_erasure(connection: Connection, event_key: str, person_id: str, lease_s: float) -> str:
+    """Keep enrolments of a person from beginning for `lease_s` seconds; the id of the erasure.
+
+    It is planned, for now, where there is none. Between asking the gallery and erasing from it a face of the
+    same name must not be stored.
+    """
+    of_person = (erasure.c.event_key == event_key, erasure.c.person_id == person_id)
+    until = now_utc() + timedelta(seconds=lease_s)
+    claimed = update(erasure).where(*of_person).values(claimed_until=until)
+    if connection.execute(claimed).rowcount == 0:
+        plan_erasure(connection, event_key, person_id, 0.0)
+        connection.execute(claimed)
+    return str(connection.execute(select(erasure.c.id).where(*of_person)).scalar_one())
+
+
+def release_erasure(connection: Connection, event_key: str, person_id: str) -> None:
+    """Let enrolments of a person begin again."""
+    connection.execute(
+        update(erasure)
+        .where(erasure.c.event_key == event_key, erasure.c.person_id == person_id)
+        .values(claimed_until=None)
+    )
+
+
+def is_claimed(connection: Connection, event_key: str, person_id: str) -> bool:
+    """Whether an erasure of the person is being carried out."""
+    claimed = select(erasure.c.id).where(
+        erasure.c.event_key == event_key,
+        erasure.c.person_id == person_id,
+        erasure.c.claimed_until > now_utc(),
+    )
+    return connection.execute(claimed).first() is not None
 
 
 def due_erasures(connection: Connection, now: datetime, limit: int) -> list[Erasure]:

@@ -130,6 +130,7 @@ class Registry:
         Raises:
             InvalidRequest: an id or the name breaks its rule, or there are no faces or too many.
             UnknownEvent: there is no open event of this key.
+            StageUnavailable: earlier faces of this person are being erased right now.
         """
         if person_id is not None:
             check_person_id(person_id)
@@ -188,6 +189,17 @@ class Registry:
         `finish_erasure`.
         """
         return await self._database.read(erasures.due_erasures, now_utc(), check_limit(limit))
+
+    async def claim_erasure(self, event_key: str, person_id: str, lease_s: float) -> str:
+        """Hold off enrolments of a person for at most `lease_s` seconds; the id for `finish_erasure`.
+
+        `begin_enrolment` raises StageUnavailable in the meantime.
+        """
+        return await self._database.write(erasures.claim_erasure, event_key, person_id, lease_s)
+
+    async def release_erasure(self, event_key: str, person_id: str) -> None:
+        """End the hold of `claim_erasure`; may be repeated."""
+        await self._database.write(erasures.release_erasure, event_key, person_id)
 
     async def finish_erasure(self, id: str) -> None:
         """Forget an erasure that is done; may be repeated.

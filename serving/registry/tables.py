@@ -90,6 +90,7 @@ erasure = Table(
     Column("event_key", String(32), nullable=False),
     Column("person_id", identifier_type()),
     Column("due_at", UtcDateTime, nullable=False),
+    Column("claimed_until", UtcDateTime),
 )
 Index("ix_erasure_due_at", erasure.c.due_at)
 Index(

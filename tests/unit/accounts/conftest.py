@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from forging import AUDIENCE, ISSUER
 
 from serving.accounts import KeyRing, TokenIssuer, TokenVerifier
+from tests.unit.accounts.forging import AUDIENCE, ISSUER
 
 
 @pytest.fixture(scope="module")

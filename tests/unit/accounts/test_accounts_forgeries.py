@@ -10,7 +10,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from forging import AUDIENCE, ISSUER, claims, encode, header, sign
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from serving.accounts import KeyRing, TokenIssuer, TokenVerifier, VerificationKe
 from serving.accounts.keys import compute_thumbprint
 from serving.accounts.tokens import MAX_TOKEN_CHARS
 from serving.errors import TokenInvalid
+from tests.unit.accounts.forging import AUDIENCE, ISSUER, claims, encode, header, sign
 
 
 def test_the_hand_made_token_that_the_table_varies_is_good(ring: KeyRing, verifier: TokenVerifier) -> None:

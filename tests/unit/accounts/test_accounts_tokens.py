@@ -4,11 +4,11 @@ import time
 from typing import Any
 
 import pytest
-from forging import AUDIENCE, ISSUER, claims, header, sign
 
 from serving.accounts import KeyRing, Role, TokenIssuer, TokenVerifier
 from serving.accounts import tokens as tokens_module
 from serving.errors import ConfigurationError, InvalidRequest, TokenExpired, TokenInvalid, TokenMissing
+from tests.unit.accounts.forging import AUDIENCE, ISSUER, claims, header, sign
 
 
 def test_a_token_comes_back_as_the_identity_it_was_issued_for(

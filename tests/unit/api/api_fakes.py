@@ -150,6 +150,12 @@ class FakeStages:
             self.gallery[face.event, face.person, face.face] = face.vector
         await self._leave("enrol")
 
+    async def faces_of(self, event_key: str, person_id: str, remaining_s: float) -> list[str]:
+        await self._enter("faces_of", event_key, person_id)
+        return sorted(
+            face for event, person, face in self.gallery if (event, person) == (event_key, person_id)
+        )
+
     async def erase_faces(self, event_key: str, faces: Sequence[tuple[str, str]], remaining_s: float) -> None:
         await self._enter("erase_faces", event_key, list(faces))
         for person, face in faces:

@@ -4,25 +4,26 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
-from api_fakes import FakeStages
 from fastapi import FastAPI
 
 from serving.accounts.keys import KeyRing
 from serving.accounts.tokens import TokenIssuer, TokenVerifier
-from serving.api import operations
 from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
+from serving.api.operations import Readiness
 from serving.api.services import Services
 from serving.database import Database, sqlite_url
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
 from serving.registry.registry import Registry
-from serving.settings import Settings
+from serving.settings import Settings, load_settings
+from tests.unit.api.api_fakes import FakeStages
 
 ISSUER, AUDIENCE = "rollcall", "rollcall"
 
@@ -94,12 +95,7 @@ class Api:
 @pytest.fixture(scope="session")
 def shared_app() -> FastAPI:
     """Building the routes takes longer than most tests; the services are put into its state by each test."""
-    return create_app(None)  # type: ignore[arg-type]
-
-
-@pytest.fixture(autouse=True)
-def _forget_readiness() -> None:
-    operations.readiness._good_until = 0.0
+    return create_app(SimpleNamespace(settings=load_settings()))  # type: ignore[arg-type]
 
 
 @pytest_asyncio.fixture
@@ -129,6 +125,7 @@ async def make_api(
             gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
         )
         shared_app.state.services = services
+        shared_app.state.readiness = Readiness(services)
         issuer = TokenIssuer(ring, ISSUER, AUDIENCE)
 
         def token_for(

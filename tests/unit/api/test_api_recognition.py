@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from api_fakes import picture
-from conftest import Api
+
+from tests.unit.api.api_fakes import picture
+from tests.unit.api.conftest import Api
 
 ADA = picture("ada")
 LIKE_ADA = picture("ada:0.9")
@@ -121,10 +122,6 @@ async def test_an_event_deleted_during_the_search_names_nobody(gala: Api) -> Non
     assert await gala.outcomes(ADA) == [("unknown", None)]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recognition.py: between begin and finish of an event's deletion its people are still named",
-)
 async def test_an_event_closed_during_the_search_names_nobody(gala: Api) -> None:
     await gala.enrol("ada", ADA)
 

@@ -60,6 +60,7 @@ def handles() -> dict[str, Any]:
         "embedder": FakeHandle(embed=lambda parcel: [task.crops for task in parcel]),
         "matcher": FakeHandle(
             search=lambda parcel: [task.event_key for task in parcel],
+            check_health=lambda: None,
             enrol=lambda faces: None,
             erase_faces=lambda event, faces: None,
             erase_person=lambda event, person: None,
@@ -216,8 +217,9 @@ async def test_tuning_takes_effect_at_once(stages: Stages, handles: dict[str, An
 
 async def test_check_asks_every_stage(stages: Stages, handles: dict[str, Any]) -> None:
     await stages.check(1)
-    for handle, method in (("detector", "detect"), ("embedder", "embed"), ("matcher", "search")):
+    for handle, method in (("detector", "detect"), ("embedder", "embed")):
         assert getattr(handles[handle], method).calls == [([],)]
+    assert handles["matcher"].check_health.calls == [()]  # which asks the gallery
 
 
 @pytest.mark.parametrize("raised", [RayActorError(), DeploymentUnavailableError("x")])
@@ -228,7 +230,7 @@ async def test_check_fails_with_any_stage(stages: Stages, handles: dict[str, Any
 
 
 async def test_check_does_not_wait_for_ever(stages: Stages, handles: dict[str, Any]) -> None:
-    handles["matcher"].search.answer = lambda parcel: asyncio.sleep(30)
+    handles["matcher"].check_health.answer = lambda: asyncio.sleep(30)
     began = time.monotonic()
     with pytest.raises(StageUnavailable):
         await stages.check(0.05)

@@ -8,12 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from gallery_faces import CREATED_AT, GRID, GridGallery, face, grid_vector, new_event, random_vectors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.errors import InternalError
 from serving.gallery import FaceRecord, Gallery, Probe
+from tests.unit.gallery.gallery_faces import (
+    CREATED_AT,
+    GRID,
+    GridGallery,
+    face,
+    grid_vector,
+    new_event,
+    random_vectors,
+)
 
 DIMENSION = 4
 PEOPLE = ("ann", "bob", "a", "ab")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gallery_faces import face, random_vectors
 
 from serving.errors import ConfigurationError, InternalError, StageUnavailable
 from serving.gallery import Probe
 from serving.gallery.embedded import EmbeddedGallery
 from serving.gallery.shard_files import create_whole
+from tests.unit.gallery.gallery_faces import face, random_vectors
 
 DIMENSION = 32
 COLLECTION = f"faces__test__{DIMENSION}"

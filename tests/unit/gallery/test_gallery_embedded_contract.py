@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from gallery_contract import DIMENSION, GalleryContract, World
 
 from serving.gallery import Gallery
 from serving.gallery.embedded import EmbeddedGallery, InProcessGallery
+from tests.unit.gallery.gallery_contract import DIMENSION, GalleryContract, World
 
 
 class TestEmbedded(GalleryContract):

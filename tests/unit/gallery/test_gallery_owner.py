@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from gallery_contract import DIMENSION, GalleryContract, World
-from gallery_faces import face, grid_vector, new_event, random_vectors
 
 from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, StageUnavailable
 from serving.gallery import Gallery, Probe
+from tests.unit.gallery.gallery_contract import DIMENSION, GalleryContract, World
+from tests.unit.gallery.gallery_faces import face, grid_vector, new_event, random_vectors
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray")

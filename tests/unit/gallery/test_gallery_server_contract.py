@@ -5,9 +5,6 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from gallery_contract import DIMENSION, GalleryContract, World
-from gallery_grpc import GrpcDouble
-from gallery_wire import WireDouble
 from grpc import StatusCode
 from qdrant_client import AsyncQdrantClient
 
@@ -21,6 +18,9 @@ from serving.errors import (
 )
 from serving.gallery import Gallery
 from serving.gallery.server import ServerGallery
+from tests.unit.gallery.gallery_contract import DIMENSION, GalleryContract, World
+from tests.unit.gallery.gallery_grpc import GrpcDouble
+from tests.unit.gallery.gallery_wire import WireDouble
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Payload indexes have no effect", "ignore:Local mode performs exact", "ignore:Api key is used"

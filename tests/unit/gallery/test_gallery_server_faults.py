@@ -5,8 +5,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from gallery_faces import face, grid_vector, new_event
-from gallery_wire import Fault, WireDouble
 
 from serving.errors import (
     ConfigurationError,
@@ -18,6 +16,8 @@ from serving.errors import (
 )
 from serving.gallery import Probe
 from serving.gallery.server import ServerGallery, ServerLayout
+from tests.unit.gallery.gallery_faces import face, grid_vector, new_event
+from tests.unit.gallery.gallery_wire import Fault, WireDouble
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Payload indexes have no effect",

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("event_key", sa.String(32), nullable=False),
         sa.Column("person_id", identifier_type()),
         sa.Column("due_at", UtcDateTime(), nullable=False),
+        sa.Column("claimed_until", UtcDateTime()),
         sa.PrimaryKeyConstraint("id", name="pk_erasure"),
     )
     op.create_index("ix_erasure_due_at", "erasure", ["due_at"])

@@ -1,0 +1,45 @@
+"""Small JSON bodies, read after the caller has been checked, within a size and a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from serving.errors import BodyTooLarge, DeadlineExceeded
+
+MAX_BYTES = 64 * 1024
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+async def read_json(request: Request, kind: type[ModelT], timeout_s: float) -> ModelT:
+    """The body of `request` as `kind`. FastAPI itself would read it before it asks for a token.
+
+    Raises:
+        BodyTooLarge: more than `MAX_BYTES`.
+        DeadlineExceeded: it did not arrive within `timeout_s` seconds.
+        RequestValidationError: it is not JSON of that form.
+    """
+    try:
+        body = await asyncio.wait_for(_read(request), timeout_s)
+    except asyncio.TimeoutError:
+        raise DeadlineExceeded("the request body did not arrive in time") from None
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
+        ) from None
+
+
+async def _read(request: Request) -> bytes:
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > MAX_BYTES:
+            raise BodyTooLarge(max_bytes=MAX_BYTES)
+    return bytes(received)
