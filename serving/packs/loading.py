@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
+
 from serving.errors import PackError
 from serving.packs.store import PreparedFiles
 from serving.vision.centerface import CenterFace
@@ -32,6 +34,8 @@ def load_finder(
 ) -> FaceFinder:
     """Load the detector and the alignment of a pack.
 
+    OpenCV's thread pool, of which a process has one, is held to intra_op_threads as well.
+
     score_threshold None means the pack's own. max_batch None means `CPU_DETECTOR_BATCH` on a CPU and 16 on
     anything else. See CenterFace for the other arguments.
 
@@ -42,6 +46,8 @@ def load_finder(
     spec = prepared.pack.detector
     if spec.kind != "centerface":
         raise PackError(f"pack {prepared.pack.id} needs a detector of kind {spec.kind!r}")
+    # By default OpenCV takes a thread of every core, so replicas would fight over them in each resize.
+    cv2.setNumThreads(intra_op_threads)
     session = open_session(prepared.detector_path, providers, intra_op_threads)
     detector = CenterFace(
         session,

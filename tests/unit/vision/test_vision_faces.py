@@ -85,6 +85,16 @@ def test_health_checks_pass_and_are_repeatable(pack_store: PackStore) -> None:
         stage.check()
 
 
+def test_opencv_has_as_many_threads_as_the_models(pack_store: PackStore) -> None:
+    prepared = pack_store.prepare(find_pack("starter"))
+    try:
+        for threads in (2, 1):
+            load_finder(prepared, intra_op_threads=threads)
+            assert cv2.getNumThreads() == threads
+    finally:
+        cv2.setNumThreads(1)
+
+
 def test_check_notices_a_changed_model(pack_store: PackStore) -> None:
     prepared = pack_store.prepare(find_pack("starter"))
     embedder, finder = load_embedder(prepared), load_finder(prepared)
