@@ -38,6 +38,9 @@ def set_ray_flags(*, own_cluster: bool = False) -> None:
         flags |= {
             "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(OWN_CLUSTER_DRAIN_S),
             "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+            # Ray's way of saying that this cluster has one node: its own ports then stay on loopback.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_AUTH_MODE": "token",
             "RAY_SERVE_HAPROXY_STATS_PORT": str(find_free_port()),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(find_free_port()),
         }

@@ -78,7 +78,7 @@ class Readiness:
     async def _find_trouble(self) -> RollcallError | None:
         try:
             await self._services.stages.check(READY_TIMEOUT_S)
-            await self._services.registry.list_events(None, 1)
+            await self._services.registry.check()
         except RollcallError as error:
             return error
         return None

@@ -64,4 +64,4 @@ class Ingress:
 
     async def check_health(self) -> None:
         """Raises when the registry does not answer."""
-        await self._services.registry.list_events(None, 1)
+        await self._services.registry.check()

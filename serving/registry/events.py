@@ -54,6 +54,11 @@ _COUNT = select(
 )
 
 
+def ping(connection: Connection) -> None:
+    """Ask the database for anything at all."""
+    connection.execute(select(1))
+
+
 def create_event(
     connection: Connection, event_id: str | None, name: str | None, pack_id: str, threshold: float | None
 ) -> Event:

@@ -67,7 +67,7 @@ def names_of(connection: Connection, event_key: str, person_ids: Sequence[str]) 
     names: dict[str, str | None] = {}
     for start in range(0, len(person_ids), _NAMES_PER_STATEMENT):
         ids = person_ids[start : start + _NAMES_PER_STATEMENT]
-        names.update(connection.execute(_NAMES, {"key": event_key, "ids": ids}).tuples().all())
+        names.update((row[0], row[1]) for row in connection.execute(_NAMES, {"key": event_key, "ids": ids}))
     return names
 
 

@@ -55,6 +55,10 @@ class Registry:
         """Let go of the database."""
         await self._database.close()
 
+    async def check(self) -> None:
+        """Raise StageUnavailable unless the database answers."""
+        await self._database.read(events.ping)
+
     async def create_event(
         self, id: str | None, name: str | None, pack_id: str, threshold: float | None = None
     ) -> Event:
