@@ -36,9 +36,9 @@ docs: $(VENV)/.dev-ready ## Write the pages that are made from code
 
 lock: ## Resolve the dependencies anew into config/locks (needs uv)
 	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
-		--no-emit-index-url --upgrade pyproject.toml -o $(LOCKS)/requirements.txt
+		--no-emit-index-url --upgrade --extra build pyproject.toml -o $(LOCKS)/requirements.txt
 	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
-		--no-emit-index-url --upgrade --extra dev -c $(LOCKS)/requirements.txt pyproject.toml \
+		--no-emit-index-url --upgrade --extra build --extra dev -c $(LOCKS)/requirements.txt pyproject.toml \
 		-o $(LOCKS)/requirements-dev.txt
 
 clean: ## Remove the environment and what tests wrote; data stays
