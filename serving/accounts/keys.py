@@ -1,8 +1,9 @@
 """Ed25519 keys that sign tokens: a directory of numbered PEM files, shared by all processes of a service.
 
 `signing-000001.pem` is the first key, the highest number signs, all verify. A file appears complete or not
-at all, so processes that start together agree on one key. To retire a key, delete its file once the last
-token it signed has expired.
+at all, so processes that start together agree on one key. Running processes follow the directory within
+RESCAN_INTERVAL_S: to withdraw a key, and every token it signed, delete its file; to retire it unnoticed,
+wait until the last of those tokens has expired.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -36,6 +38,9 @@ from serving.errors import ConfigurationError
 RESCAN_INTERVAL_S = 5.0
 _FILE_NAME = re.compile(r"signing-(\d{6})\.pem")
 _EXPOSED_BITS = stat.S_IRWXO | stat.S_IWGRP
+_SETTLED_NS = 2_000_000_000
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +104,9 @@ class VerificationKeys:
 class KeyRing(VerificationKeys):
     """The keys of a directory: signs with the newest, verifies with all.
 
-    A kid it does not know makes it read the directory again, at most once in 5 seconds, so that a key
-    added by another process is accepted without a restart.
+    When the directory has changed it reads it again, looking at most once in RESCAN_INTERVAL_S, so that a key
+    added by another process is accepted, and one whose file is gone refused, without a restart. Should a file
+    be unreadable by then, the keys read before stay as long as their files do.
 
     Args:
         directory: where the PEM files are or will be.
@@ -109,8 +115,10 @@ class KeyRing(VerificationKeys):
     def __init__(self, directory: Path | str) -> None:
         super().__init__({})
         self._directory = Path(directory)
+        self._by_file: dict[str, SigningKey] = {}
         self._newest: SigningKey | None = None
-        self._scanned_at_s = float("-inf")
+        self._looked_at_s = float("-inf")
+        self._read_mtime_ns: int | None = None
 
     def __repr__(self) -> str:
         return f"KeyRing({str(self._directory)!r}, kids={sorted(self._keys)})"
@@ -121,12 +129,15 @@ class KeyRing(VerificationKeys):
         Raises:
             ConfigurationError: there is no key, one that is not Ed25519, or one that others can read.
         """
-        self._scanned_at_s = time.monotonic()
-        loaded = [_read_key(path) for path in self._paths()]
+        self._looked_at_s = time.monotonic()
+        self._read_mtime_ns = None
+        # Before the files are read, so that what changes meanwhile is seen as a change the next time.
+        mtime_ns = self._settled_mtime_ns()
+        loaded = {path.name: _read_key(path) for path in self._paths()}
         if not loaded:
             raise ConfigurationError(f"There is no signing key in {self._directory}.")
-        self._newest = loaded[-1]
-        self._keys = {key.kid: key.private.public_key() for key in loaded}
+        self._accept(loaded)
+        self._read_mtime_ns = mtime_ns
         return self
 
     def load_or_create(self) -> KeyRing:
@@ -147,21 +158,47 @@ class KeyRing(VerificationKeys):
 
     @property
     def signing_key(self) -> SigningKey:
-        """The newest key; raises ConfigurationError before `load`."""
+        """The newest key; raises ConfigurationError before `load`, or when every key has been withdrawn."""
+        if self._newest is not None:
+            self._follow_directory()
         if self._newest is None:
             raise ConfigurationError("The signing keys are not loaded.")
         return self._newest
 
     def find(self, kid: str) -> Ed25519PublicKey | None:
         """The key of this kid, or None."""
-        key = self._keys.get(kid)
-        if key is None and time.monotonic() - self._scanned_at_s > RESCAN_INTERVAL_S:
-            try:
-                self.load()
-            except ConfigurationError:
-                return None  # a directory gone bad must not turn every unknown token into a server error
-            key = self._keys.get(kid)
-        return key
+        self._follow_directory()
+        return self._keys.get(kid)
+
+    def _accept(self, by_file: dict[str, SigningKey]) -> None:
+        """Make these the keys of the ring, oldest first."""
+        self._by_file = by_file
+        self._newest = list(by_file.values())[-1] if by_file else None
+        self._keys = {key.kid: key.private.public_key() for key in by_file.values()}
+
+    def _follow_directory(self) -> None:
+        """Read the directory again when it has changed, looking at most once in RESCAN_INTERVAL_S."""
+        if time.monotonic() - self._looked_at_s < RESCAN_INTERVAL_S:
+            return
+        self._looked_at_s = time.monotonic()
+        mtime_ns = self._settled_mtime_ns()
+        if mtime_ns is not None and mtime_ns == self._read_mtime_ns:
+            return
+        try:
+            self.load()
+        except ConfigurationError as error:
+            # A directory gone bad must not make a server error of every token, nor keep a deleted key alive.
+            _log.warning("the signing keys cannot be read again: %s", error)
+            there = {path.name for path in self._paths()}
+            self._accept({name: key for name, key in self._by_file.items() if name in there})
+
+    def _settled_mtime_ns(self) -> int | None:
+        """When the directory last changed, or None if that is so recent that a second change may not show."""
+        try:
+            mtime_ns = self._directory.stat().st_mtime_ns
+        except OSError:
+            return None
+        return mtime_ns if time.time_ns() - mtime_ns > _SETTLED_NS else None
 
     def _paths(self) -> list[Path]:
         if not self._directory.is_dir():

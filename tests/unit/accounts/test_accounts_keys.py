@@ -9,6 +9,8 @@ import os
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,108 @@ def test_a_withdrawn_key_no_longer_verifies(tmp_path: Path) -> None:
     ring.load()
     with pytest.raises(TokenInvalid):
         verifier.verify(token)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the ring's monotonic clock on by so many seconds."""
+    real, skipped_s = time.monotonic, [0.0]
+
+    def skip(seconds: float) -> None:
+        skipped_s[0] += seconds
+
+    monkeypatch.setattr(keys_module.time, "monotonic", lambda: real() + skipped_s[0])
+    return skip
+
+
+def age(directory: Path, seconds: float = 60.0) -> None:
+    """Let the directory's last change lie so far back."""
+    at = time.time() - seconds
+    os.utime(directory, (at, at))
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_deleting_a_file_withdraws_its_key_from_a_running_process(
+    tmp_path: Path, later: Callable[[float], None], settled: bool
+) -> None:
+    KeyRing(tmp_path).load_or_create()
+    there = KeyRing(tmp_path).load()
+    old_token = TokenIssuer(there, "i", "a").issue("ada", "member", None, 600)
+    there.rotate()
+    new_token = TokenIssuer(there, "i", "a").issue("bob", "member", None, 600)
+    if settled:
+        age(tmp_path)
+    verifier = TokenVerifier(KeyRing(tmp_path).load(), "i", "a")
+    for token in (old_token, new_token):
+        verifier.verify(token)
+    (tmp_path / "signing-000001.pem").unlink()
+    verifier.verify(old_token)  # it looked a moment ago
+    later(keys_module.RESCAN_INTERVAL_S)
+    with pytest.raises(TokenInvalid):
+        verifier.verify(old_token)
+    assert verifier.verify(new_token).subject == "bob"
+
+
+def test_deleting_the_last_key_withdraws_it_and_ends_signing(
+    tmp_path: Path, later: Callable[[float], None]
+) -> None:
+    ring = KeyRing(tmp_path).load_or_create()
+    kid = ring.signing_key.kid
+    (tmp_path / "signing-000001.pem").unlink()
+    later(keys_module.RESCAN_INTERVAL_S)
+    assert ring.find(kid) is None
+    with pytest.raises(ConfigurationError):
+        _ = ring.signing_key
+    KeyRing(tmp_path).load_or_create()
+    later(keys_module.RESCAN_INTERVAL_S)
+    ring.find(kid)
+    assert ring.signing_key.kid != kid
+
+
+def test_signing_follows_another_process(tmp_path: Path, later: Callable[[float], None]) -> None:
+    here, there = KeyRing(tmp_path).load_or_create(), KeyRing(tmp_path).load_or_create()
+    kid = there.rotate()
+    assert here.signing_key.kid != kid
+    later(keys_module.RESCAN_INTERVAL_S)
+    assert here.signing_key.kid == kid
+
+
+def test_an_unreadable_file_takes_no_key_with_it_and_keeps_none_alive(
+    tmp_path: Path, later: Callable[[float], None]
+) -> None:
+    ring = KeyRing(tmp_path).load_or_create()
+    first = ring.signing_key.kid
+    second, third = ring.rotate(), ring.rotate()
+    (tmp_path / "signing-000001.pem").unlink()
+    (tmp_path / "signing-000002.pem").chmod(0o644)
+    later(keys_module.RESCAN_INTERVAL_S)
+    assert [ring.find(kid) is not None for kid in (first, second, third)] == [False, True, True]
+    age(tmp_path)
+    (tmp_path / "signing-000002.pem").chmod(0o600)  # which leaves the directory's own time alone
+    (tmp_path / "signing-000003.pem").unlink()
+    age(tmp_path)
+    later(keys_module.RESCAN_INTERVAL_S)
+    assert [ring.find(kid) is not None for kid in (first, second, third)] == [False, True, False]
+    assert ring.signing_key.kid == second
+
+
+def test_a_directory_at_rest_is_looked_at_and_not_read(
+    tmp_path: Path, later: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KeyRing(tmp_path).load_or_create()
+    age(tmp_path)
+    ring = KeyRing(tmp_path).load()
+    looks, reads = [], []
+    look, read = ring._settled_mtime_ns, ring.load
+    monkeypatch.setattr(ring, "_settled_mtime_ns", lambda: looks.append(1) or look())
+    monkeypatch.setattr(ring, "load", lambda: reads.append(1) or read())
+    for _ in range(3):
+        later(keys_module.RESCAN_INTERVAL_S)
+        for _ in range(1000):
+            assert ring.find(ring._newest.kid) is not None
+            assert ring.find("A" * 43) is None
+    assert len(looks) == 3
+    assert reads == []
 
 
 def test_verifying_needs_no_private_key(tmp_path: Path) -> None:
