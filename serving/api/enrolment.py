@@ -8,7 +8,6 @@ or announced and not confirmed: harmless to send again, and removed by the sweep
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import time
 import uuid
@@ -85,11 +84,6 @@ async def enrol_person(
         person = await services.registry.finish_enrolment(event.key, person.id, list(announced), name)
     except ErasedMeanwhile:
         await erase_orphans(services.registry, services.stages, event.key, person.id, CLEAN_UP_TIMEOUT_S)
-        raise
-    except RollcallError:
-        # The registry then knows of an erasure to carry out, and the sweep does it.
-        with contextlib.suppress(RollcallError):
-            await services.registry.abandon_enrolment(event.key, person.id, list(announced))
         raise
     return person, list(zip(face_ids, faces, strict=True))
 
