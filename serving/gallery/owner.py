@@ -53,6 +53,8 @@ _MOST_PENDING_CALLS = 1000
 _MOST_ATTEMPTS = 1000
 _HEAD_NODE = "node:__internal_head__"
 _PANIC_EXIT = 70
+_FIRST_RETRY_S = 60.0
+_LAST_RETRY_S = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +85,8 @@ class GalleryOwner:
         self._turn = threading.Lock()
         self._stopping = threading.Event()
         self._upkeep: threading.Thread | None = None
+        self._failed_compactions = 0
+        self._compact_not_before = float("-inf")
 
     def open(self) -> None:
         """Open the files; see EmbeddedGallery.open."""
@@ -126,6 +130,7 @@ class GalleryOwner:
 
     def compact(self) -> None:
         self._do(self._core.compact)
+        self._failed_compactions, self._compact_not_before = 0, float("-inf")
 
     def check(self) -> GalleryHealth:
         """Ask the engine; "busy" when another call has held it for too long to wait."""
@@ -162,15 +167,33 @@ class GalleryOwner:
 
     def _keep_up(self) -> None:
         while not self._stopping.wait(self._flush_interval_s):
-            erased_since = self._core.erased_since
-            due = erased_since is not None and time.time() - erased_since >= self._compact_after_s
             # Nothing may end the thread: a full disk today must not stop flushes tomorrow.
             try:
-                self._do(self._core.compact if due else self._core.flush)
+                self._do(self._core.flush)
+                if self._compaction_is_due():
+                    self._compact_or_back_off()
             except StageUnavailable:
                 continue
-            except RollcallError:
+            except Exception:
                 _log.exception("gallery upkeep failed; it will be tried again")
+
+    def _compaction_is_due(self) -> bool:
+        erased_since = self._core.erased_since
+        if erased_since is None or time.time() - erased_since < self._compact_after_s:
+            return False
+        return time.monotonic() >= self._compact_not_before
+
+    def _compact_or_back_off(self) -> None:
+        """Compact; after a failure wait 1, 2, 4, ... 60 minutes, for each attempt holds up all calls."""
+        try:
+            self.compact()
+        except StageUnavailable:
+            raise
+        except Exception:
+            pause_s = min(_FIRST_RETRY_S * 2**self._failed_compactions, _LAST_RETRY_S)
+            self._failed_compactions += 1
+            self._compact_not_before = time.monotonic() + pause_s
+            _log.exception("gallery compaction failed; it will be tried again in %.0f s", pause_s)
 
 
 class EmbeddedGalleryClient:
