@@ -15,8 +15,8 @@ from pydantic.fields import FieldInfo
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from serving.deployments.tuning import BatchTuning, IngressTuning, StageTuning  # noqa: E402
 from serving.errors import ALL_ERRORS  # noqa: E402
+from serving.graph.tuning import BatchTuning, IngressTuning, StageTuning  # noqa: E402
 from serving.settings import ENV_PREFIX, Settings  # noqa: E402
 
 MADE_BY = "<!-- Made by docs/generate.py; run `make docs`. -->\n"

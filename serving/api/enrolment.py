@@ -2,7 +2,7 @@
 
 The registry is told first and last, the gallery in between, so that the registry always knows of every
 vector. Whatever fails in between, and at whatever moment the process dies, a face is either enrolled for good
-or announced and not confirmed: harmless to send again, and removed by the sweep (`deployments/sweep.py`).
+or announced and not confirmed: harmless to send again, and removed by the sweep (`graph/sweep.py`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 
 from serving.api.admission import Deadline
 from serving.api.services import Services
-from serving.deployments.sweep import erase_orphans
 from serving.errors import ErasedMeanwhile, NoFace, RollcallError, SeveralFaces
 from serving.gallery.records import FaceRecord
+from serving.graph.sweep import erase_orphans
 from serving.registry.identifiers import check_name, check_person_id
 from serving.registry.records import Event, NewFace, Person
 from serving.vision.pipeline import Face

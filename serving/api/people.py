@@ -17,7 +17,6 @@ from serving.api.events import Cursor, Limit
 from serving.api.openapi import ENROLMENT_BODY, PICTURE_ERRORS
 from serving.api.schemas import Box, EnrolledFace, Enrolment, PeoplePage, PersonSummary, PersonView
 from serving.api.services import ServicesOf
-from serving.deployments.sweep import erase_orphans
 from serving.errors import (
     ErasedMeanwhile,
     InvalidRequest,
@@ -27,6 +26,7 @@ from serving.errors import (
     UnknownEvent,
     UnknownPerson,
 )
+from serving.graph.sweep import erase_orphans
 from serving.registry.identifiers import is_person_id
 from serving.registry.records import Event, Person
 

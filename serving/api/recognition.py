@@ -17,8 +17,8 @@ from serving.api.openapi import PICTURE_ERRORS, RECOGNITION_BODY
 from serving.api.people import view_box
 from serving.api.schemas import CandidateView, Landmarks, RecognisedFace, Recognition
 from serving.api.services import Services, ServicesOf
-from serving.deployments.messages import Decision
 from serving.errors import InvalidRequest, PackMismatch, UnknownEvent
+from serving.graph.messages import Decision
 from serving.registry.records import Event
 from serving.vision.pipeline import Face
 

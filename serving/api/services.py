@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from serving.accounts.tokens import TokenVerifier
 from serving.api.admission import AdmissionGate
-from serving.deployments.stages import Stages
+from serving.graph.stages import Stages
 from serving.packs.calibration import Calibration
 from serving.packs.manifest import Pack
 from serving.registry.records import Event

@@ -8,9 +8,9 @@ from typing import Any
 from ray import serve
 
 from serving.deployments.lane import Arrival, ModelLane, answer_parcel
-from serving.deployments.messages import DetectTask
-from serving.deployments.tuning import BatchTuning, read_tuning
 from serving.errors import RollcallError
+from serving.graph.messages import DetectTask
+from serving.graph.tuning import BatchTuning, read_tuning
 from serving.packs.configured import prepare_pack
 from serving.packs.loading import load_finder
 from serving.settings import Settings

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from ray import serve
 
 from serving.deployments.lane import Arrival, ModelLane, answer_parcel
-from serving.deployments.messages import EmbedTask
-from serving.deployments.tuning import BatchTuning, read_tuning
 from serving.errors import RollcallError
+from serving.graph.messages import EmbedTask
+from serving.graph.tuning import BatchTuning, read_tuning
 from serving.packs.configured import prepare_pack
 from serving.packs.loading import load_embedder
 from serving.settings import Settings

@@ -15,9 +15,9 @@ from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
 from serving.api.services import Services
 from serving.database import Database
-from serving.deployments.stages import Stages
-from serving.deployments.sweep import Sweep
-from serving.deployments.tuning import IngressTuning, read_tuning
+from serving.graph.stages import Stages
+from serving.graph.sweep import Sweep
+from serving.graph.tuning import IngressTuning, read_tuning
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
 from serving.registry.registry import Registry

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from serving.deployments.messages import Task
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
+from serving.graph.messages import Task
 
 logger = logging.getLogger("ray.serve")
 

@@ -8,11 +8,11 @@ from typing import Any
 from ray import serve
 
 from serving.deployments.lane import Arrival, Turnstile, answer_parcel, pick_live, place_outcomes, run_batch
-from serving.deployments.messages import Candidate, Decision, SearchTask
-from serving.deployments.tuning import BatchTuning, read_tuning
 from serving.errors import RollcallError
 from serving.gallery.engines import connect_gallery
 from serving.gallery.records import FaceRecord, Hit, Probe
+from serving.graph.messages import Candidate, Decision, SearchTask
+from serving.graph.tuning import BatchTuning, read_tuning
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
 from serving.settings import Settings

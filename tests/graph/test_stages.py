@@ -15,10 +15,10 @@ import pytest
 
 from loadtest.baseline import load_pipeline
 from loadtest.pictures import make_one_face_pictures
-from serving.deployments.messages import DetectTask
-from serving.deployments.stages import Stages
-from serving.deployments.tuning import IngressTuning
 from serving.errors import NotAnImage
+from serving.graph.messages import DetectTask
+from serving.graph.stages import Stages
+from serving.graph.tuning import IngressTuning
 from tests.graph.conftest import APPLICATION, Graph
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]

@@ -10,8 +10,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from serving import app
 from serving.database import Database
-from serving.deployments.tuning import BatchTuning, IngressTuning, read_tuning
 from serving.errors import ConfigurationError
+from serving.graph.tuning import BatchTuning, IngressTuning, read_tuning
 from serving.settings import Settings, load_settings, setting_keys
 
 ROOT = Path(__file__).parents[2]

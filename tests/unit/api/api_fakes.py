@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from serving.deployments.messages import Candidate, Decision
 from serving.errors import RollcallError
 from serving.gallery.records import FaceRecord, check_faces, check_key, check_vectors
+from serving.graph.messages import Candidate, Decision
 from serving.packs.calibration import Calibration
 from serving.vision.pipeline import Face, PictureFaces
 

@@ -10,8 +10,8 @@ from unittest.mock import patch
 import pytest
 
 from serving.database.metadata import now_utc
-from serving.deployments.sweep import Sweep
 from serving.errors import DeadlineExceeded, Overloaded, StageUnavailable
+from serving.graph.sweep import Sweep
 from tests.unit.api.api_fakes import fail_next, picture, vector_of
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import Api

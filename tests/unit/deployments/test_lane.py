@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from serving.deployments.lane import Arrival, ModelLane, Turnstile, answer_parcel
-from serving.deployments.messages import Task
 from serving.errors import DeadlineExceeded, InternalError, NoFace, RollcallError
+from serving.graph.messages import Task
 
 
 @dataclass(slots=True)

@@ -16,9 +16,9 @@ from serving.deployments.detector import Detector
 from serving.deployments.embedder import Embedder
 from serving.deployments.lane import ModelLane, Turnstile
 from serving.deployments.matcher import Matcher
-from serving.deployments.messages import DetectTask, EmbedTask, SearchTask
 from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, NoFace
 from serving.gallery.records import FaceRecord, Hit, Probe, check_probes
+from serving.graph.messages import DetectTask, EmbedTask, SearchTask
 from serving.packs.calibration import load_calibration
 from serving.packs.catalogue import find_pack
 

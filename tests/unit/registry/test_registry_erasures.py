@@ -13,8 +13,8 @@ from alembic.config import Config
 import serving.database
 from serving.database import Database, migrate, sqlite_url
 from serving.database.sqlite import create_sqlite_engine, run_write
-from serving.deployments.sweep import STALE_S
 from serving.errors import InvalidRequest
+from serving.graph.sweep import STALE_S
 from serving.registry import Erasure, Event, NewFace, Registry, erasures
 from serving.settings import LoadSettings
 

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 from ray.serve.context import _get_serve_request_context, _RequestContext, _serve_request_context
 
-from serving.deployments.coalescer import CallLost, Coalescer, CoalescerLimits
-from serving.deployments.messages import Task
 from serving.errors import (
     DeadlineExceeded,
     InternalError,
@@ -20,6 +18,8 @@ from serving.errors import (
     RollcallError,
     StageUnavailable,
 )
+from serving.graph.coalescer import CallLost, Coalescer, CoalescerLimits
+from serving.graph.messages import Task
 
 
 @dataclass(slots=True)

@@ -14,11 +14,11 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serving.deployments.coalescer import CallLost, Coalescer, CoalescerLimits
-from serving.deployments.messages import Decision, DetectTask, EmbedTask, SearchTask
-from serving.deployments.tuning import IngressTuning, StageTuning
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
 from serving.gallery.records import FaceRecord
+from serving.graph.coalescer import CallLost, Coalescer, CoalescerLimits
+from serving.graph.messages import Decision, DetectTask, EmbedTask, SearchTask
+from serving.graph.tuning import IngressTuning, StageTuning
 from serving.vision.pipeline import PictureFaces
 
 logger = logging.getLogger("ray.serve")

@@ -7,8 +7,8 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from serving.deployments.stages import Stages
 from serving.errors import RollcallError
+from serving.graph.stages import Stages
 from serving.registry.registry import Registry
 
 logger = logging.getLogger("ray.serve")

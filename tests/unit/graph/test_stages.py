@@ -13,9 +13,6 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 
-from serving.deployments.messages import DetectTask, EmbedTask, SearchTask
-from serving.deployments.stages import Stages
-from serving.deployments.tuning import BatchTuning, IngressTuning, read_tuning
 from serving.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -25,6 +22,9 @@ from serving.errors import (
     RollcallError,
     StageUnavailable,
 )
+from serving.graph.messages import DetectTask, EmbedTask, SearchTask
+from serving.graph.stages import Stages
+from serving.graph.tuning import BatchTuning, IngressTuning, read_tuning
 
 
 class FakeMethod:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from serving.deployments import sweep
-from serving.deployments.sweep import STALE_S, Sweep
 from serving.errors import StageUnavailable
+from serving.graph import sweep
+from serving.graph.sweep import STALE_S, Sweep
 from serving.registry.records import Erasure, StaleEnrolment
 from serving.settings import LoadSettings
 

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from serving.deployments.messages import Task
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
+from serving.graph.messages import Task
 
 logger = logging.getLogger("ray.serve")
 
