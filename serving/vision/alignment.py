@@ -51,12 +51,6 @@ def fit_similarity(
     return matrix
 
 
-def measure_scale(landmarks: Floats, template: AlignmentTemplate) -> float:
-    """Chip pixels per picture pixel for a face; above 1 the chip is finer than the picture."""
-    matrix = fit_similarity(np.asarray(landmarks, np.float64), template.points, template.weights)
-    return float(np.hypot(matrix[0, 0], matrix[1, 0]))
-
-
 def align_face(picture: Picture, landmarks: Floats, template: AlignmentTemplate) -> Picture:
     """Return the chip uint8 [size_px, size_px, 3]; what lies outside the picture is black.
 

@@ -78,20 +78,6 @@ class PictureHeader:
     orientation: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class PictureView:
-    """An upright picture as decoded, perhaps at a reduced size.
-
-    pixels: uint8 [h, w, 3] RGB. factor: side of the square of full-resolution pixels that each stands for.
-    origin: x, y of their upper left corner in full-resolution pixels; 0 or, where a partial block was rounded
-    up before the picture was turned, down to -7.
-    """
-
-    pixels: Picture
-    factor: int = 1
-    origin: tuple[int, int] = (0, 0)
-
-
 def read_header(data: bytes, limits: PictureLimits | None = None) -> PictureHeader:
     """Check the bytes against the limits and return the header, without decoding a pixel.
 
@@ -132,25 +118,9 @@ def decode_picture(data: bytes, header: PictureHeader | None = None) -> Picture:
     Raises:
         TruncatedPicture: the decoder cannot read the whole picture, or it contradicts the header.
     """
-    return decode_view(data, header or read_header(data)).pixels
-
-
-def decode_view(data: bytes, header: PictureHeader, factor: int = 1) -> PictureView:
-    """Decode like `decode_picture`, a JPEG at 1/factor of its size (1, 2, 4 or 8) if its decoder can.
-
-    The inverse transform then makes fewer pixels from each block, which saves half the time and most of the
-    memory; what it makes is as clean as averaging the full picture.
-
-    Raises:
-        TruncatedPicture: the decoder cannot read the whole picture, or it contradicts the header.
-    """
+    header = header or read_header(data)
     # Decoded in a function of its own, so that Pillow's copy is gone before the turn makes another.
-    pixels, factor = _decode_stored(data, header, factor)
-    pixels = turn_upright(pixels, header.orientation)
-    _, rows, columns = _UPRIGHT_MOVES[header.orientation]
-    x = header.width - factor * pixels.shape[1] if columns < 0 else 0
-    y = header.height - factor * pixels.shape[0] if rows < 0 else 0
-    return PictureView(pixels, factor, (x, y))
+    return turn_upright(_decode_stored(data, header), header.orientation)
 
 
 def turn_upright(pixels: Picture, orientation: int) -> Picture:
@@ -161,18 +131,15 @@ def turn_upright(pixels: Picture, orientation: int) -> Picture:
     return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
-def _decode_stored(data: bytes, header: PictureHeader, factor: int) -> tuple[Picture, int]:
-    """The pixels as the file stores them, before the orientation is applied, and the factor they came by."""
+def _decode_stored(data: bytes, header: PictureHeader) -> Picture:
+    """The pixels as the file stores them, before the orientation is applied."""
     try:
         with Image.open(io.BytesIO(data), formats=(header.format.upper(),)) as image:
             turned = header.orientation >= _FIRST_TRANSPOSED
             stored = (header.height, header.width) if turned else (header.width, header.height)
             if image.size != stored:
                 raise TruncatedPicture("the picture's parts disagree about its size")
-            reduced = (max(1, stored[0] // factor), max(1, stored[1] // factor))
-            if factor == 1 or image.draft(None, reduced) is None:
-                factor = 1
-            return _to_rgb(image), factor
+            return _to_rgb(image)
     except RollcallError:
         raise
     except Exception as error:

@@ -10,22 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.errors import DeadlineExceeded, InternalError, RollcallError
-from serving.vision.alignment import AlignmentTemplate, align_face, measure_scale
+from serving.vision.alignment import AlignmentTemplate, align_face
 from serving.vision.centerface import CenterFace
 from serving.vision.detection import Detections, Floats
 from serving.vision.embedding import FaceEmbedder, Vectors
-from serving.vision.picture import (
-    Picture,
-    PictureHeader,
-    PictureLimits,
-    PictureView,
-    decode_view,
-    read_header,
-)
-
-
-_FACTORS = (8, 4, 2)
-"""By how much a JPEG can be reduced while it is decoded."""
+from serving.vision.picture import Picture, PictureLimits, decode_picture, read_header
 
 
 @dataclass(slots=True)
@@ -53,9 +42,6 @@ class PictureFaces:
 
 class FaceFinder:
     """Decodes pictures, finds their faces and cuts the chips.
-
-    The detector sees a large picture at a fraction of its size only, and chips are small too. So a JPEG is
-    decoded at such a fraction, and once more, finer, only where a chip needs more pixels than that has.
 
     limits are applied again here, because not every caller comes through the ingress.
     """
@@ -90,12 +76,8 @@ class FaceFinder:
 
     def find_decoded(self, pictures: Sequence[Picture]) -> list[PictureFaces]:
         """Find the faces of upright RGB pictures, uint8 [h, w, 3]."""
-        faces_of = []
-        for picture, found in zip(pictures, self._detector.detect(pictures), strict=True):
-            view = PictureView(picture)
-            faces = [self._cut(view, found, index) for index in range(len(found))]
-            faces_of.append(PictureFaces(picture.shape[1], picture.shape[0], faces))
-        return faces_of
+        found = self._detector.detect(pictures)
+        return [self._cut(picture, faces) for picture, faces in zip(pictures, found, strict=True)]
 
     def warm_up(self) -> None:
         """Run the commonest shapes (4:3 and 16:9, both ways up, and square), then the health check."""
@@ -119,72 +101,31 @@ class FaceFinder:
 
     def _find_group(self, turns: Sequence[tuple[bytes, float]]) -> list[PictureFaces | RollcallError]:
         results: list[PictureFaces | RollcallError] = []
-        opened: list[tuple[bytes, PictureHeader, PictureView]] = []
+        decoded: list[Picture] = []
         places: list[int] = []
         for place, (data, deadline) in enumerate(turns):
             try:
                 if time.monotonic() >= deadline:
                     raise DeadlineExceeded
-                header = read_header(data, self._limits)
-                view = decode_view(data, header, self._reduction_of(header))
+                picture = decode_picture(data, read_header(data, self._limits))
             except RollcallError as error:
                 results.append(error)
                 continue
             results.append(InternalError("the picture was not searched"))
-            opened.append((data, header, view))
+            decoded.append(picture)
             places.append(place)
-        detections = self._detector.detect([view.pixels for _, _, view in opened])
-        for place, (data, header, view), found in zip(places, opened, detections, strict=True):
-            try:
-                faces = self._cut_all(data, header, view, _map_to_full(found, view))
-            except RollcallError as error:
-                results[place] = error
-            else:
-                results[place] = PictureFaces(header.width, header.height, faces)
+        for place, found in zip(places, self.find_decoded(decoded), strict=True):
+            results[place] = found
         return results
 
-    def _reduction_of(self, header: PictureHeader) -> int:
-        """The largest factor by which a picture can be reduced without the detector seeing less."""
-        if header.format != "jpeg":
-            return 1
-        longer_px, needed_px = max(header.width, header.height), self._detector.max_side_px
-        return next((factor for factor in _FACTORS if longer_px >= factor * needed_px), 1)
-
-    def _cut_all(
-        self, data: bytes, header: PictureHeader, view: PictureView, found: Detections
-    ) -> list[Face]:
-        """The faces of a picture, each cut from a view that is as fine as its chip."""
-        if view.factor == 1:
-            return [self._cut(view, found, index) for index in range(len(found))]
-        scales = [measure_scale(landmarks, self._template) for landmarks in found.landmarks]
-        finest = max(scales, default=0.0)
-        finer = None
-        if finest * view.factor > 1:
-            enough = (factor for factor in _FACTORS if factor < view.factor and finest * factor <= 1)
-            finer = decode_view(data, header, next(enough, 1))
-        return [
-            self._cut(finer if finer is not None and scale * view.factor > 1 else view, found, index)
-            for index, scale in enumerate(scales)
-        ]
-
-    def _cut(self, view: PictureView, found: Detections, index: int) -> Face:
-        """One face; what was found is in full-resolution pixels."""
-        x, y, w, h = (float(value) for value in found.boxes[index])
-        landmarks = found.landmarks[index]
-        # Alignment counts from the centre of the first pixel, which lies elsewhere in a reduced picture.
-        seen = (landmarks + 0.5 - np.array(view.origin, np.float32)) / view.factor - 0.5
-        crop = align_face(view.pixels, landmarks if view.factor == 1 else seen, self._template)
-        return Face((x, y, w, h), landmarks, float(found.scores[index]), crop)
-
-
-def _map_to_full(found: Detections, view: PictureView) -> Detections:
-    """Boxes and points of a view in full-resolution pixels."""
-    if view.factor == 1:
-        return found
-    origin = np.array(view.origin, np.float32)
-    boxes = found.boxes * view.factor
-    boxes[:, :2] += origin
-    return Detections(boxes, found.landmarks * view.factor + origin, found.scores)
+    def _cut(self, picture: Picture, found: Detections) -> PictureFaces:
+        height, width = picture.shape[:2]
+        faces = []
+        for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
+            x, y, w, h = (float(value) for value in box)
+            crop = align_face(picture, landmarks, self._template)
+            faces.append(Face((x, y, w, h), landmarks, float(score), crop))
+        return PictureFaces(width, height, faces)
 
 
 class FacePipeline:

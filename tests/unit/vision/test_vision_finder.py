@@ -6,7 +6,6 @@ import io
 import math
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from serving.errors import DeadlineExceeded, NotAnImage
 from serving.packs.catalogue import find_pack
 from serving.vision import pipeline as pipeline_module
 from serving.vision.detection import Detections, no_detections
-from serving.vision.picture import PictureView
 from serving.vision.pipeline import FaceFinder, PictureFaces
 
 TEMPLATE = find_pack("starter").template
@@ -52,16 +50,16 @@ class Decoded:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = self.alive = self.most_alive = 0
-        self._decode = pipeline_module.decode_view
-        monkeypatch.setattr(pipeline_module, "decode_view", self)
+        self._decode = pipeline_module.decode_picture
+        monkeypatch.setattr(pipeline_module, "decode_picture", self)
 
-    def __call__(self, data: bytes, *arguments: Any) -> PictureView:
-        view = self._decode(data, *arguments)
+    def __call__(self, data: bytes, *arguments: object) -> np.ndarray:
+        picture = self._decode(data, *arguments)
         self.count += 1
         self.alive += 1
         self.most_alive = max(self.most_alive, self.alive)
-        weakref.finalize(view.pixels, self._forget)
-        return view
+        weakref.finalize(picture, self._forget)
+        return picture
 
     def _forget(self) -> None:
         self.alive -= 1
