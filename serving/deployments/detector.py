@@ -40,10 +40,15 @@ class Detector:
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _find(self, batch: list[Arrival[DetectTask]]) -> list[PictureFaces | RollcallError]:
-        return await self._lane.run_batch(batch, self._find_faces)
+        # The lane may run a part of the batch only, so the deadlines are looked up by task.
+        deadlines = {id(arrival.task): arrival.deadline for arrival in batch}
 
-    def _find_faces(self, tasks: Sequence[DetectTask]) -> Sequence[PictureFaces | RollcallError]:
-        return self._finder.find([task.picture for task in tasks])
+        def find_faces(tasks: Sequence[DetectTask]) -> Sequence[PictureFaces | RollcallError]:
+            return self._finder.find(
+                [task.picture for task in tasks], [deadlines[id(task)] for task in tasks]
+            )
+
+        return await self._lane.run_batch(batch, find_faces)
 
     async def check_health(self) -> None:
         """Runs the model on a small fixed picture; raises when its answer is not what it was at the start."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import types
 from collections.abc import Sequence
 from typing import Any
@@ -40,9 +41,11 @@ def _in_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
 class FakeFinder:
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
+        self.deadlines: list[list[float]] = []
 
-    def find(self, pictures: Sequence[bytes]) -> list[Any]:
+    def find(self, pictures: Sequence[bytes], deadlines: Sequence[float]) -> list[Any]:
         self.batches.append(list(pictures))
+        self.deadlines.append(list(deadlines))
         if b"bug" in pictures:
             raise ZeroDivisionError("secret")
         return [NoFace() if picture == b"bad" else picture.decode() for picture in pictures]
@@ -104,9 +107,9 @@ async def test_parcels_that_come_while_a_batch_runs_share_the_next() -> None:
     release = threading.Event()
     find = finder.find
 
-    def slow(pictures: Sequence[bytes]) -> list[Any]:
+    def slow(pictures: Sequence[bytes], deadlines: Sequence[float]) -> list[Any]:
         release.wait(5)
-        return find(pictures)
+        return find(pictures, deadlines)
 
     finder.find = slow  # type: ignore[method-assign]
     parcels = []
@@ -129,6 +132,16 @@ async def test_batches_are_bounded_by_user_config() -> None:
     assert len(finder.batches[-1]) == 5
     with pytest.raises(ConfigurationError, match=r"user_config\.max_batchsize"):
         detector.reconfigure({"max_batchsize": 2})
+
+
+async def test_each_picture_brings_its_own_deadline() -> None:
+    detector, finder = make_detector()
+    began = time.monotonic()
+    tasks = [DetectTask(remaining_s, picture) for remaining_s, picture in ((5, b"a"), (9, b"bug"), (7, b"b"))]
+    await detector.detect(tasks)
+    assert finder.batches == [[b"a", b"bug", b"b"], [b"a"], [b"bug"], [b"b"]]
+    given = [[round(deadline - began) for deadline in batch] for batch in finder.deadlines]
+    assert given == [[5, 9, 7], [5], [9], [7]]
 
 
 async def test_detector_lets_expired_pictures_be() -> None:
