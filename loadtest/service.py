@@ -44,7 +44,7 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self.metrics_url = f"http://127.0.0.1:{find_free_port()}/metrics"
         self._config = config
-        self._environment = {**os.environ, "ROLLCALL_DATA_DIR": str(data_dir), **(environment or {})}
+        self.environment = {**os.environ, "ROLLCALL_DATA_DIR": str(data_dir), **(environment or {})}
         self._log_file = log_file or data_dir.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -65,7 +65,7 @@ class Service:
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port), "--metrics-port", str(urlsplit(self.metrics_url).port)],
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -89,7 +89,7 @@ class Service:
         """The output of `rollcall ARGUMENTS` with this service's settings."""
         done = subprocess.run(
             [sys.executable, "-m", "serving.cli", *arguments],
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=60,
