@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from serving.packs.samples import prepare_samples
 
+from serving.packs.samples import prepare_samples
 from serving.vision.pipeline import FaceFinder, PictureFaces
 
 WIDTH, HEIGHT = 640, 480
