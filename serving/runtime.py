@@ -41,11 +41,18 @@ def set_ray_flags(*, own_cluster: bool = False) -> None:
             # Ray's way of saying that this cluster has one node: its own ports then stay on loopback.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_AUTH_MODE": "token",
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(find_free_port()),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(find_free_port()),
+            **choose_statistics_ports(),
         }
     for name, value in flags.items():
         os.environ.setdefault(name, value)
+
+
+def choose_statistics_ports() -> dict[str, str]:
+    """Flags that give HAProxy's statistics ports of their own, so that two services fit on one machine."""
+    return {
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(find_free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(find_free_port()),
+    }
 
 
 def find_free_port() -> int:

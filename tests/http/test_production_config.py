@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from serving.runtime import find_free_port
+from serving.runtime import choose_statistics_ports, find_free_port
 
 START_TIMEOUT_S = 120.0
 
@@ -30,7 +30,11 @@ def test_serve_run_works_with_the_production_config(
     config["http_options"]["port"] = port
     config_file = tmp_path / "serve_config.yaml"
     config_file.write_text(yaml.safe_dump(config))
-    environment = {**os.environ, "ROLLCALL_DATA_DIR": str(tmp_path / "data")}
+    environment = {
+        **os.environ,
+        **choose_statistics_ports(),  # not those of this test session
+        "ROLLCALL_DATA_DIR": str(tmp_path / "data"),
+    }
     command = [shutil.which("serve", path=Path(sys.executable).parent) or "serve"]
     url = f"http://127.0.0.1:{port}"
     with (tmp_path / "log").open("wb") as log:
