@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from serving.runtime import choose_statistics_ports, find_free_port
+from serving.runtime import choose_own_ports, find_free_port
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
@@ -44,10 +44,10 @@ class Service:
         self.url = f"http://127.0.0.1:{self.port}"
         self.metrics_url = f"http://127.0.0.1:{find_free_port()}/metrics"
         self._config = config
-        # The parent's statistics ports are the parent's: a test session has them in its environment.
+        # The parent's ports are the parent's: a test session has them in its environment.
         self.environment = {
             **os.environ,
-            **choose_statistics_ports(),
+            **choose_own_ports(),
             "ROLLCALL_DATA_DIR": str(data_dir),
             **(environment or {}),
         }

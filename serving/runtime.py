@@ -41,17 +41,23 @@ def set_ray_flags(*, own_cluster: bool = False) -> None:
             # Ray's way of saying that this cluster has one node: its own ports then stay on loopback.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_AUTH_MODE": "token",
-            **choose_statistics_ports(),
+            **choose_own_ports(),
         }
     for name, value in flags.items():
         os.environ.setdefault(name, value)
 
 
-def choose_statistics_ports() -> dict[str, str]:
-    """Flags that give HAProxy's statistics ports of their own, so that two services fit on one machine."""
+def choose_own_ports() -> dict[str, str]:
+    """Flags that give HAProxy and Serve's fallback proxy ports of their own.
+
+    Two services on one machine would otherwise fail on each other's statistics ports, and reach each other's
+    fallback proxy, which shares its port with whoever asks.
+    """
     return {
         "RAY_SERVE_HAPROXY_STATS_PORT": str(find_free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(find_free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(find_free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(find_free_port()),
     }
 
 

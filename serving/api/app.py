@@ -33,7 +33,6 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,  # the page comes from `fastapi_swagger`, which asks no third party for its parts
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
-        max_body_size=services.settings.load.max_body_bytes,
         lifespan=_close_with(services),
     )
     app.state.services = services

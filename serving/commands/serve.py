@@ -161,7 +161,7 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
     messages.print("[dim]Starting Ray and the models. This takes some seconds.[/]")
     started = time.monotonic()
     quiet_ray()
-    stopping = threading.Event()
+    stopping, failed = threading.Event(), threading.Event()
     try:
         ray.init(
             address="local",
@@ -174,7 +174,7 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
         for signal_number in STOP_SIGNALS:
             signal.signal(signal_number, _interrupt)  # after ray.init, which sets its own
         watcher = threading.Thread(
-            target=_announce, args=(url, metrics_port, settings, started, stopping), daemon=True
+            target=_announce, args=(url, metrics_port, settings, started, stopping, failed), daemon=True
         )
         watcher.start()
         with tempfile.NamedTemporaryFile("w", prefix="rollcall-", suffix=".yaml") as file:
@@ -187,6 +187,8 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
         if ray.is_initialized():
             ray.shutdown()
         messages.print("[dim]Stopped.[/]")
+    if failed.is_set():
+        raise typer.Exit(1)
 
 
 def _serve_until_interrupted(config_file: str) -> None:
@@ -199,7 +201,7 @@ def _serve_until_interrupted(config_file: str) -> None:
 
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
     del signal_number, frame
-    messages.print("\n[dim]Stopping; requests under way are finished first.[/]")
+    messages.print("\n[dim]Stopping.[/]")
     _ignore_stop_signals()  # a second Ctrl-C must not leave Ray behind
     raise KeyboardInterrupt
 
@@ -210,12 +212,16 @@ def _ignore_stop_signals() -> None:
 
 
 def _announce(
-    url: str, metrics_port: int, settings: Settings, started: float, stopping: threading.Event
+    url: str,
+    metrics_port: int,
+    settings: Settings,
+    started: float,
+    stopping: threading.Event,
+    failed: threading.Event,
 ) -> None:
-    """Say where the service listens once it can recognise, or why it cannot."""
+    """Say where the service listens once it can recognise; or why it cannot, and end it."""
     from ray import serve as ray_serve
 
-    said = ""
     while not stopping.wait(0.25):
         if _is_ready(url):
             metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
@@ -223,10 +229,24 @@ def _announce(
             return
         with contextlib.suppress(Exception):  # Serve itself may not be up yet
             for application in ray_serve.status().applications.values():
-                trouble = application.message if application.status.endswith("FAILED") else ""
-                if trouble and trouble != said:
-                    said = trouble
+                trouble = _find_trouble(application)
+                if trouble:
                     messages.print(f"[bold red]The service cannot start[/]: {escape(trouble[-2000:])}")
+                    failed.set()
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+
+
+def _find_trouble(application: Any) -> str:
+    """Why an application failed to deploy, as its deployments tell it; empty when it did not."""
+    if application.status != "DEPLOY_FAILED":
+        return ""
+    told = [
+        f"{name}: {deployment.message.strip()}"
+        for name, deployment in application.deployments.items()
+        if deployment.status in ("UNHEALTHY", "DEPLOY_FAILED")
+    ]
+    return "\n".join(told) or str(application.message)
 
 
 def _is_ready(url: str) -> bool:

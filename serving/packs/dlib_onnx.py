@@ -7,7 +7,10 @@ does not pad. The output is `vectors` float32 [n, 128], not normalised.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from serving.packs.dlib_format import CHIP_SIDE_PX, Block, Convolution, FaceNetwork
@@ -38,7 +41,7 @@ def name_block_outputs(number: int) -> tuple[str, str, str]:
     return f"block{number}_first", f"block{number}_second", f"block{number}"
 
 
-def fold_input(stem: Convolution, mean: np.ndarray) -> Convolution:
+def fold_input(stem: Convolution, mean: NDArray[Any]) -> Convolution:
     """The stem for raw pixels: W((x - mean) / 256) + b = (W / 256)x + (b - W mean / 256), in float64."""
     weights = stem.weights.astype(np.float64) / _INPUT_SCALE
     bias = stem.bias.astype(np.float64) - np.einsum("oihw,i->o", weights, mean.astype(np.float64))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.packs.dlib_format import CHIP_SIDE_PX, DIMENSION, Convolution
@@ -26,7 +29,7 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
-    def add_constant(self, value: np.ndarray) -> str:
+    def add_constant(self, value: NDArray[Any]) -> str:
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import onnx
@@ -193,7 +194,9 @@ class _QuantisedGraph(GraphBuilder):
         result = self.add_convolution(self.dequantise(x), layer, parameters)
         return self.quantise(result, *self.choose_scale(tensor))
 
-    def _dequantise_parameters(self, stored: NDArray[np.int8] | NDArray[np.int32], scales: np.ndarray) -> str:
+    def _dequantise_parameters(
+        self, stored: NDArray[np.int8] | NDArray[np.int32], scales: NDArray[Any]
+    ) -> str:
         zeros = self.add_constant(np.zeros(len(scales), stored.dtype))
         inputs = [self.add_constant(stored), self.add_constant(scales), zeros]
         return self.add("DequantizeLinear", inputs, axis=0)

@@ -171,4 +171,5 @@ def _read_person(connection: Connection, event_key: str, person_id: str) -> Pers
         .where(face.c.event_key == event_key, face.c.person_id == person_id, IS_ACTIVE)
         .order_by(face.c.id)
     ).scalars()
-    return Person(*row, face_ids=tuple(active))
+    key, id, name, created_at, updated_at = row
+    return Person(key, id, name, created_at, updated_at, tuple(active))

@@ -59,7 +59,9 @@ def get_person(connection: Connection, event_key: str, person_id: str) -> Person
     rows = connection.execute(_GET, {"key": event_key, "id": person_id}).all()
     if not rows:
         raise UnknownPerson(person=person_id)
-    return Person(*rows[0][:5], face_ids=tuple(row[5] for row in rows if row[5] is not None))
+    key, id, name, created_at, updated_at, _ = rows[0]
+    face_ids = tuple(row[5] for row in rows if row[5] is not None)
+    return Person(key, id, name, created_at, updated_at, face_ids)
 
 
 def names_of(connection: Connection, event_key: str, person_ids: Sequence[str]) -> dict[str, str | None]:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from serving.runtime import choose_statistics_ports, find_free_port
+from serving.runtime import choose_own_ports, find_free_port
 
 START_TIMEOUT_S = 120.0
 
@@ -32,7 +32,7 @@ def test_serve_run_works_with_the_production_config(
     config_file.write_text(yaml.safe_dump(config))
     environment = {
         **os.environ,
-        **choose_statistics_ports(),  # not those of this test session
+        **choose_own_ports(),  # not those of this test session
         "ROLLCALL_DATA_DIR": str(tmp_path / "data"),
     }
     command = [shutil.which("serve", path=Path(sys.executable).parent) or "serve"]
