@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -15,7 +16,7 @@ _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+asyncpg", "po
 
 def sqlite_url(path: Path | str) -> str:
     """The URL of an SQLite file, whatever characters its path has."""
-    return URL.create("sqlite", database=str(Path(path).absolute())).render_as_string(hide_password=False)
+    return f"sqlite:///{quote(str(Path(path).absolute()))}"
 
 
 def parse_url(url: str) -> URL:
@@ -28,6 +29,9 @@ def parse_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
+        if parsed.drivername.startswith("sqlite") and not parsed.query:
+            # Not every SQLAlchemy reads percent signs in the name of a file.
+            parsed = parsed.set(database=unquote(url.partition(":///")[2]))
         driver = _DRIVERS[parsed.drivername.partition("+")[0]]
     except (ArgumentError, KeyError, ValueError):
         raise ConfigurationError(
