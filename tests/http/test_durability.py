@@ -16,9 +16,10 @@ KILLS = 2
 
 @pytest.mark.timeout(420)
 def test_kill_9_right_after_an_enrolment_loses_nothing_and_ctrl_c_leaves_nothing(
-    tmp_path: Path, repository: Path, samples: dict[str, Path]
+    tmp_path: Path, repository: Path, samples: dict[str, Path], request: pytest.FixtureRequest
 ) -> None:
     service = Service(tmp_path / "data", config=repository / "config" / "laptop.yaml")
+    request.addfinalizer(service.kill)  # should an assertion fail half way
     service.run_command("admin", "create", "tester")
     token = service.run_command("token")
     guest = {"picture": samples["guest"].read_bytes()}
