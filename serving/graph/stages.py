@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -122,13 +123,7 @@ class Stages:
 
 
 def _with_tuning(limits: CoalescerLimits, stage: StageTuning) -> CoalescerLimits:
-    return CoalescerLimits(
-        max_calls=stage.max_calls,
-        linger_s=stage.linger_s,
-        max_parcel_tasks=stage.max_parcel_tasks,
-        max_parcel_bytes=limits.max_parcel_bytes,
-        max_waiting=limits.max_waiting,
-    )
+    return dataclasses.replace(limits, **stage.model_dump())
 
 
 def _parcel_call(method: Any) -> Callable[[list[Any]], Awaitable[Any]]:
