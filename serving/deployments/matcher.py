@@ -10,7 +10,7 @@ from ray import serve
 from serving.deployments.lane import Arrival, Turnstile, answer_parcel, pick_live, place_outcomes, run_batch
 from serving.errors import RollcallError
 from serving.gallery.engines import connect_gallery
-from serving.gallery.records import FaceRecord, Hit, Probe
+from serving.gallery.records import FacePage, FaceRecord, Hit, Probe
 from serving.graph.messages import Candidate, Decision, SearchTask
 from serving.graph.tuning import BatchTuning, read_tuning
 from serving.packs.calibration import load_calibration
@@ -53,7 +53,11 @@ class Matcher:
     ) -> list[list[Decision] | RollcallError]:
         live = pick_live(batch)
         tasks = [batch[place].task for place in live]
-        probes = [Probe(task.event_key, vector, task.top_k) for task in tasks for vector in task.vectors]
+        probes = [
+            Probe(task.event_key, vector, task.top_k, task.person_id)
+            for task in tasks
+            for vector in task.vectors
+        ]
         hits = iter(await self._gallery.search(probes) if probes else [])
         decided = [[self._decide(next(hits), task.threshold) for _ in task.vectors] for task in tasks]
         return place_outcomes(batch, live, decided)
@@ -72,6 +76,12 @@ class Matcher:
     async def faces_of(self, event_key: str, person_id: str) -> list[str]:
         """The ids of a person's faces in the gallery."""
         return await self._gallery.faces_of(event_key, person_id)
+
+    async def read_faces(
+        self, event_key: str, after: str | None, limit: int, person_id: str | None
+    ) -> FacePage:
+        """A page of the stored faces; see `Gallery.read_faces`."""
+        return await self._gallery.read_faces(event_key, after, limit, person_id)
 
     async def erase_faces(self, event_key: str, faces: list[tuple[str, str]]) -> None:
         """Erase (person, face) pairs."""

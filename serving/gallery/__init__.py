@@ -2,6 +2,15 @@
 
 from serving.gallery.engines import connect_gallery
 from serving.gallery.protocol import Gallery, GalleryHealth
-from serving.gallery.records import FaceRecord, Hit, Probe, point_id
+from serving.gallery.records import FacePage, FaceRecord, Hit, Probe, point_id
 
-__all__ = ["FaceRecord", "Gallery", "GalleryHealth", "Hit", "Probe", "connect_gallery", "point_id"]
+__all__ = [
+    "FacePage",
+    "FaceRecord",
+    "Gallery",
+    "GalleryHealth",
+    "Hit",
+    "Probe",
+    "connect_gallery",
+    "point_id",
+]

@@ -16,17 +16,21 @@ from serving.gallery.grouping import plan_search
 from serving.gallery.layout import POINTS_PER_PAGE, POINTS_PER_WRITE
 from serving.gallery.protocol import GalleryHealth
 from serving.gallery.records import (
+    FacePage,
     FaceRecord,
     Hit,
     Probe,
     check_faces,
+    check_page,
     check_probes,
     collection_name,
+    created_at_text,
     point_id,
 )
 from serving.gallery.shard import (
     call_engine,
     query_points,
+    read_points,
     shard_config,
     turn_log_over,
     within,
@@ -130,7 +134,7 @@ class EmbeddedGallery:
                     "event": face.event,
                     "person": face.person,
                     "face": face.face,
-                    "created_at": face.created_at,
+                    "created_at": created_at_text(face.created_at),
                 },
             )
             for face in check_faces(faces, self.dimension)
@@ -167,6 +171,11 @@ class EmbeddedGallery:
             faces += [record.payload["face"] for record in page]
             if offset is None:
                 return sorted(faces)
+
+    def read_faces(self, event: str, after: str | None, limit: int, person: str | None = None) -> FacePage:
+        """Return a page of stored faces; see `Gallery.read_faces`."""
+        most = check_page(after, limit, self.dimension)
+        return read_points(self._open_shard(), event, person, after, most)
 
     # Erasure.
 
@@ -298,6 +307,11 @@ class InProcessGallery:
 
     async def faces_of(self, event: str, person: str) -> list[str]:
         return self.core.faces_of(event, person)
+
+    async def read_faces(
+        self, event: str, after: str | None, limit: int, person: str | None = None
+    ) -> FacePage:
+        return self.core.read_faces(event, after, limit, person)
 
     async def check(self) -> GalleryHealth:
         return self.core.check()

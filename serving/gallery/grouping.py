@@ -50,12 +50,14 @@ def plan_search(probes: Sequence[Probe]) -> Search:
     The first round asks for every probe; each further round only for those whose answer may still change.
     """
     hits: list[list[Hit]] = [[] for _ in probes]
-    open_queries = [PointQuery(i, probe, first_limit(probe.top_k)) for i, probe in enumerate(probes)]
+    open_queries = [
+        PointQuery(i, probe, first_limit(_people_wanted(probe))) for i, probe in enumerate(probes)
+    ]
     while open_queries:
         answers = yield open_queries
         unsettled = []
         for query, points in zip(open_queries, answers, strict=True):
-            people, settled = rank_people(points, query.probe.top_k, query.limit)
+            people, settled = rank_people(points, _people_wanted(query.probe), query.limit)
             hits[query.index] = people
             if not settled and query.limit < MAX_POINTS_PER_PROBE:
                 grown = min(query.limit * GROWTH, MAX_POINTS_PER_PROBE)
@@ -95,6 +97,10 @@ def rank_people(points: Sequence[ScoredPoint], top_k: int, limit: int) -> tuple[
 def round_cosine(raw: float) -> float:
     """Return a float32 dot product of unit vectors as a cosine in -1..1 with COSINE_DECIMALS decimals."""
     return round(min(1.0, max(-1.0, float(np.float32(raw)))), COSINE_DECIMALS)
+
+
+def _people_wanted(probe: Probe) -> int:
+    return probe.top_k if probe.person is None else 1
 
 
 def _rank(hit: Hit) -> tuple[float, str, str]:

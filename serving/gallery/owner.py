@@ -33,7 +33,15 @@ from serving.errors import (
 )
 from serving.gallery.embedded import EmbeddedGallery
 from serving.gallery.protocol import GalleryHealth
-from serving.gallery.records import FaceRecord, Hit, Probe, check_faces, check_probes, collection_name
+from serving.gallery.records import (
+    FacePage,
+    FaceRecord,
+    Hit,
+    Probe,
+    check_faces,
+    check_probes,
+    collection_name,
+)
 from serving.gallery.retries import Transient, retry_within
 from serving.gallery.shard import EnginePanic
 
@@ -103,10 +111,14 @@ class GalleryOwner:
         self._do(lambda: self._core.upsert(faces))
 
     def search(
-        self, events: Sequence[str], vectors: Rows, top_ks: Sequence[int]
+        self,
+        events: Sequence[str],
+        vectors: Rows,
+        top_ks: Sequence[int],
+        persons: Sequence[str | None],
     ) -> list[list[tuple[str, str, float]]]:
         """Answer n probes: vectors float32 [n, D]. Returns (person, face, cosine) per hit and probe."""
-        probes = [Probe(*probe) for probe in zip(events, vectors, top_ks, strict=True)]
+        probes = [Probe(*probe) for probe in zip(events, vectors, top_ks, persons, strict=True)]
         found = self._do(lambda: self._core.search(probes))
         return [[(hit.person, hit.face, hit.cosine) for hit in hits] for hits in found]
 
@@ -124,6 +136,15 @@ class GalleryOwner:
 
     def faces_of(self, event: str, person: str) -> list[str]:
         return self._do(lambda: self._core.faces_of(event, person))
+
+    def read_faces(
+        self, event: str, after: str | None, limit: int, person: str | None
+    ) -> tuple[list[tuple[str, str]], Rows, list[float], str | None]:
+        """Return n faces: keys (person, face), vectors float32 [n, D], times; and the page's `next`."""
+        page = self._do(lambda: self._core.read_faces(event, after, limit, person))
+        vectors = np.array([face.vector for face in page.faces], np.float32)
+        keys = [(face.person, face.face) for face in page.faces]
+        return keys, vectors, [face.created_at for face in page.faces], page.next
 
     def flush(self) -> None:
         self._do(self._core.flush)
@@ -247,7 +268,8 @@ class EmbeddedGalleryClient:
             return []
         vectors = np.stack([probe.vector for probe in checked])
         events, top_ks = [probe.event for probe in checked], [probe.top_k for probe in checked]
-        answer = await self._ask("search", events, vectors, top_ks)
+        persons = [probe.person for probe in checked]
+        answer = await self._ask("search", events, vectors, top_ks, persons)
         return [[Hit(*hit) for hit in hits] for hits in answer]
 
     async def erase_faces(self, event: str, faces: Sequence[tuple[str, str]]) -> None:
@@ -264,6 +286,15 @@ class EmbeddedGalleryClient:
 
     async def faces_of(self, event: str, person: str) -> list[str]:
         return list(await self._ask("faces_of", event, person))
+
+    async def read_faces(
+        self, event: str, after: str | None, limit: int, person: str | None = None
+    ) -> FacePage:
+        keys, vectors, times, following = await self._ask("read_faces", event, after, limit, person)
+        # A copy, because what Ray hands out is read-only.
+        rows = zip(keys, vectors.copy(), times, strict=True)
+        faces = (FaceRecord(event, who, name, vector, at) for (who, name), vector, at in rows)
+        return FacePage(tuple(faces), following)
 
     async def check(self) -> GalleryHealth:
         """Ask the owner how it is, past the queue of other calls.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from serving.gallery.records import FaceRecord, Hit, Probe
+from serving.gallery.records import FacePage, FaceRecord, Hit, Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,12 @@ class Gallery(Protocol):
         ...
 
     async def search(self, probes: Sequence[Probe]) -> list[list[Hit]]:
-        """Find, for each probe, the most similar people of its own event.
+        """Find, for each probe, the most similar people of its own event, or compare it with one of them.
 
         Returns:
             One list per probe, in the order of the probes; each holds at most `top_k` people by falling
-            cosine, equal cosines by person id. An event without faces gives an empty list.
+            cosine, equal cosines by person id. An event without faces gives an empty list. A probe that
+            names a person gets that person or, if the event has no face of them, an empty list.
         """
         ...
 
@@ -74,6 +75,23 @@ class Gallery(Protocol):
 
     async def faces_of(self, event: str, person: str) -> list[str]:
         """Return the face ids of one person, sorted."""
+        ...
+
+    async def read_faces(
+        self, event: str, after: str | None, limit: int, person: str | None = None
+    ) -> FacePage:
+        """Return a page of the stored faces of an event, or of one person of it, with their vectors.
+
+        Faces come in the order of their point ids. Whoever follows `next` until it is None sees every face
+        that was there all along exactly once, whatever is stored or erased meanwhile.
+
+        Args:
+            after: None for the first page, then `next` of the page before.
+            limit: faces wanted, 1..MAX_PAGE_FACES; wide vectors may give fewer (MAX_PAGE_BYTES).
+
+        Raises:
+            InvalidRequest: `after` never was a `next`.
+        """
         ...
 
     async def check(self) -> GalleryHealth:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import ConfigurationError, InternalError
+from serving.errors import ConfigurationError, InternalError, InvalidRequest
 
 Vector = npt.NDArray[np.float32]
 """One face: float32 [D], L2 norm 1 within NORM_TOLERANCE."""
@@ -18,8 +18,12 @@ Vector = npt.NDArray[np.float32]
 NORM_TOLERANCE = 1e-3
 MAX_TOP_K = 1000
 MAX_ID_CHARS = 512
+MAX_PAGE_FACES = 1000
+MAX_PAGE_BYTES = 2 * 2**20
+"""Vector bytes in one page of faces, at most; a Serve call carries 4 MB."""
 
 _FACE_NAMESPACE = uuid.UUID("6f1c0b0e-6a3c-5d0c-9d5e-0f2f4be2a7d1")
+_POINT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PACK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -50,11 +54,13 @@ class Probe:
         event: the only partition that is searched.
         vector: float32 [D], L2-normalised.
         top_k: how many people to return at most, 1..MAX_TOP_K.
+        person: the only person whose faces are compared (1:1 verification), or None for everybody.
     """
 
     event: str
     vector: Vector
     top_k: int
+    person: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,19 @@ class Hit:
     person: str
     face: str
     cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class FacePage:
+    """Some of the stored faces of an event.
+
+    Attributes:
+        faces: in the gallery's own order, which never changes; empty on the last page only.
+        next: what to pass as `after` for the following page, opaque; None on the last page.
+    """
+
+    faces: tuple[FaceRecord, ...]
+    next: str | None
 
 
 def point_id(event: str, person: str, face: str) -> str:
@@ -174,5 +193,28 @@ def check_probes(probes: Sequence[Probe], dimension: int) -> list[Probe]:
     for probe, row in zip(probes, rows, strict=True):
         if not 1 <= probe.top_k <= MAX_TOP_K:
             raise InternalError(f"top_k {probe.top_k} is outside 1..{MAX_TOP_K}", top_k=probe.top_k)
-        checked.append(Probe(check_key("event", probe.event), row, int(probe.top_k)))
+        person = None if probe.person is None else check_key("person", probe.person)
+        checked.append(Probe(check_key("event", probe.event), row, int(probe.top_k), person))
     return checked
+
+
+def check_page(after: str | None, limit: int, dimension: int) -> int:
+    """Return how many faces a page may hold: `limit`, or as many as fit in MAX_PAGE_BYTES.
+
+    Raises:
+        InvalidRequest: `after` is not what a page gave as its `next`.
+        InternalError: `limit` is outside 1..MAX_PAGE_FACES.
+    """
+    if not 1 <= limit <= MAX_PAGE_FACES:
+        raise InternalError(f"limit {limit} is outside 1..{MAX_PAGE_FACES}", limit=limit)
+    if after is not None and not (isinstance(after, str) and _POINT_ID.fullmatch(after)):
+        raise InvalidRequest("this is no place in the list of faces; begin again at the first page")
+    return max(1, min(int(limit), MAX_PAGE_BYTES // (4 * dimension)))
+
+
+def created_at_text(created_at: float) -> str:
+    """Return a time as it is stored; `float` reads it back.
+
+    As text, because Qdrant keeps payloads as JSON and reads numbers of 17 digits back an ulp off.
+    """
+    return repr(float(created_at))

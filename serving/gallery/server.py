@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal, TypeVar
 
+import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
 from serving.errors import Overloaded, RollcallError, StageUnavailable
@@ -14,13 +15,16 @@ from serving.gallery.grouping import PointQuery, ScoredPoint, plan_search
 from serving.gallery.layout import HNSW_SEARCH_EF, POINTS_PER_PAGE, POINTS_PER_WRITE
 from serving.gallery.protocol import GalleryHealth
 from serving.gallery.records import (
+    FacePage,
     FaceRecord,
     Hit,
     Probe,
     check_faces,
     check_key,
+    check_page,
     check_probes,
     collection_name,
+    created_at_text,
     point_id,
 )
 from serving.gallery.retries import Transient, retry_within
@@ -177,6 +181,27 @@ class ServerGallery:
             if offset is None:
                 return sorted(faces)
 
+    async def read_faces(
+        self, event: str, after: str | None, limit: int, person: str | None = None
+    ) -> FacePage:
+        """Return a page of stored faces with one request; see `Gallery.read_faces`."""
+        most = check_page(after, limit, self.dimension)
+        page, following = await self._ask(
+            lambda client: client.scroll(
+                self.collection,
+                scroll_filter=_within(event, person),
+                limit=most,
+                offset=after,
+                with_payload=["person", "face", "created_at"],
+                with_vectors=True,
+                consistency=self._consistency,
+                shard_key_selector=self._shard_key_of(event),
+                timeout=self._server_timeout_s,
+            )
+        )
+        faces = tuple(_face_record(event, point) for point in page)
+        return FacePage(faces, None if following is None else str(following))
+
     async def check(self) -> GalleryHealth:
         """Make the server answer about this collection, once, without retries; see `Gallery.check`."""
         try:
@@ -219,7 +244,7 @@ class ServerGallery:
         requests = [
             models.QueryRequest(
                 query=query.probe.vector.tolist(),
-                filter=_within(query.probe.event),
+                filter=_within(query.probe.event, query.probe.person),
                 limit=query.limit,
                 params=parameters,
                 with_payload=["person", "face"],
@@ -288,10 +313,21 @@ def _equals(field: str, value: str) -> models.FieldCondition:
 
 
 def _point(face: FaceRecord) -> models.PointStruct:
-    payload = {"event": face.event, "person": face.person, "face": face.face, "created_at": face.created_at}
+    payload = {
+        "event": face.event,
+        "person": face.person,
+        "face": face.face,
+        "created_at": created_at_text(face.created_at),
+    }
     return models.PointStruct(
         id=point_id(face.event, face.person, face.face), vector=face.vector.tolist(), payload=payload
     )
+
+
+def _face_record(event: str, point: models.Record) -> FaceRecord:
+    payload = point.payload or {}
+    vector = np.asarray(point.vector, np.float32)
+    return FaceRecord(event, payload["person"], payload["face"], vector, float(payload["created_at"]))
 
 
 def _scored_point(point: models.ScoredPoint) -> ScoredPoint:

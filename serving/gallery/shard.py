@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
+import numpy as np
 import qdrant_edge as edge
 
 from serving.errors import InternalError
 from serving.gallery.grouping import PointQuery, ScoredPoint
 from serving.gallery.layout import FULL_SCAN_KIB, HNSW_BUILD_EF, HNSW_EDGES, HNSW_SEARCH_EF
-from serving.gallery.records import check_key
+from serving.gallery.records import FacePage, FaceRecord, check_key
 from serving.gallery.shard_files import FileWatch
 
 T = TypeVar("T")
 
 _NEVER_INDEX_KIB = 2**40
 _HIT_FIELDS = edge.PayloadSelector.Include(["person", "face"])
+_FACE_FIELDS = edge.PayloadSelector.Include(["person", "face", "created_at"])
 
 # One log segment is 32 MiB and the engine keeps the last closed one, so records larger than that push every
 # earlier record out of the log in two turns; the rest is for a layout that a later engine may have.
@@ -48,7 +51,7 @@ def query_points(shard: Any, queries: Sequence[PointQuery]) -> list[list[ScoredP
         edge.QueryRequest(
             limit=query.limit,
             query=edge.Query.Nearest(query.probe.vector.tolist()),
-            filter=within(query.probe.event),
+            filter=within(query.probe.event, query.probe.person),
             with_payload=_HIT_FIELDS,
             params=parameters,
         )
@@ -56,6 +59,26 @@ def query_points(shard: Any, queries: Sequence[PointQuery]) -> list[list[ScoredP
     ]
     answers = call_engine(shard.query_batch, edge.QueryBatchRequest(requests))
     return [[_scored_point(point) for point in points] for points in answers]
+
+
+def read_points(shard: Any, event: str, person: str | None, after: str | None, limit: int) -> FacePage:
+    request = edge.ScrollRequest(
+        offset=None if after is None else UUID(after),
+        limit=limit,
+        filter=within(event, person),
+        with_payload=_FACE_FIELDS,
+        with_vector=True,
+    )
+    page, following = call_engine(shard.scroll, request)
+    return FacePage(
+        tuple(_face_record(event, point) for point in page), None if following is None else str(following)
+    )
+
+
+def _face_record(event: str, point: Any) -> FaceRecord:
+    payload = point.payload
+    vector = np.array(point.vector, np.float32)
+    return FaceRecord(event, payload["person"], payload["face"], vector, float(payload["created_at"]))
 
 
 def _scored_point(point: Any) -> ScoredPoint:

@@ -47,12 +47,14 @@ class SearchTask(Task):
         vectors: float32 [n,D], unit length.
         top_k: candidates wanted for each probe, 1 or more.
         threshold: raw cosine at or above which the best candidate is a match.
+        person_id: the only person to compare with (1:1 verification), or None for everybody.
     """
 
     event_key: str
     vectors: NDArray[np.float32]
     top_k: int
     threshold: float
+    person_id: str | None = None
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
-from serving.gallery.records import FaceRecord
+from serving.gallery.records import FacePage, FaceRecord
 from serving.graph.coalescer import CallLost, Coalescer, CoalescerLimits
 from serving.graph.messages import Decision, DetectTask, EmbedTask, SearchTask
 from serving.graph.tuning import IngressTuning, StageTuning
@@ -70,10 +70,19 @@ class Stages:
         return await self._embed.submit(EmbedTask(remaining_s, crops), crops.nbytes)
 
     async def search(
-        self, event_key: str, vectors: NDArray[np.float32], top_k: int, threshold: float, remaining_s: float
+        self,
+        event_key: str,
+        vectors: NDArray[np.float32],
+        top_k: int,
+        threshold: float,
+        remaining_s: float,
+        person_id: str | None = None,
     ) -> list[Decision]:
-        """Who each of vectors [n,D] is, among the people of that event alone."""
-        task = SearchTask(remaining_s, event_key, vectors, top_k, threshold)
+        """Who each of vectors float32 [n,D] is, among the people of that event alone.
+
+        With `person_id` each is compared with that person only; one without faces gives no candidates.
+        """
+        task = SearchTask(remaining_s, event_key, vectors, top_k, threshold, person_id)
         return await self._search.submit(task, vectors.nbytes)
 
     async def enrol(self, faces: Sequence[FaceRecord], remaining_s: float) -> None:
@@ -84,6 +93,25 @@ class Stages:
         """The ids of a person's faces in the gallery."""
         faces: list[str] = await self._call_matcher("faces_of", remaining_s, event_key, person_id)
         return faces
+
+    async def read_faces(
+        self,
+        event_key: str,
+        after: str | None,
+        limit: int,
+        remaining_s: float,
+        person_id: str | None = None,
+    ) -> FacePage:
+        """A page of the stored faces of an event, or of one person of it, with their vectors.
+
+        Args:
+            after: None for the first page, then `next` of the page before.
+            limit: faces wanted, 1..1000; the page may hold fewer while `next` is not None.
+        """
+        page: FacePage = await self._call_matcher(
+            "read_faces", remaining_s, event_key, after, limit, person_id
+        )
+        return page
 
     async def erase_faces(self, event_key: str, faces: Sequence[tuple[str, str]], remaining_s: float) -> None:
         """Erase (person, face) pairs of an event."""

@@ -16,7 +16,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from serving.errors import RollcallError
-from serving.gallery.records import FaceRecord, check_faces, check_key, check_vectors
+from serving.gallery.records import (
+    FacePage,
+    FaceRecord,
+    check_faces,
+    check_key,
+    check_page,
+    check_vectors,
+    point_id,
+)
 from serving.graph.messages import Candidate, Decision
 from serving.packs.calibration import Calibration
 from serving.vision.pipeline import Face, PictureFaces
@@ -65,6 +73,7 @@ class FakeStages:
 
     def __init__(self, calibration: Calibration) -> None:
         self.gallery: dict[tuple[str, str, str], NDArray[np.float32]] = {}
+        self.created_at: dict[tuple[str, str, str], float] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.failures: dict[str, list[BaseException]] = {}
         self.before: dict[str, Hook] = {}
@@ -124,18 +133,30 @@ class FakeStages:
         top_k: int,
         threshold: float,
         remaining_s: float,
+        person_id: str | None = None,
     ) -> list[Decision]:
         assert remaining_s > 0
-        await self._enter("search", event_key, len(vectors), top_k, threshold)
+        of_one = () if person_id is None else (person_id,)
+        await self._enter("search", event_key, len(vectors), *of_one, top_k, threshold)
         decisions = [
-            self._decide(event_key, each, top_k, threshold) for each in check_vectors(vectors, DIMENSION)
+            self._decide(event_key, each, top_k, threshold, person_id)
+            for each in check_vectors(vectors, DIMENSION)
         ]
         await self._leave("search", event_key)
         return decisions
 
-    def _decide(self, event_key: str, probe: NDArray[np.float32], top_k: int, threshold: float) -> Decision:
+    def _decide(
+        self,
+        event_key: str,
+        probe: NDArray[np.float32],
+        top_k: int,
+        threshold: float,
+        person_id: str | None,
+    ) -> Decision:
         best: dict[str, Candidate] = {}
         for (event, person, face), vector in self.gallery.items():
+            if person_id not in (None, person):
+                continue
             cosine = round(float(vector @ probe), 6)
             if event == event_key and (person not in best or best[person].cosine < cosine):
                 best[person] = Candidate(person, face, cosine, self._calibration.false_match_rate(cosine))
@@ -148,6 +169,7 @@ class FakeStages:
         await self._enter("enrol", [(face.person, face.face) for face in faces])
         for face in check_faces(list(faces), DIMENSION):
             self.gallery[face.event, face.person, face.face] = face.vector
+            self.created_at[face.event, face.person, face.face] = face.created_at
         await self._leave("enrol")
 
     async def faces_of(self, event_key: str, person_id: str, remaining_s: float) -> list[str]:
@@ -155,6 +177,25 @@ class FakeStages:
         return sorted(
             face for event, person, face in self.gallery if (event, person) == (event_key, person_id)
         )
+
+    async def read_faces(
+        self,
+        event_key: str,
+        after: str | None,
+        limit: int,
+        remaining_s: float,
+        person_id: str | None = None,
+    ) -> FacePage:
+        assert remaining_s > 0
+        await self._enter("read_faces", event_key, after, limit, person_id)
+        most = check_page(after, limit, DIMENSION)
+        found = sorted(
+            (point_id(*key), FaceRecord(*key, vector, self.created_at.get(key, 0.0)))
+            for key, vector in self.gallery.items()
+            if key[0] == event_key and person_id in (None, key[1]) and point_id(*key) >= (after or "")
+        )
+        following = found[most][0] if len(found) > most else None
+        return FacePage(tuple(face for _, face in found[:most]), following)
 
     async def erase_faces(self, event_key: str, faces: Sequence[tuple[str, str]], remaining_s: float) -> None:
         await self._enter("erase_faces", event_key, list(faces))
