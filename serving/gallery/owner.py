@@ -63,6 +63,7 @@ _HEAD_NODE = "node:__internal_head__"
 _PANIC_EXIT = 70
 _FIRST_RETRY_S = 60.0
 _LAST_RETRY_S = 3600.0
+_OTHER_VERSION = "the gallery's owner runs another version; stop it with `stop_owner`"
 
 _log = logging.getLogger(__name__)
 
@@ -111,11 +112,7 @@ class GalleryOwner:
         self._do(lambda: self._core.upsert(faces))
 
     def search(
-        self,
-        events: Sequence[str],
-        vectors: Rows,
-        top_ks: Sequence[int],
-        persons: Sequence[str | None],
+        self, events: Sequence[str], vectors: Rows, top_ks: Sequence[int], persons: Sequence[str | None]
     ) -> list[list[tuple[str, str, float]]]:
         """Answer n probes: vectors float32 [n, D]. Returns (person, face, cosine) per hit and probe."""
         probes = [Probe(*probe) for probe in zip(events, vectors, top_ks, persons, strict=True)]
@@ -311,7 +308,7 @@ class EmbeddedGalleryClient:
                 return GalleryHealth("busy", detail=f"no answer for {silent_s:.1f} s")
             raise StageUnavailable(f"the gallery's owner has been silent for {silent_s:.0f} s") from None
         if not isinstance(health, GalleryHealth):
-            raise InternalError("the gallery's owner runs another version; stop it with `stop_owner`")
+            raise InternalError(_OTHER_VERSION)
         return health
 
     async def flush(self) -> None:
@@ -342,11 +339,13 @@ class EmbeddedGalleryClient:
 
     async def _attempt(self, method: str, group: str | None, arguments: tuple[Any, ...]) -> Any:
         handle = await self._owner()
-        call = getattr(handle, method)
         try:
+            call = getattr(handle, method)
             answer = (call.options(concurrency_group=group) if group else call).remote(*arguments)
         except PendingCallsLimitExceeded:
             raise Overloaded("too many calls wait for the gallery") from None
+        except (AttributeError, TypeError) as error:
+            raise InternalError(_OTHER_VERSION) from error
         try:
             result = await answer
         except asyncio.CancelledError:

@@ -18,7 +18,7 @@ from serving.deployments.embedder import Embedder
 from serving.deployments.lane import ModelLane, Turnstile
 from serving.deployments.matcher import Matcher
 from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, NoFace
-from serving.gallery.records import FaceRecord, Hit, Probe, check_probes
+from serving.gallery.records import FacePage, FaceRecord, Hit, Probe, check_probes
 from serving.graph.messages import DetectTask, EmbedTask, SearchTask
 from serving.packs.calibration import load_calibration
 from serving.packs.catalogue import find_pack
@@ -206,7 +206,15 @@ class FakeGallery:
 
     def _hits(self, probe: Probe) -> list[Hit]:
         cosine = round(float(probe.vector[0]), 6)
-        return [Hit(f"{probe.event}-{n}", "face", cosine - n / 100) for n in range(probe.top_k)][:3]
+        people = [f"{probe.event}-{n}" for n in range(probe.top_k)][:3]
+        hits = [Hit(person, "face", cosine - n / 100) for n, person in enumerate(people)]
+        return [hit for hit in hits if probe.person in (None, hit.person)]
+
+    async def read_faces(
+        self, event: str, after: str | None, limit: int, person: str | None = None
+    ) -> FacePage:
+        self.stored.append(("read", event, after, limit, person))
+        return FacePage((), after)
 
     async def upsert(self, faces: Sequence[FaceRecord]) -> None:
         self.stored.append(list(faces))
@@ -230,10 +238,30 @@ def make_matcher() -> tuple[Matcher, FakeGallery]:
 
 
 def search_task(
-    event: str, *cosines: float, top_k: int = 1, threshold: float = 0.9, remaining_s: float = 60.0
+    event: str,
+    *cosines: float,
+    top_k: int = 1,
+    threshold: float = 0.9,
+    remaining_s: float = 60.0,
+    person_id: str | None = None,
 ) -> SearchTask:
     vectors = np.array([[c, np.sqrt(1 - c * c), 0, 0] for c in cosines], np.float32).reshape(-1, 4)
-    return SearchTask(remaining_s, event, vectors, top_k, threshold)
+    return SearchTask(remaining_s, event, vectors, top_k, threshold, person_id)
+
+
+async def test_matcher_verifies_against_one_person_beside_searches_for_all() -> None:
+    matcher, gallery = make_matcher()
+    outcomes = await matcher.search(
+        [
+            search_task("a", 0.95, 0.85, top_k=3, person_id="a-1"),
+            search_task("a", 0.95, top_k=3),
+            search_task("a", 1.0, top_k=3, person_id="nobody"),
+        ]
+    )
+    people = [[[each.person_id for each in d.candidates] for d in decisions] for decisions in outcomes]
+    assert people == [[["a-1"], ["a-1"]], [["a-0", "a-1", "a-2"]], [[]]]
+    assert [[d.matched for d in decisions] for decisions in outcomes] == [[True, False], [True], [False]]
+    assert [probe.person for probe in gallery.probes] == ["a-1", "a-1", None, "nobody"]
 
 
 async def test_matcher_keeps_each_tasks_event_threshold_and_top_k() -> None:
@@ -295,7 +323,16 @@ async def test_matcher_stores_and_erases_within_one_event() -> None:
     matcher, gallery = make_matcher()
     face = FaceRecord("a", "ada", "f", np.zeros(4, np.float32), 0.0)
     await matcher.enrol([face])
+    assert await matcher.read_faces("a", None, 9, None) == FacePage((), None)
+    assert await matcher.read_faces("a", "place", 9, "ada") == FacePage((), "place")
     await matcher.erase_faces("a", [("ada", "f")])
     await matcher.erase_person("a", "ada")
     await matcher.erase_event("a")
-    assert gallery.stored == [[face], ("faces", "a", [("ada", "f")]), ("person", "a", "ada"), ("event", "a")]
+    assert gallery.stored == [
+        [face],
+        ("read", "a", None, 9, None),
+        ("read", "a", "place", 9, "ada"),
+        ("faces", "a", [("ada", "f")]),
+        ("person", "a", "ada"),
+        ("event", "a"),
+    ]

@@ -1,3 +1,5 @@
 import pytest
 
-pytest.register_assert_rewrite("gallery_contract")
+pytest.register_assert_rewrite(
+    "tests.unit.gallery.gallery_contract", "tests.unit.gallery.gallery_contract_reading"
+)

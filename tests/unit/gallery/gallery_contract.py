@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from hypothesis import strategies as st
 
 from serving.errors import InternalError
 from serving.gallery import FaceRecord, Gallery, Probe
+from tests.unit.gallery.gallery_contract_reading import DIMENSION, ReadingContract, World, read_all
 from tests.unit.gallery.gallery_faces import (
     CREATED_AT,
     GRID,
@@ -23,7 +22,6 @@ from tests.unit.gallery.gallery_faces import (
     random_vectors,
 )
 
-DIMENSION = 4
 PEOPLE = ("ann", "bob", "a", "ab")
 FACES = ("1", "2", "b1")
 
@@ -43,15 +41,7 @@ operations = st.lists(
 )
 
 
-@dataclass
-class World:
-    """An open gallery of 4-D vectors, and how to open the same stored data anew."""
-
-    gallery: Gallery
-    reopen: Callable[[], Awaitable[Gallery]]
-
-
-class GalleryContract:
+class GalleryContract(ReadingContract):
     async def test_is_a_gallery(self, world: World) -> None:
         assert isinstance(world.gallery, Gallery)
         health = await world.gallery.check()
@@ -60,9 +50,15 @@ class GalleryContract:
 
     @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
-        work=operations, probes=st.lists(st.tuples(events, rows, st.integers(1, 6)), min_size=1, max_size=6)
+        work=operations,
+        probes=st.lists(
+            st.tuples(events, rows, st.integers(1, 6), st.sampled_from([None, "nobody", *PEOPLE])),
+            min_size=1,
+            max_size=6,
+        ),
+        page=st.integers(1, 5),
     )
-    async def test_agrees_with_the_model(self, world: World, work: list, probes: list) -> None:
+    async def test_agrees_with_the_model(self, world: World, work: list, probes: list, page: int) -> None:
         """Any sequence of writes and erasures over three events that share people, faces and vectors."""
         gallery, model = world.gallery, GridGallery()
         partition = [new_event() for _ in range(3)]
@@ -80,12 +76,16 @@ class GalleryContract:
             else:
                 await gallery.erase_event(partition[what])
                 model.erase(partition[what])
-        found = await gallery.search([model.probe(partition[e], r, k) for e, r, k in probes])
-        assert found == [model.search(partition[e], r, k) for e, r, k in probes]
+        found = await gallery.search([model.probe(partition[e], *wanted) for e, *wanted in probes])
+        assert found == [model.search(partition[e], *wanted) for e, *wanted in probes]
         for event in partition:
             assert await gallery.count(event) == model.count(event)
         assert await gallery.count(partition[0], "ann") == model.count(partition[0], "ann")
         assert await gallery.faces_of(partition[0], "ann") == model.faces_of(partition[0], "ann")
+        for person in (None, "ann"):
+            faces = await read_all(gallery, partition[0], page, person)
+            stored = sorted((face.person, face.face, face.vector.tolist()) for face in faces)
+            assert stored == model.stored(partition[0], person)
 
     @pytest.mark.parametrize("faces_each", [[1, 1, 1], [200, 1, 3], [200, 150, 1, 1]])
     async def test_people_with_many_faces_do_not_crowd_others_out(
@@ -105,6 +105,23 @@ class GalleryContract:
         assert [hit.cosine for hit in hits] == pytest.approx(
             [np.cos(0.1 + 0.3 * i) for i in range(len(faces_each))], abs=2e-6
         )
+
+    async def test_one_person_is_compared_alone_however_many_faces_they_have(self, world: World) -> None:
+        event, other = new_event(), new_event()
+        near, far = grid_vector(0), grid_vector(1)
+        await world.gallery.upsert([face(event, "near", f"{i:03}", near) for i in range(200)])
+        await world.gallery.upsert([face(event, "far", f"{i:03}", far) for i in range(200)])
+        await world.gallery.upsert([face(other, "elsewhere", "1", near)])
+        probes = [Probe(event, near, 5, person) for person in ("far", "near", "elsewhere", None)]
+        found = await world.gallery.search([*probes, Probe(event, near, 1, "far")])
+        far_hit, near_hit = ("far", "000", 0.0), ("near", "000", 1.0)
+        assert [[(hit.person, hit.face, hit.cosine) for hit in hits] for hits in found] == [
+            [far_hit],
+            [near_hit],
+            [],
+            [near_hit, far_hit],
+            [far_hit],
+        ]
 
     async def test_ties_over_many_points_are_ordered_by_person(self, world: World) -> None:
         event, vector = new_event(), grid_vector(3)
@@ -210,3 +227,5 @@ class GalleryContract:
                 await world.gallery.search([Probe(new_event(), grid_vector(0), top_k)])
         with pytest.raises(InternalError, match="event"):
             await world.gallery.erase_event("")
+        with pytest.raises(InternalError, match="person"):
+            await world.gallery.search([Probe(new_event(), grid_vector(0), 1, "")])

@@ -66,13 +66,22 @@ class GridGallery:
     def faces_of(self, event: str, person: str) -> list[str]:
         return sorted(key[2] for key in self.faces if key[:2] == (event, person))
 
-    def search(self, event: str, row: int, top_k: int) -> list[Hit]:
+    def search(self, event: str, row: int, top_k: int, of: str | None = None) -> list[Hit]:
         best: dict[str, Hit] = {}
-        for (of, person, name), stored in sorted(self.faces.items()):
+        for (at, person, name), stored in sorted(self.faces.items()):
             hit = Hit(person, name, int(GRID[row] @ GRID[stored]) / 10_000)
-            if of == event and (person not in best or hit.cosine > best[person].cosine):
+            if at != event or of not in (None, person):
+                continue
+            if person not in best or hit.cosine > best[person].cosine:
                 best[person] = hit
         return sorted(best.values(), key=lambda hit: (-hit.cosine, hit.person))[:top_k]
 
-    def probe(self, event: str, row: int, top_k: int) -> Probe:
-        return Probe(event, grid_vector(row), top_k)
+    def probe(self, event: str, row: int, top_k: int, of: str | None = None) -> Probe:
+        return Probe(event, grid_vector(row), top_k, of)
+
+    def stored(self, event: str, of: str | None = None) -> list[tuple[str, str, list[float]]]:
+        return sorted(
+            (person, name, grid_vector(row).tolist())
+            for (at, person, name), row in self.faces.items()
+            if at == event and of in (None, person)
+        )

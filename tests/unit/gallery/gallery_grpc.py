@@ -107,7 +107,11 @@ class Points(wire.PointsServicer):
         where = GrpcToRest.convert_filter(request.filter)
         offset = GrpcToRest.convert_point_id(request.offset) if request.HasField("offset") else None
         page, following = await self.double.points.scroll(
-            request.collection_name, where, limit=request.limit, offset=offset
+            request.collection_name,
+            where,
+            limit=request.limit,
+            offset=offset,
+            with_vectors=request.with_vectors.enable,
         )
         answer = wire.ScrollResponse(result=[RestToGrpc.convert_record(record) for record in page])
         if following is not None:

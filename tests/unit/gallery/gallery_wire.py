@@ -155,7 +155,12 @@ class WireDouble:
             return {"count": self._points.count(name, where, exact=True).count}
         if route == ("POST", "points/scroll"):
             page, offset = self._points.scroll(
-                name, where, limit=body["limit"], offset=body.get("offset"), with_payload=body["with_payload"]
+                name,
+                where,
+                limit=body["limit"],
+                offset=body.get("offset"),
+                with_payload=body["with_payload"],
+                with_vectors=body.get("with_vector", False),
             )
             return {"points": [point.model_dump(mode="json") for point in page], "next_page_offset": offset}
         raise Refused(404, "no such route")

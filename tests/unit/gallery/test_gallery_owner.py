@@ -176,6 +176,24 @@ async def test_an_owner_silent_for_too_long_is_unavailable(
         await client.check()
 
 
+async def test_an_owner_of_another_version_is_named_as_that(local_ray: None, tmp_path: Path) -> None:
+    class Other:
+        def open(self) -> None:
+            pass
+
+        def search(self, events: list) -> list:
+            return []
+
+    client = EmbeddedGalleryClient(tmp_path, "test", DIMENSION, timeout_s=TIMEOUT_S)
+    owner = ray.remote(Other).options(name=client.actor_name, namespace="rollcall", num_cpus=0).remote()
+    await client.open()
+    with pytest.raises(InternalError, match="another version"):
+        await client.read_faces("e", None, 10)
+    with pytest.raises(InternalError, match="another version"):
+        await client.search([Probe("e", grid_vector(0), 1)])
+    ray.kill(owner)
+
+
 async def test_search_after_stop_starts_a_new_owner(client: EmbeddedGalleryClient) -> None:
     event = new_event()
     await client.upsert([face(event, "ann", "1", grid_vector(0))])

@@ -1,6 +1,7 @@
 """Ids, grouping, retries and the factory, without an engine."""
 
 import asyncio
+import pickle
 import time
 import uuid
 
@@ -10,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, StageUnavailable
-from serving.gallery import Probe, connect_gallery, point_id
+from serving.gallery import FacePage, FaceRecord, Probe, connect_gallery, point_id
 from serving.gallery.grouping import MAX_POINTS_PER_PROBE, ScoredPoint, first_limit, plan_search, rank_people
-from serving.gallery.records import check_vectors, collection_name, stack_vectors
+from serving.gallery.records import (
+    MAX_PAGE_FACES,
+    Vector,
+    check_page,
+    check_vectors,
+    collection_name,
+    stack_vectors,
+)
 from serving.gallery.retries import Transient, retry_within
 
 parts = st.text(alphabet="ab:1;\x00é", max_size=4)
@@ -49,6 +57,28 @@ def test_vectors_are_taken_as_unit_float32_rows() -> None:
     with pytest.raises(InternalError, match="stacked"):
         stack_vectors([np.ones(1), np.array([1.0, 0.0])], 1)
     assert stack_vectors([], 3).shape == (0, 3)
+
+
+@pytest.mark.parametrize("dimension", [1, 128, 512, 4096, 65536])
+def test_a_page_fits_into_a_message(dimension: int) -> None:
+    faces = check_page(None, MAX_PAGE_FACES, dimension)
+    assert faces == MAX_PAGE_FACES or dimension > 512
+    rows: Vector = np.zeros((faces, dimension), np.float32)
+    page = FacePage(
+        tuple(FaceRecord("e" * 64, f"{i:0128}", f"{i:064}", row, 1e9 / 7) for i, row in enumerate(rows)),
+        point_id("a", "b", "c"),
+    )
+    assert len(pickle.dumps(page)) < 3 * 2**20  # Serve's calls carry 4 MB
+    assert check_page(None, 1, dimension) == 1
+
+
+def test_a_probe_of_one_person_asks_for_few_points_and_is_settled_by_them() -> None:
+    search = plan_search([Probe("e", np.ones(1, np.float32), 100, "a")])
+    (query,) = next(search)
+    assert query.limit == first_limit(1)
+    with pytest.raises(StopIteration) as done:
+        search.send([points_of([("a", 0.9 - i / 100) for i in range(query.limit)])])
+    assert [(hit.person, hit.cosine) for hit in done.value.value[0]] == [("a", 0.9)]
 
 
 def points_of(cosines: list[tuple[str, float]]) -> list[ScoredPoint]:

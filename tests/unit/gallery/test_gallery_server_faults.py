@@ -165,9 +165,11 @@ async def test_a_collection_of_another_kind_is_refused(
 async def test_every_request_names_its_event(wire: WireDouble, gallery: ServerGallery) -> None:
     event, other = new_event(), new_event()
     await gallery.upsert([face(event, "ann", "1", grid_vector(0))])
-    await gallery.search([Probe(event, grid_vector(0), 3), Probe(other, grid_vector(0), 3)])
+    await gallery.search([Probe(event, grid_vector(0), 3), Probe(other, grid_vector(0), 3, "ann")])
     await gallery.count(event, "ann")
     await gallery.faces_of(event, "ann")
+    await gallery.read_faces(event, None, 5)
+    await gallery.read_faces(event, None, 5, "ann")
     await gallery.erase_faces(event, [("ann", "1")])
     await gallery.erase_person(event, "ann")
     await gallery.erase_event(event)
@@ -178,9 +180,11 @@ async def test_every_request_names_its_event(wire: WireDouble, gallery: ServerGa
             assert "wait=true" in request.query
         if request.method == "POST":
             filters += [part["filter"] for part in request.body.get("searches", [request.body])]
-    assert len(filters) == 7
-    for where, named in zip(filters, [event, other, *[event] * 5], strict=True):
+    assert len(filters) == 9
+    for where, named in zip(filters, [event, other, *[event] * 7], strict=True):
         assert {"key": "event", "match": {"value": named}} in where["must"]
+    of_ann = [{"key": "person", "match": {"value": "ann"}} in where["must"] for where in filters]
+    assert of_ann == [False, True, True, True, False, True, False, True, False]
 
 
 async def test_large_events_may_have_shards_of_their_own(wire: WireDouble) -> None:

@@ -22,6 +22,7 @@ from serving.errors import (
     RollcallError,
     StageUnavailable,
 )
+from serving.gallery import FacePage
 from serving.graph.messages import DetectTask, EmbedTask, SearchTask
 from serving.graph.stages import Stages
 from serving.graph.tuning import BatchTuning, IngressTuning, read_tuning
@@ -62,6 +63,7 @@ def handles() -> dict[str, Any]:
             search=lambda parcel: [task.event_key for task in parcel],
             check_health=lambda: None,
             enrol=lambda faces: None,
+            read_faces=lambda event, after, limit, person: FacePage((), after),
             erase_faces=lambda event, faces: None,
             erase_person=lambda event, person: None,
             erase_event=lambda event: None,
@@ -121,6 +123,7 @@ async def test_a_lost_replica_costs_one_more_try(
     for send, method in (
         (lambda: stages.detect(b"x", 5), handles["detector"].detect),
         (lambda: stages.erase_event("e", 5), handles["matcher"].erase_event),
+        (lambda: stages.read_faces("e", None, 1, 5), handles["matcher"].read_faces),
     ):
         method.failures = [raised]
         await send()
@@ -181,15 +184,20 @@ async def test_what_travels(stages: Stages, handles: dict[str, Any]) -> None:
     assert await stages.detect(b"x", 3) == b"x"
     assert await stages.embed(crops, 3) is crops
     assert await stages.search("key", vectors, 5, 0.7, 3) == "key"
+    assert await stages.search("key", vectors, 1, 0.7, 3, person_id="ada") == "key"
+    assert await stages.read_faces("key", None, 7, 3) == FacePage((), None)
+    assert await stages.read_faces("key", "place", 7, 3, person_id="ada") == FacePage((), "place")
     await stages.erase_faces("key", [("p", "f")], 3)
     [[detect]], [[embed]] = handles["detector"].detect.calls[0], handles["embedder"].embed.calls[0]
-    [[search]] = handles["matcher"].search.calls[0]
+    [[search]], [[verification]] = handles["matcher"].search.calls
     assert isinstance(detect, DetectTask)
     assert isinstance(embed, EmbedTask)
     assert isinstance(search, SearchTask)
     assert 2.5 < detect.remaining_s <= 3
-    assert (search.event_key, search.top_k, search.threshold) == ("key", 5, 0.7)
+    assert (search.event_key, search.top_k, search.threshold, search.person_id) == ("key", 5, 0.7, None)
+    assert (verification.event_key, verification.top_k, verification.person_id) == ("key", 1, "ada")
     assert search.vectors is vectors
+    assert handles["matcher"].read_faces.calls == [("key", None, 7, None), ("key", "place", 7, "ada")]
     assert handles["matcher"].erase_faces.calls == [("key", [("p", "f")])]
     for task in (detect, embed, search):
         assert pickle.loads(pickle.dumps(task)).remaining_s == task.remaining_s
