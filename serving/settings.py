@@ -12,10 +12,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any, get_origin
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -25,119 +25,26 @@ from pydantic_settings import (
 )
 
 from serving.errors import ConfigurationError
-from serving.vision.picture import PictureLimits
+from serving.settings_sections import (
+    AuditSettings,
+    AuthSettings,
+    EnrolmentSettings,
+    GallerySettings,
+    JobSettings,
+    LoadSettings,
+    PackSettings,
+    PictureSettings,
+    QualitySettings,
+    RateLimitSettings,
+    RecognitionSettings,
+    RetentionSettings,
+    Section,
+)
 
 ENV_PREFIX = "ROLLCALL_"
 DOTENV = Path(".env")
 NOT_SETTINGS = frozenset({"SHARED_DIR", "TEST_POSTGRES_URL"})
 """Suffixes of ROLLCALL_ variables that the test-suite reads and the service does not."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PackSettings(_Section):
-    """Which model pack serves, and in which variant."""
-
-    name: str = "starter"
-    precision: Literal["int8", "fp32"] | None = Field(None, description="None: the pack's own default.")
-    mirrored: bool | None = Field(
-        None, description="Average in the mirrored chip; None: the pack's own default."
-    )
-    providers: tuple[str, ...] = Field(
-        ("CPUExecutionProvider",), description="ONNX Runtime execution providers, in order of preference."
-    )
-    intra_op_threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one replica.")
-
-
-class PictureSettings(_Section):
-    """What a picture may be."""
-
-    max_bytes: int = Field(10 * 2**20, ge=1024, description="Largest picture file, in bytes.")
-    max_pixels: int = Field(40_000_000, ge=4096, description="Largest width x height.")
-    min_side_px: int = Field(32, ge=8)
-    max_per_request: int = Field(10, ge=1, le=100, description="Pictures in one enrolment.")
-    detection_side_px: int = Field(
-        640, ge=64, le=4096, description="Longer side of what the detector sees; larger finds smaller faces."
-    )
-    max_faces: int = Field(100, ge=1, le=1000, description="Faces answered per picture, the surest first.")
-
-    @property
-    def limits(self) -> PictureLimits:
-        """What a single picture is held to."""
-        return PictureLimits(
-            max_bytes=self.max_bytes, max_pixels=self.max_pixels, min_side_px=self.min_side_px
-        )
-
-    @model_validator(mode="after")
-    def _some_picture_fits(self) -> PictureSettings:
-        if self.min_side_px**2 > self.max_pixels:
-            raise ValueError(
-                f"min_side_px is {self.min_side_px}: a square of it is above max_pixels, {self.max_pixels}"
-            )
-        return self
-
-
-class RecognitionSettings(_Section):
-    """How a probe is decided."""
-
-    threshold: float | None = Field(
-        None, ge=-1, le=1, description="Raw cosine at or above which it is a match; None: the pack's own."
-    )
-    top_k: int = Field(1, ge=1, le=100, description="Candidates answered per face when none is asked for.")
-    max_top_k: int = Field(20, ge=1, le=100)
-
-    @model_validator(mode="after")
-    def _default_is_allowed(self) -> RecognitionSettings:
-        if self.top_k > self.max_top_k:
-            raise ValueError(f"top_k is {self.top_k}, above max_top_k, {self.max_top_k}")
-        return self
-
-
-class GallerySettings(_Section):
-    """Where face vectors live."""
-
-    engine: Literal["embedded", "server"] = "embedded"
-    url: str | None = Field(None, description="Qdrant server, for engine `server`.")
-    api_key: SecretStr | None = None
-    timeout_s: float = Field(5.0, gt=0, le=60)
-
-    @model_validator(mode="after")
-    def _needs_url(self) -> GallerySettings:
-        if self.engine == "server" and not self.url:
-            raise ValueError("engine `server` needs gallery.url")
-        return self
-
-
-class AuthSettings(_Section):
-    """How callers prove who they are."""
-
-    issuer: str = Field("rollcall", min_length=1)
-    audience: str = Field("rollcall", min_length=1)
-    token_lifetime_s: int = Field(12 * 3600, ge=60, le=90 * 86400)
-    leeway_s: float = Field(
-        10.0, ge=0, le=120, description="Clock difference forgiven when checking a token."
-    )
-
-
-class LoadSettings(_Section):
-    """How much work one ingress replica holds, and for how long."""
-
-    request_timeout_s: float = Field(20.0, gt=0, le=300)
-    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Whole request body, all pictures together.")
-    max_pending_requests: int = Field(
-        256, ge=1, description="Picture requests one ingress replica holds; more are answered 503."
-    )
-    max_pending_bytes: int = Field(256 * 2**20, ge=2**20, description="Bytes of pictures held, likewise.")
-
-    @model_validator(mode="after")
-    def _largest_body_may_be_held(self) -> LoadSettings:
-        if self.max_body_bytes > self.max_pending_bytes:
-            raise ValueError(
-                f"max_body_bytes is {self.max_body_bytes}, above max_pending_bytes, {self.max_pending_bytes}"
-            )
-        return self
 
 
 class _DotEnvSource(EnvSettingsSource):
@@ -170,6 +77,12 @@ class Settings(BaseSettings):
     gallery: GallerySettings = GallerySettings()
     auth: AuthSettings = AuthSettings()
     load: LoadSettings = LoadSettings()
+    quality: QualitySettings = QualitySettings()
+    enrolment: EnrolmentSettings = EnrolmentSettings()
+    rate_limits: RateLimitSettings = RateLimitSettings()
+    audit: AuditSettings = AuditSettings()
+    jobs: JobSettings = JobSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -201,6 +114,11 @@ class Settings(BaseSettings):
     @property
     def gallery_dir(self) -> Path:
         return self.data_dir / "gallery"
+
+    @property
+    def jobs_dir(self) -> Path:
+        """Where uploads and exports lie until their job has ended."""
+        return self.data_dir / "jobs"
 
     @property
     def keys_dir(self) -> Path:
@@ -291,10 +209,10 @@ def _dotted(name: str) -> str:
     return name.upper().removeprefix(ENV_PREFIX).lower().replace("__", ".")
 
 
-def _section_of(key: str) -> type[_Section] | None:
+def _section_of(key: str) -> type[Section] | None:
     field = Settings.model_fields.get(key)
     kind = None if field is None else field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, _Section) else None
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
 
 
 def _read_dotenv() -> dict[str, str | None]:

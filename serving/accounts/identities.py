@@ -20,8 +20,14 @@ class Permission(str, Enum):
     """See who is enrolled, with names."""
     enrol = "enrol"
     erase_people = "erase_people"
+    export_people = "export_people"
+    """Take away everyone who is enrolled, with their vectors."""
     manage_events = "manage_events"
-    """Create and delete events."""
+    """Create, change, close and delete events."""
+    read_audit = "read_audit"
+    """See who did what, at the events within reach."""
+    manage_api_keys = "manage_api_keys"
+    """Make keys that may do no more than their maker."""
     read_operations = "read_operations"
     """See the state of the service: load, packs, replicas."""
     manage_accounts = "manage_accounts"
@@ -45,7 +51,10 @@ _OPERATOR = _MEMBER | {
     Permission.read_people,
     Permission.enrol,
     Permission.erase_people,
+    Permission.export_people,
     Permission.manage_events,
+    Permission.read_audit,
+    Permission.manage_api_keys,
 }
 _PERMISSIONS = {
     Role.member: _MEMBER,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from serving.errors import DeadlineExceeded, Overloaded
+from serving.errors import Overloaded
 
 
 class AdmissionGate:
@@ -61,21 +60,3 @@ class Admission:
         """
         self._gate._add(count)
         self.bytes += count
-
-
-class Deadline:
-    """The moment, on this process's monotonic clock, at which the caller has waited long enough."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._end = time.monotonic() + timeout_s
-
-    def remaining_s(self) -> float:
-        """Seconds left, above 0.
-
-        Raises:
-            DeadlineExceeded: none are.
-        """
-        remaining = self._end - time.monotonic()
-        if remaining <= 0:
-            raise DeadlineExceeded
-        return remaining

@@ -21,7 +21,8 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from serving.api.admission import Admission, Deadline
+from serving.api.admission import Admission
+from serving.api.deadlines import Deadline
 from serving.api.services import Services
 from serving.errors import (
     BodyTooLarge,

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from serving.api.admission import Deadline
+from serving.api.deadlines import Deadline
 from serving.api.services import Services
 from serving.errors import ErasedMeanwhile, NoFace, RollcallError, SeveralFaces
 from serving.gallery.records import FaceRecord

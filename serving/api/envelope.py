@@ -78,8 +78,9 @@ def describe(error: RollcallError, request_id: str) -> dict[str, Any]:
 def answer_error(request: Request, error: RollcallError) -> JSONResponse:
     """`error` as an HTTP answer."""
     headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    retry_after_s = error.context.get("retry_after_s", error.retry_after_s)
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(retry_after_s))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if error.status == 413:

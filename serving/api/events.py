@@ -9,10 +9,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from serving.accounts.identities import Identity, Permission
 from serving.api.access import Allowed, AllowedAtEvent, EventId, check_pack
-from serving.api.admission import Deadline
+from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import problems
 from serving.api.json_body import read_json
-from serving.api.schemas import EventPage, EventView, NewEvent
+from serving.api.schemas.events import EventPage, EventView, NewEvent
 from serving.api.services import ServicesOf
 from serving.errors import BodyTooLarge, EventExists, Forbidden, PackMismatch, UnknownEvent
 from serving.registry.records import Event
@@ -39,9 +39,10 @@ async def create_event(
     request: Request,
     services: ServicesOf,
     identity: Annotated[Identity, Depends(Allowed(Permission.manage_events))],
+    deadline: DeadlineOf,
 ) -> EventView:
     """People enrolled at one event are never found at another. Events share nothing."""
-    new = await read_json(request, NewEvent, services.settings.load.request_timeout_s)
+    new = await read_json(request, NewEvent, deadline.remaining_s())
     if identity.events is not None:
         raise Forbidden("A token bound to events may not create another.", needs="a token for all events")
     event = await services.registry.create_event(new.id, new.name, services.pack.id, new.threshold)
@@ -79,11 +80,11 @@ async def get_event(
 async def delete_event(
     services: ServicesOf,
     identity: Annotated[Identity, Depends(Allowed(Permission.manage_events))],
+    deadline: DeadlineOf,
     event: EventId,
 ) -> Response:
     """Erases the faces and people of the event. If it was cut off half way, delete again to finish."""
     identity.require_event(event)
-    deadline = Deadline(services.settings.load.request_timeout_s)
     with contextlib.suppress(UnknownEvent):  # half deleted already, then its faces were this pack's
         check_pack(await services.registry.get_event(event), services.pack.id)
     closed = await services.registry.begin_event_deletion(event)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 import serving
 from serving.api.access import IdentityOf
 from serving.api.envelope import problems
-from serving.api.schemas import CalibrationPoint, Health, ModelView
+from serving.api.schemas.operations import CalibrationPoint, Health, ModelView
 from serving.api.services import Services, ServicesOf
 from serving.errors import RollcallError, StageUnavailable
 

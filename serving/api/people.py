@@ -9,13 +9,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from serving.accounts.identities import Permission
 from serving.api.access import AllowedAtEvent, PersonId
-from serving.api.admission import Deadline
 from serving.api.bodies import read_pictures
+from serving.api.deadlines import DeadlineOf
 from serving.api.enrolment import enrol_person
 from serving.api.envelope import find_request_id, problems
 from serving.api.events import Cursor, Limit
 from serving.api.openapi import ENROLMENT_BODY, PICTURE_ERRORS
-from serving.api.schemas import Box, EnrolledFace, Enrolment, PeoplePage, PersonSummary, PersonView
+from serving.api.schemas.base import Box
+from serving.api.schemas.people import EnrolledFace, Enrolment, PeoplePage, PersonSummary, PersonView
 from serving.api.services import ServicesOf
 from serving.errors import (
     ErasedMeanwhile,
@@ -46,6 +47,7 @@ async def enrol(
     request: Request,
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.enrol))],
+    deadline: DeadlineOf,
     person_id: Annotated[
         str | None, Query(description="Your own id for the person; one is made when it is left out.")
     ] = None,
@@ -57,7 +59,6 @@ async def enrol(
     the query, or beside the pictures in the form or JSON. Enrolling an id that exists adds to its faces; the
     same picture twice is one face. The pictures themselves are not kept.
     """
-    deadline = Deadline(services.settings.load.request_timeout_s)
     with services.gate.admit() as admission:
         body = await read_pictures(request, services, admission, deadline)
         person_id, name = _merge_fields({"person_id": person_id, "name": name}, body.fields)
@@ -110,12 +111,12 @@ async def get_person(
 async def delete_person(
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.erase_people))],
+    deadline: DeadlineOf,
     person: PersonId,
 ) -> Response:
     """Erases the person and every face; they cannot be found from the moment this answers."""
     if not is_person_id(person):
         raise UnknownPerson
-    deadline = Deadline(services.settings.load.request_timeout_s)
     # Vectors first, so that a crash in between leaves a person who can be deleted again.
     await services.stages.erase_person(event.key, person, deadline.remaining_s())
     known = await services.registry.delete_person(event.key, person)

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from serving.accounts.identities import Permission
 from serving.api.access import AllowedAtEvent
-from serving.api.admission import Deadline
 from serving.api.bodies import read_pictures
+from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.openapi import PICTURE_ERRORS, RECOGNITION_BODY
 from serving.api.people import view_box
-from serving.api.schemas import CandidateView, Landmarks, RecognisedFace, Recognition
+from serving.api.schemas.base import Landmarks
+from serving.api.schemas.recognition import CandidateView, RecognisedFace, Recognition
 from serving.api.services import Services, ServicesOf
 from serving.errors import InvalidRequest, PackMismatch, UnknownEvent
 from serving.graph.messages import Decision
@@ -39,6 +40,7 @@ async def recognise(
     request: Request,
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.recognise))],
+    deadline: DeadlineOf,
     top_k: Annotated[int | None, Query(ge=1, description="Candidates wanted for each face.")] = None,
     threshold: Annotated[
         float | None,
@@ -50,7 +52,6 @@ async def recognise(
     Send the picture as a raw image body, as a multipart form, or as JSON with base64. A picture without a
     face is answered with an empty list. The `Server-Timing` header says where the time went.
     """
-    deadline = Deadline(services.settings.load.request_timeout_s)
     top_k = services.settings.recognition.top_k if top_k is None else top_k
     if top_k > services.settings.recognition.max_top_k:
         raise InvalidRequest(f"top_k is {top_k}", max_top_k=services.settings.recognition.max_top_k)

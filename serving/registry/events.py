@@ -25,6 +25,13 @@ _COLUMNS = (
     event.c.threshold,
     event.c.created_at,
     event.c.state,
+    event.c.target_false_match_rate,
+    event.c.strictness,
+    event.c.request_policy,
+    event.c.quality_level,
+    event.c.retention_days,
+    event.c.consent_required,
+    event.c.closed_at,
 )
 
 
@@ -64,7 +71,7 @@ def create_event(
 ) -> Event:
     """Insert an open event under a new key; raises EventExists when the id is taken by an open one."""
     created = Event(
-        generate_event_key(), event_id or generate_id(), name, pack_id, threshold, now_utc(), OPEN, 0, 0
+        generate_event_key(), event_id or generate_id(), name, pack_id, threshold, now_utc(), OPEN
     )
     try:
         connection.execute(insert(event), {column.name: getattr(created, column.name) for column in _COLUMNS})

@@ -22,6 +22,13 @@ class Event:
         threshold: the cosine from which a match counts, in place of the pack's own; or None.
         created_at: in UTC.
         state: "open" or "deleting".
+        target_false_match_rate, strictness: the other two forms of the decision policy; with `threshold` at
+            most one of the three is given.
+        request_policy: which thresholds requests may ask for: "none", "stricter" or "any".
+        quality_level: what faces are held to: "off", "standard", "strict"; None: as the settings say.
+        retention_days: after so many days without change a person is erased; None: never.
+        consent_required: whether nobody is enrolled without a consent reference.
+        closed_at: since when nobody is enrolled or recognised, or None.
         people, faces: how many are enrolled, where they were counted (in lists); else None.
     """
 
@@ -32,6 +39,13 @@ class Event:
     threshold: float | None
     created_at: datetime
     state: str
+    target_false_match_rate: float | None = None
+    strictness: str | None = None
+    request_policy: str = "stricter"
+    quality_level: str | None = None
+    retention_days: int | None = None
+    consent_required: bool = False
+    closed_at: datetime | None = None
     people: int | None = None
     faces: int | None = None
 

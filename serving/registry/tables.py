@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Connection,
@@ -10,8 +13,12 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
+    Integer,
+    SmallInteger,
     String,
     Table,
+    Text,
+    false,
     literal_column,
     text,
 )
@@ -32,6 +39,15 @@ event = Table(
     Column("threshold", Float),
     Column("created_at", UtcDateTime, nullable=False),
     Column("state", String(16), nullable=False),
+    # The decision policy: `threshold`, or one of the next two, or none of the three for the settings'.
+    Column("target_false_match_rate", Float),
+    Column("strictness", String(16)),
+    # Which thresholds a request may ask for: none of its own, stricter ones, or any.
+    Column("request_policy", String(16), nullable=False, server_default="stricter"),
+    Column("quality_level", String(16)),
+    Column("retention_days", Integer),
+    Column("consent_required", Boolean, nullable=False, server_default=false()),
+    Column("closed_at", UtcDateTime),
     CheckConstraint("state IN ('open', 'deleting')", name="state"),
 )
 Index(
@@ -58,8 +74,13 @@ person = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     # When an enrolment of this person first finished; until then nobody sees the person.
     Column("enrolled_at", UtcDateTime),
+    # For the search by name, which knows no case.
+    Column("name_folded", String(600)),
+    Column("metadata", JSON),
+    Column("consent_reference", String(200)),
     sqlite_with_rowid=False,
 )
+Index("ix_person_updated_at", person.c.event_key, person.c.updated_at)
 
 face = Table(
     "face",
@@ -107,6 +128,48 @@ Index(
     unique=True,
     sqlite_where=text("person_id IS NULL"),
     postgresql_where=text("person_id IS NULL"),
+)
+
+# Answers to requests that carried an Idempotency-Key.
+idempotent_request = Table(
+    "idempotent_request",
+    metadata,
+    # SHA-256 over the caller, the event and the key.
+    Column("id", String(64), primary_key=True),
+    Column("event_key", String(32), ForeignKey("event.key", ondelete="CASCADE"), nullable=False),
+    Column("person_id", identifier_type()),
+    # SHA-256 over all that was asked.
+    Column("fingerprint", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    # Until then the request may be at work; after it a retry may take over.
+    Column("claimed_until", UtcDateTime),
+    Column("status", SmallInteger),
+    Column("body", Text),
+)
+Index("ix_idempotent_request_created_at", idempotent_request.c.created_at)
+Index("ix_idempotent_request_person", idempotent_request.c.event_key, idempotent_request.c.person_id)
+
+event_statistics = Table(
+    "event_statistics",
+    metadata,
+    Column("event_key", String(32), ForeignKey("event.key", ondelete="CASCADE"), primary_key=True),
+    # Requests answered, faces in them, and what became of the faces.
+    Column("recognitions", BigInteger, nullable=False, server_default="0"),
+    Column("faces", BigInteger, nullable=False, server_default="0"),
+    Column("matches", BigInteger, nullable=False, server_default="0"),
+    Column("unknowns", BigInteger, nullable=False, server_default="0"),
+    Column("refusals", BigInteger, nullable=False, server_default="0"),
+)
+
+# How often the best candidate's cosine fell into each bin of width 0.02, from -1 (bin 0) to 1 (bin 99).
+event_score = Table(
+    "event_score",
+    metadata,
+    Column("event_key", String(32), ForeignKey("event.key", ondelete="CASCADE"), primary_key=True),
+    Column("outcome", String(16), primary_key=True),
+    Column("bin", SmallInteger, primary_key=True),
+    Column("faces", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # Written out rather than bound, else the planner could not tell that a partial index applies.

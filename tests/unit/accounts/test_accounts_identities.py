@@ -13,6 +13,9 @@ EXPECTED = {
     Permission.enrol: Role.operator,
     Permission.erase_people: Role.operator,
     Permission.manage_events: Role.operator,
+    Permission.export_people: Role.operator,
+    Permission.read_audit: Role.operator,
+    Permission.manage_api_keys: Role.operator,
     Permission.read_operations: Role.administrator,
     Permission.manage_accounts: Role.administrator,
 }

@@ -18,7 +18,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy import event as sqlalchemy_event
 
 import serving.accounts.tables
+import serving.audit.tables
 import serving.database
+import serving.jobs.tables
 from serving.database import Database, migrate, sqlite_url
 from serving.database import sqlite as sqlite_module
 from serving.database.metadata import metadata

@@ -1,0 +1,187 @@
+"""The sections of the settings, each with its own bounds; `settings.py` puts them together."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from serving.vision.picture import PictureLimits
+from serving.vision.quality_gates import QualityLevel
+
+
+class Section(BaseModel):
+    """Base of all: frozen, and a key that is not named here is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PackSettings(Section):
+    """Which model pack serves, and in which variant."""
+
+    name: str = "starter"
+    precision: Literal["int8", "fp32"] | None = Field(None, description="None: the pack's own default.")
+    mirrored: bool | None = Field(
+        None, description="Average in the mirrored chip; None: the pack's own default."
+    )
+    providers: tuple[str, ...] = Field(
+        ("CPUExecutionProvider",), description="ONNX Runtime execution providers, in order of preference."
+    )
+    intra_op_threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one replica.")
+
+
+class PictureSettings(Section):
+    """What a picture may be."""
+
+    max_bytes: int = Field(10 * 2**20, ge=1024, description="Largest picture file, in bytes.")
+    max_pixels: int = Field(40_000_000, ge=4096, description="Largest width x height.")
+    min_side_px: int = Field(32, ge=8)
+    max_per_request: int = Field(10, ge=1, le=100, description="Pictures in one enrolment.")
+    detection_side_px: int = Field(
+        640, ge=64, le=4096, description="Longer side of what the detector sees; larger finds smaller faces."
+    )
+    max_faces: int = Field(100, ge=1, le=1000, description="Faces answered per picture, the surest first.")
+
+    @property
+    def limits(self) -> PictureLimits:
+        """What a single picture is held to."""
+        return PictureLimits(
+            max_bytes=self.max_bytes, max_pixels=self.max_pixels, min_side_px=self.min_side_px
+        )
+
+    @model_validator(mode="after")
+    def _some_picture_fits(self) -> PictureSettings:
+        if self.min_side_px**2 > self.max_pixels:
+            raise ValueError(
+                f"min_side_px is {self.min_side_px}: a square of it is above max_pixels, {self.max_pixels}"
+            )
+        return self
+
+
+class RecognitionSettings(Section):
+    """How a probe is decided."""
+
+    threshold: float | None = Field(
+        None, ge=-1, le=1, description="Raw cosine at or above which it is a match; None: the pack's own."
+    )
+    top_k: int = Field(1, ge=1, le=100, description="Candidates answered per face when none is asked for.")
+    max_top_k: int = Field(20, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> RecognitionSettings:
+        if self.top_k > self.max_top_k:
+            raise ValueError(f"top_k is {self.top_k}, above max_top_k, {self.max_top_k}")
+        return self
+
+
+class GallerySettings(Section):
+    """Where face vectors live."""
+
+    engine: Literal["embedded", "server"] = "embedded"
+    url: str | None = Field(None, description="Qdrant server, for engine `server`.")
+    api_key: SecretStr | None = None
+    timeout_s: float = Field(5.0, gt=0, le=60)
+
+    @model_validator(mode="after")
+    def _needs_url(self) -> GallerySettings:
+        if self.engine == "server" and not self.url:
+            raise ValueError("engine `server` needs gallery.url")
+        return self
+
+
+class AuthSettings(Section):
+    """How callers prove who they are."""
+
+    issuer: str = Field("rollcall", min_length=1)
+    audience: str = Field("rollcall", min_length=1)
+    token_lifetime_s: int = Field(
+        12 * 3600, ge=60, le=90 * 86400, description="Of tokens that `rollcall token` makes."
+    )
+    access_lifetime_s: int = Field(900, ge=30, le=86400, description="Of access tokens of a sign-in.")
+    session_lifetime_s: int = Field(
+        30 * 86400, ge=300, le=366 * 86400, description="Of a sign-in without use of its refresh token."
+    )
+    sign_up: bool = Field(True, description="Whether people may make accounts for themselves.")
+    face_sign_in: bool = Field(
+        False, description="Whether a picture of the account's own person may stand in for its password."
+    )
+    min_password_chars: int = Field(10, ge=8, le=128)
+    leeway_s: float = Field(
+        10.0, ge=0, le=120, description="Clock difference forgiven when checking a token."
+    )
+
+
+class LoadSettings(Section):
+    """How much work one ingress replica holds, and for how long."""
+
+    request_timeout_s: float = Field(20.0, gt=0, le=300)
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Whole request body, all pictures together.")
+    max_pending_requests: int = Field(
+        256, ge=1, description="Picture requests one ingress replica holds; more are answered 503."
+    )
+    max_pending_bytes: int = Field(256 * 2**20, ge=2**20, description="Bytes of pictures held, likewise.")
+
+    @model_validator(mode="after")
+    def _largest_body_may_be_held(self) -> LoadSettings:
+        if self.max_body_bytes > self.max_pending_bytes:
+            raise ValueError(
+                f"max_body_bytes is {self.max_body_bytes}, above max_pending_bytes, {self.max_pending_bytes}"
+            )
+        return self
+
+
+class QualitySettings(Section):
+    """How good a face must be."""
+
+    enrolment_level: QualityLevel = Field(
+        QualityLevel.standard, description="Of events that do not say: off, standard or strict."
+    )
+
+
+class EnrolmentSettings(Section):
+    """Who may be enrolled."""
+
+    on_duplicate: Literal["refuse", "allow"] = Field(
+        "refuse", description="What becomes of a face that matches another person, unless the request says."
+    )
+    idempotency_s: int = Field(86400, ge=60, le=30 * 86400, description="How long a retry is known as one.")
+
+
+class RateLimitSettings(Section):
+    """How much one identity may ask: `10/minute`, several separated by `;`, empty for no limit."""
+
+    redis_url: SecretStr | None = Field(
+        None, description="Where the counts live; None: in each ingress replica, on its own."
+    )
+    recognition: str = Field("", description="Recognise, verify, search, detect, embed, compare.")
+    enrolment: str = Field("", description="Enrol and import.")
+    management: str = Field("1200/minute", description="All else that needs a token or key.")
+    sign_in_per_account: str = Field("10/minute", description="Failed sign-ins, for each account name.")
+    sign_in_per_address: str = Field("60/minute", description="Failed sign-ins, for each client address.")
+    sign_up_per_address: str = Field("20/hour")
+    trusted_proxies: int = Field(
+        1, ge=0, le=10, description="Proxies before this service that append to X-Forwarded-For."
+    )
+
+
+class AuditSettings(Section):
+    """What is remembered of who did what."""
+
+    recognitions: bool = Field(True, description="Whether recognitions are in the audit trail too.")
+    retention_days: int = Field(365, ge=1, le=3660)
+
+
+class JobSettings(Section):
+    """Imports and exports in the background."""
+
+    max_upload_bytes: int = Field(2 * 2**30, ge=2**20, description="Largest archive or NDJSON upload.")
+    max_items: int = Field(200_000, ge=1, description="Most pictures or people in one import.")
+    max_unfinished: int = Field(10, ge=1, le=1000, description="Jobs of one event that wait or run.")
+    parallel_pictures: int = Field(4, ge=1, le=256, description="Pictures one running job has in flight.")
+    keep_result_s: int = Field(86400, ge=60, description="How long an export may be fetched.")
+
+
+class RetentionSettings(Section):
+    """When what has expired is erased."""
+
+    period_s: float = Field(3600.0, ge=1, le=86400, description="Between two looks for what has expired.")
