@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from serving.accounts.identities import Identity, Permission
 from serving.api.services import ServicesOf
-from serving.errors import PackMismatch, TokenMissing
+from serving.errors import EventClosed, PackMismatch, TokenMissing
 from serving.registry.records import Event
 
 _bearer = HTTPBearer(auto_error=False, description="An access token; `rollcall token` prints one.")
@@ -19,12 +19,19 @@ PersonId = Annotated[str, Path(description="The person's id.", examples=["ada"])
 
 
 async def get_identity(
-    services: ServicesOf, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request,
+    services: ServicesOf,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Identity:
-    """The verified caller; raises TokenMissing, TokenInvalid or TokenExpired."""
+    """The verified caller; raises TokenMissing, TokenInvalid or TokenExpired.
+
+    It is `request.state.identity` from here on.
+    """
     if credentials is None:
         raise TokenMissing
-    return services.verifier.verify(credentials.credentials)
+    identity = services.verifier.verify(credentials.credentials)
+    request.state.identity = identity
+    return identity
 
 
 IdentityOf = Annotated[Identity, Depends(get_identity)]
@@ -42,16 +49,32 @@ class Allowed:
 
 
 class AllowedAtEvent:
-    """Dependency: the caller holds `permission` and may touch the event in the path, which exists."""
+    """Dependency: the caller holds `permission` and may touch the event in the path, which exists.
 
-    def __init__(self, permission: Permission) -> None:
+    The event is `request.state.event` from then on.
+
+    Args:
+        permission: what the route needs.
+        when_closed: whether the route also works on an event that is closed.
+
+    Raises:
+        Forbidden, UnknownEvent, EventClosed, PackMismatch.
+    """
+
+    def __init__(self, permission: Permission, *, when_closed: bool = False) -> None:
         self._permission = permission
+        self._when_closed = when_closed
 
-    async def __call__(self, services: ServicesOf, identity: IdentityOf, event: EventId) -> Event:
+    async def __call__(
+        self, request: Request, services: ServicesOf, identity: IdentityOf, event: EventId
+    ) -> Event:
         identity.require(self._permission)
         identity.require_event(event)
         found = await services.registry.get_event(event)
+        request.state.event = found
         check_pack(found, services.pack.id)
+        if found.closed_at is not None and not self._when_closed:
+            raise EventClosed(event=found.id)
         return found
 
 

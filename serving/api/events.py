@@ -64,7 +64,8 @@ async def list_events(
 
 @router.get("/{event}", summary="Look at an event", responses=problems(UnknownEvent, PackMismatch))
 async def get_event(
-    services: ServicesOf, event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_events))]
+    services: ServicesOf,
+    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_events, when_closed=True))],
 ) -> EventView:
     """An event and how many people and faces it holds."""
     counts = await services.registry.counts(event.key)

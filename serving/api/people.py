@@ -13,6 +13,7 @@ from serving.api.bodies import read_pictures
 from serving.api.deadlines import DeadlineOf
 from serving.api.enrolment import enrol_person
 from serving.api.envelope import find_request_id, problems
+from serving.api.erasure import erase_person
 from serving.api.events import Cursor, Limit
 from serving.api.openapi import ENROLMENT_BODY, PICTURE_ERRORS
 from serving.api.schemas.base import Box
@@ -27,8 +28,6 @@ from serving.errors import (
     UnknownEvent,
     UnknownPerson,
 )
-from serving.graph.sweep import erase_orphans
-from serving.registry.identifiers import is_person_id
 from serving.registry.records import Event, Person
 
 router = APIRouter(prefix="/v1/events/{event}/people", tags=["people"])
@@ -77,7 +76,7 @@ async def enrol(
 @router.get("", summary="List people", responses=problems(UnknownEvent, PackMismatch))
 async def list_people(
     services: ServicesOf,
-    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people))],
+    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people, when_closed=True))],
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> PeoplePage:
@@ -95,7 +94,7 @@ async def list_people(
 )
 async def get_person(
     services: ServicesOf,
-    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people))],
+    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people, when_closed=True))],
     person: PersonId,
 ) -> PersonView:
     """A person and the ids of their faces."""
@@ -110,19 +109,12 @@ async def get_person(
 )
 async def delete_person(
     services: ServicesOf,
-    event: Annotated[Event, Depends(AllowedAtEvent(Permission.erase_people))],
+    event: Annotated[Event, Depends(AllowedAtEvent(Permission.erase_people, when_closed=True))],
     deadline: DeadlineOf,
     person: PersonId,
 ) -> Response:
     """Erases the person and every face; they cannot be found from the moment this answers."""
-    if not is_person_id(person):
-        raise UnknownPerson
-    # Vectors first, so that a crash in between leaves a person who can be deleted again.
-    await services.stages.erase_person(event.key, person, deadline.remaining_s())
-    known = await services.registry.delete_person(event.key, person)
-    # Once more, for an enrolment that stored its vectors in between; one that began since keeps them.
-    await erase_orphans(services.registry, services.stages, event.key, person, deadline.remaining_s())
-    if not known:
+    if not await erase_person(services, event.key, person, deadline):
         raise UnknownPerson
     return Response(status_code=204)
 
