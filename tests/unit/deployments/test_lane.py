@@ -10,9 +10,21 @@ from typing import Any
 
 import pytest
 
+from serving.deployments import lane as lane_module
 from serving.deployments.lane import Arrival, ModelLane, Turnstile, answer_parcel
 from serving.errors import DeadlineExceeded, InternalError, NoFace, RollcallError
 from serving.graph.messages import Task
+from tests.unit.deployments.frozen_clock import FrozenClock
+
+PATIENCE_S = 60.0
+"""How long a thread waits for what will come, at most; only a test that fails waits so long."""
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> FrozenClock:
+    clock = FrozenClock()
+    monkeypatch.setattr(lane_module, "time", clock)
+    return clock
 
 
 @dataclass(slots=True)
@@ -21,7 +33,7 @@ class Numbered(Task):
 
 
 def arrivals(*numbers: int, remaining_s: float = 60.0) -> list[Arrival[Numbered]]:
-    now = time.monotonic()
+    now = lane_module.time.monotonic()
     return [Arrival(Numbered(remaining_s, number), now + remaining_s) for number in numbers]
 
 
@@ -83,24 +95,30 @@ async def test_work_whose_time_is_up_never_reaches_the_model() -> None:
     assert batches == [[1, 3]]
 
 
-async def test_time_spent_behind_another_batch_counts() -> None:
+async def test_time_spent_behind_another_batch_counts(clock: FrozenClock) -> None:
     lane = ModelLane("test")
     batches, run = recording(lambda number: number)
-    busy = asyncio.create_task(lane.run(lambda: time.sleep(0.05)))
+    release = threading.Event()
+    busy = asyncio.create_task(lane.run(lambda: release.wait(PATIENCE_S)))
     await asyncio.sleep(0)
-    outcomes = await lane.run_batch(arrivals(1, remaining_s=0.02), run)
-    await busy
+    work = asyncio.create_task(lane.run_batch(arrivals(1, remaining_s=0.02) + arrivals(2), run))
+    await asyncio.sleep(0)
+    clock.seconds += 0.05
+    release.set()
+    assert await busy
+    outcomes = await work
     assert isinstance(outcomes[0], DeadlineExceeded)
-    assert batches == []
+    assert outcomes[1] == 2
+    assert batches == [[2]]
 
 
-async def test_work_whose_time_is_up_is_not_run_again() -> None:
+async def test_work_whose_time_is_up_is_not_run_again(clock: FrozenClock) -> None:
     batches: list[list[int]] = []
 
     def run(tasks: list[Numbered]) -> list[int]:
         batches.append([task.number for task in tasks])
         if len(tasks) > 1:
-            time.sleep(0.03)
+            clock.seconds += 0.03
             raise ValueError
         return [tasks[0].number]
 
@@ -109,34 +127,35 @@ async def test_work_whose_time_is_up_is_not_run_again() -> None:
 
 
 async def test_the_event_loop_stays_free_and_one_model_runs_at_a_time() -> None:
-    lane = ModelLane("name-of-the-lane")
+    lane, loop = ModelLane("name-of-the-lane"), asyncio.get_running_loop()
     running = most = 0
     names = set()
 
-    def model() -> None:
+    def model() -> bool:
         nonlocal running, most
         running += 1
         most = max(most, running)
         names.add(threading.current_thread().name.rpartition("_")[0])
-        time.sleep(0.01)
+        turned = threading.Event()
+        loop.call_soon_threadsafe(turned.set)
+        in_time = turned.wait(PATIENCE_S)
+        time.sleep(0.005)  # in which another could begin
         running -= 1
+        return in_time
 
-    work = asyncio.gather(*(lane.run(model) for _ in range(4)))
-    ticks = 0
-    while not work.done():
-        await asyncio.sleep(0.001)
-        ticks += 1
+    assert await asyncio.gather(*(lane.run(model) for _ in range(4))) == [True] * 4
     assert most == 1
-    assert ticks >= 5
     assert names == {"name-of-the-lane"}
 
 
-async def test_a_parcel_is_answered_place_by_place() -> None:
-    began = time.monotonic()
+async def test_a_parcel_is_answered_place_by_place(clock: FrozenClock) -> None:
+    done = [asyncio.Event() for _ in range(5)]
+    done[4].set()
 
     async def run_one(arrival: Arrival[Numbered]) -> Any:
-        assert arrival.deadline == pytest.approx(began + arrival.task.remaining_s, abs=0.5)
-        await asyncio.sleep(0.003 * (4 - arrival.task.number))
+        assert arrival.deadline == clock.seconds + arrival.task.remaining_s
+        await done[arrival.task.number + 1].wait()  # the last comes first
+        done[arrival.task.number].set()
         if arrival.task.number == 1:
             raise NoFace("mine")
         if arrival.task.number == 2:
@@ -162,11 +181,12 @@ async def test_an_empty_parcel_is_answered_emptily() -> None:
 async def test_what_comes_while_a_batch_runs_waits_for_its_end() -> None:
     lane = ModelLane("test")
     batches, run = recording(lambda number: number)
-    release = threading.Event()
+    started, release = threading.Event(), threading.Event()
     passed: list[int] = []
 
     def slow(tasks: list[Numbered]) -> list[int]:
-        release.wait(5)
+        started.set()
+        assert release.wait(PATIENCE_S)
         return run(tasks)
 
     async def run_one(arrival: Arrival[Numbered]) -> int:
@@ -179,7 +199,9 @@ async def test_what_comes_while_a_batch_runs_waits_for_its_end() -> None:
         asyncio.create_task(answer_parcel([Numbered(5, number)], run_one, lane.turnstile))
         for number in (1, 2)
     ]
-    await asyncio.sleep(0.02)
+    assert await asyncio.to_thread(started.wait, PATIENCE_S)
+    for _ in range(10):
+        await asyncio.sleep(0)
     assert passed == []
     release.set()
     assert await first == [0]
@@ -195,14 +217,14 @@ async def test_a_turnstile_opens_again_whatever_happens(error: BaseException) ->
     await asyncio.wait_for(turnstile.pass_through(), 1)
 
 
-async def test_the_wait_at_the_turnstile_counts_against_the_deadline() -> None:
+async def test_the_wait_at_the_turnstile_counts_against_the_deadline(clock: FrozenClock) -> None:
     turnstile = Turnstile()
 
     async def run_one(arrival: Arrival[Numbered]) -> float:
-        return arrival.deadline - time.monotonic()
+        return arrival.deadline - clock.seconds
 
     with turnstile.closed():
         parcel = asyncio.create_task(answer_parcel([Numbered(1.0, 1)], run_one, turnstile))
-        await asyncio.sleep(0.05)
-    [left] = await parcel
-    assert left < 0.96
+        await asyncio.sleep(0)
+        clock.seconds += 0.25
+    assert await parcel == [0.75]

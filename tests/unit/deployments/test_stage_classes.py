@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import types
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from ray import serve
 
+from serving.deployments import lane as lane_module
 from serving.deployments.detector import Detector
 from serving.deployments.embedder import Embedder
 from serving.deployments.lane import ModelLane, Turnstile
@@ -22,8 +22,11 @@ from serving.gallery.records import FacePage, FaceRecord, Hit, Probe, check_prob
 from serving.graph.messages import DetectTask, EmbedTask, SearchTask
 from serving.packs.calibration import load_calibration
 from serving.packs.catalogue import find_pack
+from tests.unit.deployments.frozen_clock import FrozenClock
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
+PATIENCE_S = 60.0
+"""How long a thread waits for what will come, at most; only a test that fails waits so long."""
 
 
 @pytest.fixture(autouse=True)
@@ -105,17 +108,21 @@ async def test_parcels_that_arrive_together_share_a_batch() -> None:
 async def test_parcels_that_come_while_a_batch_runs_share_the_next() -> None:
     detector, finder = make_detector()
     release = threading.Event()
+    started = threading.Event()
     find = finder.find
 
     def slow(pictures: Sequence[bytes], deadlines: Sequence[float]) -> list[Any]:
-        release.wait(5)
+        started.set()
+        assert release.wait(PATIENCE_S)
         return find(pictures, deadlines)
 
     finder.find = slow  # type: ignore[method-assign]
-    parcels = []
-    for picture in (b"a", b"b", b"c", b"d"):
+    parcels = [asyncio.create_task(detector.detect(detect_tasks(b"a")))]
+    assert await asyncio.to_thread(started.wait, PATIENCE_S)
+    for picture in (b"b", b"c", b"d"):
         parcels.append(asyncio.create_task(detector.detect(detect_tasks(picture))))
-        await asyncio.sleep(0.02)
+        for _ in range(10):  # each has come as far as it gets before the next
+            await asyncio.sleep(0)
     release.set()
     assert await asyncio.gather(*parcels) == [["a"], ["b"], ["c"], ["d"]]
     assert finder.batches == [[b"a"], [b"b", b"c", b"d"]]
@@ -134,13 +141,14 @@ async def test_batches_are_bounded_by_user_config() -> None:
         detector.reconfigure({"max_batchsize": 2})
 
 
-async def test_each_picture_brings_its_own_deadline() -> None:
+async def test_each_picture_brings_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FrozenClock()
+    monkeypatch.setattr(lane_module, "time", clock)
     detector, finder = make_detector()
-    began = time.monotonic()
     tasks = [DetectTask(remaining_s, picture) for remaining_s, picture in ((5, b"a"), (9, b"bug"), (7, b"b"))]
     await detector.detect(tasks)
     assert finder.batches == [[b"a", b"bug", b"b"], [b"a"], [b"bug"], [b"b"]]
-    given = [[round(deadline - began) for deadline in batch] for batch in finder.deadlines]
+    given = [[deadline - clock.seconds for deadline in batch] for batch in finder.deadlines]
     assert given == [[5, 9, 7], [5], [9], [7]]
 
 

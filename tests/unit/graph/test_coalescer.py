@@ -11,8 +11,10 @@ from serving.errors import (
     NoFace,
 )
 from tests.unit.graph.coalescer_stage import Numbered, Stage, make, settle, start, start_behind
+from tests.unit.graph.virtual_time import in_virtual_time
 
 
+@in_virtual_time
 async def test_to_an_idle_stage_a_task_leaves_at_once() -> None:
     stage = Stage()
     tasks = start(make(stage, linger_s=10), [1])
@@ -22,6 +24,7 @@ async def test_to_an_idle_stage_a_task_leaves_at_once() -> None:
     assert tasks[0].result() == 10
 
 
+@in_virtual_time
 async def test_what_one_turn_of_the_loop_submits_travels_together() -> None:
     stage = Stage()
     tasks = start(make(stage, max_parcel_tasks=3, linger_s=10), range(7))
@@ -32,6 +35,7 @@ async def test_what_one_turn_of_the_loop_submits_travels_together() -> None:
     assert await asyncio.gather(*tasks) == [number * 10 for number in range(7)]
 
 
+@in_virtual_time
 async def test_beside_a_call_under_way_tasks_linger_for_company() -> None:
     stage = Stage()
     coalescer = make(stage, linger_s=0.03)
@@ -39,15 +43,16 @@ async def test_beside_a_call_under_way_tasks_linger_for_company() -> None:
     await settle()
     for number in (1, 2, 3):
         tasks += start(coalescer, [number])
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.009)
     assert stage.parcels == [[0]]
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.004)
     assert stage.parcels == [[0], [1, 2, 3]]
     while stage.under_way:
         await stage.let_go()
     assert await asyncio.gather(*tasks) == [0, 10, 20, 30]
 
 
+@in_virtual_time
 async def test_a_full_parcel_does_not_linger() -> None:
     stage = Stage()
     coalescer = make(stage, linger_s=10, max_parcel_tasks=2)
@@ -61,6 +66,7 @@ async def test_a_full_parcel_does_not_linger() -> None:
     await asyncio.gather(*tasks)
 
 
+@in_virtual_time
 async def test_the_deadline_holds_while_lingering() -> None:
     stage = Stage()
     coalescer = make(stage, linger_s=0.1)
