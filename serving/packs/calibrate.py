@@ -39,7 +39,10 @@ On LFW the starter pack accepts about nine genuine pairs in ten there and only t
 stricter default would lose more guests than it spares confusions; a large event can ask for a lower rate.
 """
 
-BAND_RATES = {"certain": 2e-5, "likely": 1e-3, "possible": 1e-2}
+BAND_RATES = {"high": 2e-5, "medium": 1e-3, "low": 1e-2}
+"""False match rate at which each band begins, best first. `medium` is the default decision, `high` stands fifty
+times further from chance and is the smallest round rate the data support with a margin; `low` is worth a look by
+a person, no more."""
 _CURVE_POINTS = 64
 _MIN_ERRORS = 30
 _DIGITS = 7

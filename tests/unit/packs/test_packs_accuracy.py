@@ -84,8 +84,8 @@ def test_default_threshold_and_bands_are_in_order(calibration: Calibration) -> N
     assert calibration.false_match_rate(calibration.default_threshold) == pytest.approx(1e-3, rel=0.01)
     lowest = list(calibration.bands.values())
     assert lowest == sorted(lowest, reverse=True)
-    assert calibration.band_of(1.0) == "certain"
-    assert calibration.band_of(calibration.default_threshold) == "likely"
+    assert calibration.band_of(1.0) == "high"
+    assert calibration.band_of(calibration.default_threshold) == "medium"
     assert calibration.band_of(0.0) == "none"
 
 
