@@ -11,7 +11,7 @@ import base64
 import binascii
 import codecs
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,16 +43,31 @@ CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "cp1252"})
 
 @dataclass(slots=True)
 class PictureBody:
-    """Pictures of one request, their headers checked, and the text fields sent beside them."""
+    """Pictures of one request, their headers checked, and the text fields sent beside them.
+
+    `faults` holds, by place, what is wrong with single pictures, when `read_pictures` was told to keep them
+    apart; such a picture is not to be worked on.
+    """
 
     pictures: list[bytes]
     fields: dict[str, str] = field(default_factory=dict)
+    faults: dict[int, RollcallError] = field(default_factory=dict)
 
 
 async def read_pictures(
-    request: Request, services: Services, admission: Admission, deadline: Deadline
+    request: Request,
+    services: Services,
+    admission: Admission,
+    deadline: Deadline,
+    *,
+    apart: bool = False,
+    numbers: Collection[str] = (),
 ) -> PictureBody:
     """The pictures in `request`, at least one, each within the limits by its header.
+
+    Args:
+        apart: keep the fault of a single picture in `PictureBody.faults` instead of raising it.
+        numbers: the JSON fields that may be numbers; they come as their text.
 
     Raises:
         BodyTooLarge, PictureTooLarge, TooManyPixels, PictureTooSmall: beyond a limit.
@@ -62,7 +77,9 @@ async def read_pictures(
         DeadlineExceeded: the body did not arrive in time.
     """
     try:
-        body = await asyncio.wait_for(_parse(request, services, admission), deadline.remaining_s())
+        body = await asyncio.wait_for(
+            _parse(request, services, admission, apart, numbers), deadline.remaining_s()
+        )
     except asyncio.TimeoutError:
         raise DeadlineExceeded("the request body did not arrive in time") from None
     if not body.pictures:
@@ -72,23 +89,46 @@ async def read_pictures(
         raise InvalidRequest(f"{len(body.pictures)} pictures in one request", max_pictures=most)
     limits = services.settings.picture.limits
     for place, picture in enumerate(body.pictures):
+        if place in body.faults:
+            continue
         try:
             read_header(picture, limits)
         except RollcallError as error:
+            if apart:
+                body.faults[place] = error
+                continue
             if len(body.pictures) > 1:
                 error.context.setdefault("picture", place)
             raise
     return body
 
 
-async def _parse(request: Request, services: Services, admission: Admission) -> PictureBody:
+async def read_body(request: Request, admission: Admission, deadline: Deadline, max_bytes: int) -> bytes:
+    """The whole body of `request`, for a route that reads it itself.
+
+    Raises:
+        BodyTooLarge: more than `max_bytes`.
+        Overloaded: the service holds as many bytes as it may.
+        DeadlineExceeded: the body did not arrive in time.
+    """
+    try:
+        return await asyncio.wait_for(
+            _read_all(request, admission, max_bytes, BodyTooLarge), deadline.remaining_s()
+        )
+    except asyncio.TimeoutError:
+        raise DeadlineExceeded("the request body did not arrive in time") from None
+
+
+async def _parse(
+    request: Request, services: Services, admission: Admission, apart: bool, numbers: Collection[str]
+) -> PictureBody:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _parse_multipart(request, services, admission)
     max_body_bytes = services.settings.load.max_body_bytes
     if kind == "application/json":
         raw = await _read_all(request, admission, max_body_bytes, BodyTooLarge)
-        return _parse_json(raw, services, admission)
+        return _parse_json(raw, services, admission, apart, numbers)
     if kind.startswith("image/") or kind in ("application/octet-stream", ""):
         max_bytes = min(services.settings.picture.max_bytes, max_body_bytes)
         return PictureBody([await _read_all(request, admission, max_bytes, PictureTooLarge)])
@@ -162,7 +202,9 @@ def _given_twice(name: str) -> InvalidRequest:
     return InvalidRequest(f"the field {name[:80]!r} is given twice", field=name[:80])
 
 
-def _parse_json(raw: bytes, services: Services, admission: Admission) -> PictureBody:
+def _parse_json(
+    raw: bytes, services: Services, admission: Admission, apart: bool, numbers: Collection[str]
+) -> PictureBody:
     try:
         content = json.loads(raw, object_pairs_hook=_make_object)
     except (ValueError, RecursionError):
@@ -171,6 +213,7 @@ def _parse_json(raw: bytes, services: Services, admission: Admission) -> Picture
         raise InvalidRequest("the JSON body must be an object")
     pictures: list[bytes] = []
     fields: dict[str, str] = {}
+    faults: dict[int, RollcallError] = {}
     for name, value in content.items():
         if name in PICTURE_FIELDS:
             texts = value if isinstance(value, list) else [value]
@@ -180,12 +223,20 @@ def _parse_json(raw: bytes, services: Services, admission: Admission) -> Picture
                     f"{len(pictures) + len(texts)} pictures in one request", max_pictures=most
                 )
             for text in texts:
-                pictures.append(_decode_text(text, len(pictures), admission))
+                try:
+                    pictures.append(decode_picture_text(text, len(pictures), admission))
+                except InvalidRequest as error:
+                    if not apart:
+                        raise
+                    faults[len(pictures)] = error
+                    pictures.append(b"")
         elif isinstance(value, str):
             fields[name] = value
+        elif name in numbers and isinstance(value, (int, float)) and not isinstance(value, bool):
+            fields[name] = repr(value)
         elif value is not None:
             raise InvalidRequest(f"the JSON field {name[:80]!r} must be a string")
-    return PictureBody(pictures, fields)
+    return PictureBody(pictures, fields, faults)
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -197,8 +248,13 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _decode_text(text: Any, place: int, admission: Admission) -> bytes:
-    """Base64 (standard or URL-safe alphabet, padded or not) or a `data:image/...;base64,` URI."""
+def decode_picture_text(text: Any, place: int, admission: Admission) -> bytes:
+    """Base64 (standard or URL-safe alphabet, padded or not) or a `data:image/...;base64,` URI.
+
+    Raises:
+        InvalidRequest: it is neither; `context["picture"]` is `place`.
+        Overloaded: the service holds as many bytes as it may.
+    """
     if not isinstance(text, str):
         raise InvalidRequest("a picture in JSON is a base64 string", picture=place)
     if text[: len(DATA_URI)].lower() == DATA_URI:
