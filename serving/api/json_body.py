@@ -16,18 +16,25 @@ MAX_BYTES = 64 * 1024
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-async def read_json(request: Request, kind: type[ModelT], timeout_s: float) -> ModelT:
+async def read_json(
+    request: Request, kind: type[ModelT], timeout_s: float, max_bytes: int = MAX_BYTES
+) -> ModelT:
     """The body of `request` as `kind`. FastAPI itself would read it before it asks for a token.
 
     Raises:
-        BodyTooLarge: more than `MAX_BYTES`.
+        BodyTooLarge: more than `max_bytes`.
         DeadlineExceeded: it did not arrive within `timeout_s` seconds.
         RequestValidationError: it is not JSON of that form.
     """
     try:
-        body = await asyncio.wait_for(_read(request), timeout_s)
+        body = await asyncio.wait_for(_read(request, max_bytes), timeout_s)
     except asyncio.TimeoutError:
         raise DeadlineExceeded("the request body did not arrive in time") from None
+    return parse_json(body, kind)
+
+
+def parse_json(body: bytes, kind: type[ModelT]) -> ModelT:
+    """`body` as `kind`; raises RequestValidationError when it is not JSON of that form."""
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -36,10 +43,10 @@ async def read_json(request: Request, kind: type[ModelT], timeout_s: float) -> M
         ) from None
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, max_bytes: int) -> bytes:
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
-        if len(received) > MAX_BYTES:
-            raise BodyTooLarge(max_bytes=MAX_BYTES)
+        if len(received) > max_bytes:
+            raise BodyTooLarge(max_bytes=max_bytes)
     return bytes(received)
