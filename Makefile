@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 LOCKS  := config/locks
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: run test lint types unit bench docs lock clean help
+.PHONY: run test lint types unit agreement bench docs lock clean help
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,10 @@ types: $(VENV)/.dev-ready ## Types
 unit: $(VENV)/.dev-ready ## All tests, on real models, a real Ray and a real gallery
 	@$(BIN)/rollcall packs prepare
 	@$(BIN)/pytest $(ARGS)
+
+agreement: $(VENV)/.dev-ready ## The service against the pack in process, on every LFW picture at hand
+	@$(BIN)/rollcall packs prepare
+	@ROLLCALL_TEST_ALL_PICTURES=1 $(BIN)/pytest tests/http/test_agreement.py $(ARGS)
 
 bench: $(VENV)/.dev-ready ## CPU per request through the service and in process, rates and latencies
 	@$(BIN)/rollcall packs prepare

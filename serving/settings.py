@@ -43,7 +43,7 @@ from serving.settings_sections import (
 
 ENV_PREFIX = "ROLLCALL_"
 DOTENV = Path(".env")
-NOT_SETTINGS = frozenset({"SHARED_DIR", "TEST_POSTGRES_URL"})
+NOT_SETTINGS = frozenset({"SHARED_DIR", "TEST_POSTGRES_URL", "TEST_ALL_PICTURES"})
 """Suffixes of ROLLCALL_ variables that the test-suite reads and the service does not."""
 
 

@@ -1,8 +1,12 @@
-"""The service answers exactly what the pack answers in process, on every LFW picture at hand."""
+"""The service answers exactly what the pack answers in process, on LFW pictures.
+
+Every fifth person's by default; all 2,320 pictures with `make agreement`, which takes five minutes longer.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +21,7 @@ from serving.errors import RollcallError
 from serving.settings import load_settings
 
 CLIENTS = 16
+EVERY_NTH_PERSON = 1 if os.environ.get("ROLLCALL_TEST_ALL_PICTURES") else 5
 BOX_TOLERANCE_PX = 0.11
 COSINE_TOLERANCE = 2e-4
 
@@ -35,11 +40,13 @@ async def run_all(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[None
 
 
 @pytest.mark.timeout(900)
-def test_http_agrees_with_the_pack_in_process_on_every_lfw_picture(
+def test_http_agrees_with_the_pack_in_process(
     service: Service, token: str, event: str, shared_dir: Path
 ) -> None:
-    files = sorted((shared_dir / "lfw" / "images").rglob("*.jpg"))
-    assert len(files) == 2320
+    everyone = sorted((shared_dir / "lfw" / "images").rglob("*.jpg"))
+    assert len(everyone) == 2320
+    chosen = set(sorted({path.parent for path in everyone})[::EVERY_NTH_PERSON])
+    files = [path for path in everyone if path.parent in chosen]
     pipeline = load_pipeline(load_settings())
     contents = {path: path.read_bytes() for path in files}
     expected = {path: pipeline.recognise([content])[0] for path, content in contents.items()}
@@ -78,7 +85,7 @@ def test_http_agrees_with_the_pack_in_process_on_every_lfw_picture(
 
     people = sorted(enrolled)
     gallery = np.stack([enrolled[person] for person in people])
-    assert len(people) > 1000
+    assert len(people) > 1000 / EVERY_NTH_PERSON
     for path in files:
         faces, answered = expected[path], answers[path]["faces"]
         threshold = answers[path]["threshold"]
