@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from serving.accounts.tokens import TokenVerifier
 from serving.api.admission import AdmissionGate
+from serving.api.statistics import StatisticsRecorder
 from serving.graph.stages import Stages
 from serving.packs.calibration import Calibration
 from serving.packs.manifest import Pack
@@ -28,6 +29,7 @@ class Services:
     registry: Registry
     verifier: TokenVerifier
     gate: AdmissionGate
+    statistics: StatisticsRecorder
 
     def threshold_for(self, event: Event, asked: float | None = None) -> float:
         """The raw cosine that decides: the request's, else the event's, the settings', the pack's."""

@@ -14,6 +14,7 @@ from serving.accounts.tokens import TokenVerifier
 from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
 from serving.api.services import Services
+from serving.api.statistics import StatisticsRecorder
 from serving.database import Database
 from serving.graph.stages import Stages
 from serving.graph.sweep import Sweep
@@ -54,7 +55,9 @@ class Ingress:
                 key_ring, settings.auth.issuer, settings.auth.audience, leeway_s=settings.auth.leeway_s
             ),
             gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
+            statistics=StatisticsRecorder(registry),
         )
+        self._services.statistics.start()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._services)

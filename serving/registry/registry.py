@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
 from serving.database import Database
 from serving.database.metadata import now_utc
 from serving.errors import InvalidRequest, UnknownEvent, UnknownPerson
-from serving.registry import enrolment, erasures, events, people
+from serving.registry import enrolment, erasures, events, people, statistics
 from serving.registry.identifiers import (
     check_event_id,
     check_face_id,
@@ -258,6 +258,17 @@ class Registry:
     async def counts(self, event_key: str) -> Counts:
         """How many people and faces are enrolled; zeros for a key that does not exist."""
         return await self._database.read(events.count, event_key)
+
+    async def add_statistics(self, tallies: Mapping[str, statistics.Tally]) -> None:
+        """Add counts to those of the events with these keys, in one transaction.
+
+        Events that are gone are passed over. Right with any number of callers at once.
+        """
+        await self._database.write(statistics.add_tallies, dict(tallies))
+
+    async def statistics(self, event_key: str) -> statistics.Statistics:
+        """What was counted at an event; zeros for a key that does not exist."""
+        return await self._database.read(statistics.get_statistics, event_key)
 
     @staticmethod
     def _check_face_ids(face_ids: Sequence[str]) -> None:

@@ -153,7 +153,9 @@ event_statistics = Table(
     "event_statistics",
     metadata,
     Column("event_key", String(32), ForeignKey("event.key", ondelete="CASCADE"), primary_key=True),
-    # Requests answered, faces in them, and what became of the faces.
+    # When the first of them was counted.
+    Column("since", UtcDateTime, nullable=False),
+    # Pictures answered, faces in them, and what became of the faces.
     Column("recognitions", BigInteger, nullable=False, server_default="0"),
     Column("faces", BigInteger, nullable=False, server_default="0"),
     Column("matches", BigInteger, nullable=False, server_default="0"),

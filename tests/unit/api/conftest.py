@@ -18,6 +18,7 @@ from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
 from serving.api.operations import Readiness
 from serving.api.services import Services
+from serving.api.statistics import StatisticsRecorder
 from serving.database import Database, sqlite_url
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
@@ -123,6 +124,7 @@ async def make_api(
             registry=registry,
             verifier=TokenVerifier(ring, ISSUER, AUDIENCE),
             gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
+            statistics=StatisticsRecorder(registry),
         )
         shared_app.state.services = services
         shared_app.state.readiness = Readiness(services)

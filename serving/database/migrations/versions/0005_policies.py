@@ -29,6 +29,7 @@ def upgrade() -> None:
     op.create_table(
         "event_statistics",
         sa.Column("event_key", sa.String(32), nullable=False),
+        sa.Column("since", UtcDateTime(), nullable=False),
         sa.Column("recognitions", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("faces", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("matches", sa.BigInteger(), server_default="0", nullable=False),
