@@ -14,6 +14,7 @@ from serving.api import events, operations, people, recognition
 from serving.api.envelope import Problem, install_error_answers
 from serving.api.middleware import AnswerHeaders
 from serving.api.services import Services
+from serving.api.unread_bodies import BodyDrain
 
 DESCRIPTION = """
 Who is in this picture, among the people enrolled for that event? How sure is that? And `unknown` when it
@@ -42,6 +43,7 @@ def create_app(services: Services) -> FastAPI:
     patch_fastapi(app, redirect_from_root_to_docs=False, title="Rollcall API")
     install_error_answers(app)
     app.add_middleware(AnswerHeaders)
+    app.add_middleware(BodyDrain)
     app.openapi = _document_problems(app.openapi)  # type: ignore[method-assign]
     return app
 
@@ -50,6 +52,7 @@ def _close_with(services: Services) -> Callable[[FastAPI], AbstractAsyncContextM
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await services.statistics.stop()
         await services.registry.close()
 
     return lifespan

@@ -83,8 +83,6 @@ def answer_error(request: Request, error: RollcallError) -> JSONResponse:
         headers["Retry-After"] = str(math.ceil(retry_after_s))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.status == 413:
-        headers["Connection"] = "close"  # the rest of the body is not read
     return JSONResponse(
         describe(error, find_request_id(request)), error.status, headers=headers, media_type=MEDIA_TYPE
     )
