@@ -1,0 +1,72 @@
+"""The jobs directory: uploads until their job has ended, exports until they have been kept long enough.
+
+What lies here are people's pictures and vectors, so every file belongs to this user alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_NAME = re.compile(r"[0-9a-f]{32}\.(upload|result|partial)")
+
+
+class JobFiles:
+    """Files named after their jobs. Every method blocks: call them in a thread.
+
+    Args:
+        directory: made, for this user alone, when the first file is.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def path(self, name: str) -> Path:
+        """Where the file of this name is, or would be.
+
+        Raises:
+            ValueError: not a name that `create` makes.
+        """
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not the name of a job's file: {name[:80]!r}")
+        return self._directory / name
+
+    def create(self, job_id: str, kind: str) -> tuple[str, BinaryIO]:
+        """A new, empty file (name, file); `kind` is `upload`, `result` or `partial`. One there is replaced."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = f"{job_id}.{kind}"
+        path = self.path(name)
+        path.unlink(missing_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        return name, os.fdopen(handle, "w+b")
+
+    def finish(self, name: str, kind: str) -> str:
+        """Give a file that is complete, and on disk, its other name."""
+        finished = f"{name.partition('.')[0]}.{kind}"
+        os.replace(self.path(name), self.path(finished))
+        return finished
+
+    def exists(self, name: str) -> bool:
+        """Whether this process can reach the file."""
+        return self.path(name).is_file()
+
+    def remove(self, name: str | None) -> None:
+        """Delete a file; nothing happens when it is gone."""
+        if name is not None:
+            self.path(name).unlink(missing_ok=True)
+
+    def older_than(self, age_s: float) -> Iterator[str]:
+        """The names of files not written to for so many seconds."""
+        if not self._directory.is_dir():
+            return
+        newest = time.time() - age_s
+        for entry in os.scandir(self._directory):
+            try:
+                if _NAME.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < newest:
+                    yield entry.name
+            except FileNotFoundError:
+                continue
