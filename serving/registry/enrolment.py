@@ -10,36 +10,68 @@ from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import Connection, delete, exists, func, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, select, update
 
 from serving.database.metadata import now_utc
-from serving.errors import ErasedMeanwhile, InternalError, StageUnavailable, UnknownEvent
+from serving.errors import (
+    ConsentRequired,
+    ErasedMeanwhile,
+    EventClosed,
+    InternalError,
+    StageUnavailable,
+    UnknownEvent,
+    UnknownPerson,
+)
 from serving.registry.erasures import is_claimed, plan_erasure
 from serving.registry.events import hold_open
 from serving.registry.identifiers import generate_id
-from serving.registry.people import get_person
+from serving.registry.people import get_person, read_person
+from serving.registry.person_details import PersonDetails
 from serving.registry.records import NewFace, Person, StaleEnrolment
-from serving.registry.tables import ACTIVE, IS_ACTIVE, IS_PENDING, PENDING, face, insert_into, person
+from serving.registry.tables import (
+    ACTIVE,
+    IS_ACTIVE,
+    IS_OPEN,
+    IS_PENDING,
+    PENDING,
+    event,
+    face,
+    insert_into,
+    person,
+)
 
 _GENERATION_ATTEMPTS = 5
 
 
 def begin_enrolment(
-    connection: Connection, event_key: str, person_id: str | None, name: str | None, faces: Sequence[NewFace]
+    connection: Connection,
+    event_key: str,
+    person_id: str | None,
+    details: PersonDetails,
+    faces: Sequence[NewFace],
+    must_exist: bool,
 ) -> Person:
-    """Insert the faces as pending, and the person, so named, where there is none.
+    """Insert the faces as pending, and the person, with these details, where there is none.
 
-    Raises UnknownEvent, and StageUnavailable while an erasure of the person is carried out.
+    Raises:
+        UnknownEvent, EventClosed: nobody is enrolled at this event.
+        UnknownPerson: `must_exist`, and nobody of this id is enrolled.
+        ConsentRequired: the event asks for a consent reference, and there is none.
+        StageUnavailable: an erasure of the person is being carried out.
     """
-    if not hold_open(connection, event_key):
-        raise UnknownEvent
+    consent_required = _hold_event(connection, event_key)
     if person_id is not None and is_claimed(connection, event_key, person_id):
         raise StageUnavailable("earlier faces of this person are being erased")
+    known = None if person_id is None else _hold_person(connection, event_key, person_id)
+    if must_exist and known is None:
+        raise UnknownPerson(person=person_id)
+    if consent_required and details.consent_reference is None and (known is None or known[0] is None):
+        raise ConsentRequired
     now = now_utc()
     if person_id is None:
-        person_id = _insert_new_person(connection, event_key, name, now)
-    else:
-        _upsert_person(connection, event_key, person_id, name, now)
+        person_id = _insert_new_person(connection, event_key, details, now)
+    elif known is None:
+        _upsert_person(connection, event_key, person_id, details, now)
     insert = insert_into(connection, face)
     # A pending face that is begun again is as fresh as a new one; an active one is left alone.
     insert = insert.on_conflict_do_update(
@@ -63,9 +95,9 @@ def begin_enrolment(
 
 
 def finish_enrolment(
-    connection: Connection, event_key: str, person_id: str, face_ids: Sequence[str], name: str | None
+    connection: Connection, event_key: str, person_id: str, face_ids: Sequence[str], details: PersonDetails
 ) -> Person:
-    """Mark the faces active and set the name unless it is None.
+    """Mark the faces active and set the details that are given.
 
     Raises:
         ErasedMeanwhile: not all of them are still there. Nothing is changed.
@@ -76,10 +108,8 @@ def finish_enrolment(
     enrolled = (
         update(person)
         .where(person.c.event_key == event_key, person.c.id == person_id)
-        .values(updated_at=now, enrolled_at=func.coalesce(person.c.enrolled_at, now))
+        .values(updated_at=now, enrolled_at=func.coalesce(person.c.enrolled_at, now), **details.columns)
     )
-    if name is not None:
-        enrolled = enrolled.values(name=name)
     if connection.execute(enrolled).rowcount != 1:
         raise ErasedMeanwhile(person=person_id)
     wanted = sorted(set(face_ids))
@@ -136,40 +166,70 @@ def stale_enrolments(connection: Connection, begun_before: datetime, limit: int)
     ]
 
 
-def _new_person(event_key: str, person_id: str, name: str | None, now: datetime) -> dict[str, object]:
-    return {"event_key": event_key, "id": person_id, "name": name, "created_at": now, "updated_at": now}
+def _hold_event(connection: Connection, event_key: str) -> bool:
+    """Whether the event requires consent; it stays open until this transaction ends."""
+    held = connection.execute(
+        select(event.c.consent_required, event.c.closed_at)
+        .where(event.c.key == event_key, IS_OPEN)
+        .with_for_update(read=True)
+    ).first()
+    if held is None:
+        raise UnknownEvent
+    if held.closed_at is not None:
+        raise EventClosed
+    return bool(held.consent_required)
 
 
-def _insert_new_person(connection: Connection, event_key: str, name: str | None, now: datetime) -> str:
+def _hold_person(connection: Connection, event_key: str, person_id: str) -> tuple[str | None] | None:
+    """The consent reference of an enrolled person, who stays until this transaction ends; None: nobody."""
+    held = connection.execute(
+        select(person.c.consent_reference)
+        .where(person.c.event_key == event_key, person.c.id == person_id, person.c.enrolled_at.is_not(None))
+        .with_for_update()
+    ).first()
+    return None if held is None else (held[0],)
+
+
+def _new_person(event_key: str, person_id: str, details: PersonDetails, now: datetime) -> dict[str, object]:
+    return {"event_key": event_key, "id": person_id, "created_at": now, "updated_at": now, **details.columns}
+
+
+def _insert_new_person(connection: Connection, event_key: str, details: PersonDetails, now: datetime) -> str:
     insert = insert_into(connection, person).on_conflict_do_nothing()
     for _ in range(_GENERATION_ATTEMPTS):
         person_id = generate_id()
-        if connection.execute(insert, _new_person(event_key, person_id, name, now)).rowcount == 1:
+        new = _new_person(event_key, person_id, details, now)
+        if connection.execute(insert.values(new)).rowcount == 1:
             return person_id
     raise InternalError("No free person id was found.")
 
 
 def _upsert_person(
-    connection: Connection, event_key: str, person_id: str, name: str | None, now: datetime
+    connection: Connection, event_key: str, person_id: str, details: PersonDetails, now: datetime
 ) -> None:
     insert = insert_into(connection, person).on_conflict_do_update(
         index_elements=[person.c.event_key, person.c.id],
         # The row is set to what it was: that locks it against a deletion.
         set_={"name": person.c.name},
     )
-    connection.execute(insert, _new_person(event_key, person_id, name, now))
+    connection.execute(insert.values(_new_person(event_key, person_id, details, now)))
 
 
 def _read_person(connection: Connection, event_key: str, person_id: str) -> Person:
-    row = connection.execute(
+    active = and_(face.c.event_key == person.c.event_key, face.c.person_id == person.c.id, IS_ACTIVE)
+    rows = connection.execute(
         select(
-            person.c.event_key, person.c.id, person.c.name, person.c.created_at, person.c.updated_at
-        ).where(person.c.event_key == event_key, person.c.id == person_id)
-    ).one()
-    active = connection.execute(
-        select(face.c.id)
-        .where(face.c.event_key == event_key, face.c.person_id == person_id, IS_ACTIVE)
+            person.c.event_key,
+            person.c.id,
+            person.c.name,
+            person.c.created_at,
+            person.c.updated_at,
+            person.c.metadata,
+            person.c.consent_reference,
+            face.c.id,
+        )
+        .select_from(person.outerjoin(face, active))
+        .where(person.c.event_key == event_key, person.c.id == person_id)
         .order_by(face.c.id)
-    ).scalars()
-    key, id, name, created_at, updated_at = row
-    return Person(key, id, name, created_at, updated_at, tuple(active))
+    ).all()
+    return read_person(rows)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 Item = TypeVar("Item")
 
@@ -50,6 +51,22 @@ class Event:
     faces: int | None = None
 
 
+class EventFields(TypedDict, total=False):
+    """What an event may be created with, and what of it may be changed; see `Event`.
+
+    Of `threshold`, `target_false_match_rate` and `strictness` at most one is not None.
+    """
+
+    name: str | None
+    threshold: float | None
+    target_false_match_rate: float | None
+    strictness: str | None
+    request_policy: str
+    quality_level: str | None
+    retention_days: int | None
+    consent_required: bool
+
+
 @dataclass(frozen=True, slots=True)
 class NewFace:
     """A face about to be enrolled: its id and the detector's score, 0 to 1."""
@@ -60,7 +77,10 @@ class NewFace:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person at an event, with the ids of all faces whose enrolment is finished, in order."""
+    """A person at an event, with the ids of all faces whose enrolment is finished, in order.
+
+    `metadata` is a JSON object of the caller's; `consent_reference` names the consent in their own records.
+    """
 
     event_key: str
     id: str
@@ -68,6 +88,8 @@ class Person:
     created_at: datetime
     updated_at: datetime
     face_ids: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] | None = None
+    consent_reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +101,17 @@ class PersonSummary:
     created_at: datetime
     updated_at: datetime
     faces: int
+    metadata: Mapping[str, Any] | None = None
+    consent_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaceSummary:
+    """An enrolled face of a person; `detection_score` is the detector's, 0 to 1, where it is known."""
+
+    id: str
+    created_at: datetime
+    detection_score: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from serving.database import Database
 from serving.database.metadata import now_utc
@@ -18,11 +18,15 @@ from serving.registry.identifiers import (
     is_event_id,
     is_person_id,
 )
+from serving.registry.keyed_requests import KeyedRequests
 from serving.registry.paging import check_limit, read_cursor
+from serving.registry.person_details import PersonDetails, check_consent_reference, check_metadata
 from serving.registry.records import (
     Counts,
     Erasure,
     Event,
+    EventFields,
+    FaceSummary,
     NewFace,
     Page,
     Person,
@@ -42,10 +46,14 @@ class Registry:
 
     Args:
         database: may be shared with others; `open` opens it and `close` closes it for all of them.
+
+    Attributes:
+        requests: those that carry an Idempotency-Key.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.requests = KeyedRequests(database)
 
     async def open(self) -> None:
         """Connect and bring the tables up to date; nothing happens when the database is open."""
@@ -60,20 +68,37 @@ class Registry:
         await self._database.read(events.ping)
 
     async def create_event(
-        self, id: str | None, name: str | None, pack_id: str, threshold: float | None = None
+        self, id: str | None, name: str | None, pack_id: str, fields: EventFields | None = None
     ) -> Event:
-        """Create an event, under a new short id when `id` is None; `threshold` is a cosine, -1 to 1.
+        """Create an event, under a new short id when `id` is None.
 
         Raises:
-            InvalidRequest: the id, the name or the threshold breaks its rule.
+            InvalidRequest: the id, the name or a field breaks its rule.
             EventExists: an open event has this id. One that is being deleted does not count.
         """
         if id is not None:
             check_event_id(id)
-        check_name(name)
-        if threshold is not None and not (math.isfinite(threshold) and -1.0 <= threshold <= 1.0):
-            raise InvalidRequest("A threshold is a cosine, from -1 to 1.", field="threshold")
-        return await self._database.write(events.create_event, id, name, pack_id, threshold)
+        all_fields: EventFields = {**(fields or EventFields()), "name": name}
+        events.check_fields(all_fields)
+        return await self._database.write(events.create_event, id, pack_id, all_fields)
+
+    async def update_event(self, key: str, changes: EventFields) -> Event:
+        """Set what is given; a decision policy takes the place of one in another form.
+
+        Raises:
+            InvalidRequest: a field breaks its rule.
+            UnknownEvent: there is no event of this key, or it is being deleted.
+        """
+        events.check_fields(changes)
+        return await self._database.write(events.update_event, key, changes)
+
+    async def close_event(self, key: str) -> Event:
+        """Mark an event as closed, since now or since it first was; raises UnknownEvent."""
+        return await self._database.write(events.close_event, key)
+
+    async def reopen_event(self, key: str) -> Event:
+        """Undo `close_event`; may be repeated; raises UnknownEvent."""
+        return await self._database.write(events.reopen_event, key)
 
     async def get_event(self, id: str) -> Event:
         """The event of this id; raises UnknownEvent, also when it is being deleted."""
@@ -82,7 +107,11 @@ class Registry:
         return await self._database.look_up(events.get_event, id)
 
     async def list_events(
-        self, after: str | None = None, limit: int = 100, only: Collection[str] | None = None
+        self,
+        after: str | None = None,
+        limit: int = 100,
+        only: Collection[str] | None = None,
+        closed: bool | None = None,
     ) -> Page[Event]:
         """A page of open events in the order of their ids, with their counts of people and faces.
 
@@ -90,13 +119,14 @@ class Registry:
             after: `next` of the page before, or None for the first.
             limit: 1 to 1000.
             only: the ids to restrict the list to, or None for all.
+            closed: whether those that are closed are wanted, or those that are not; None for both.
 
         Raises:
             InvalidRequest: not a cursor of this list, or the limit is out of range.
         """
         after_id = read_cursor(events.CURSOR_KIND, after)
         chosen = None if only is None else sorted(set(only))
-        return await self._database.read(events.list_events, after_id, check_limit(limit), chosen)
+        return await self._database.read(events.list_events, after_id, check_limit(limit), chosen, closed)
 
     async def begin_event_deletion(self, id: str) -> Event:
         """Close an event for good, before its vectors are erased; from here on it counts as unknown.
@@ -123,41 +153,62 @@ class Registry:
         return await self._database.read(events.deleting_events)
 
     async def begin_enrolment(
-        self, event_key: str, person_id: str | None, name: str | None, faces: Sequence[NewFace]
+        self,
+        event_key: str,
+        person_id: str | None,
+        name: str | None,
+        faces: Sequence[NewFace],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        consent_reference: str | None = None,
+        must_exist: bool = False,
     ) -> Person:
         """Announce faces before their vectors are stored; creates the person, under a new id when None.
 
-        The name is for a new person; one who exists keeps theirs until `finish_enrolment`. Faces that are
-        enrolled already stay so, hence a repeated request doubles nothing. Nobody else sees a new person
-        until the enrolment is finished.
+        Name, metadata and consent reference are for a new person; one who exists keeps theirs until
+        `finish_enrolment`. Faces that are enrolled already stay so, hence a repeated request doubles nothing.
+        Nobody else sees a new person until the enrolment is finished.
 
         Raises:
-            InvalidRequest: an id or the name breaks its rule, or there are no faces or too many.
-            UnknownEvent: there is no open event of this key.
+            InvalidRequest: an id or a detail breaks its rule, or there are no faces or too many.
+            UnknownEvent, EventClosed: there is no open event of this key, or it is closed.
+            UnknownPerson: with `must_exist`: nobody of this id is enrolled.
+            ConsentRequired: the event asks for a consent reference; none is given and the person has none.
             StageUnavailable: earlier faces of this person are being erased right now.
         """
         if person_id is not None:
             check_person_id(person_id)
-        check_name(name)
+        details = PersonDetails(name, metadata, consent_reference)
+        details.check()
         self._check_face_ids([face.id for face in faces])
-        return await self._database.write(enrolment.begin_enrolment, event_key, person_id, name, list(faces))
+        return await self._database.write(
+            enrolment.begin_enrolment, event_key, person_id, details, list(faces), must_exist
+        )
 
     async def finish_enrolment(
-        self, event_key: str, person_id: str, face_ids: Sequence[str], name: str | None = None
+        self,
+        event_key: str,
+        person_id: str,
+        face_ids: Sequence[str],
+        name: str | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        consent_reference: str | None = None,
     ) -> Person:
         """Confirm that the vectors are stored; returns the person with all enrolled faces. May be repeated.
 
-        A given name replaces the one the person has.
+        Name, metadata and consent reference replace what the person has, where they are given.
 
         Raises:
-            InvalidRequest: a face id or the name breaks its rule, or there are no faces or too many.
+            InvalidRequest: a face id or a detail breaks its rule, or there are no faces or too many.
             ErasedMeanwhile: the event, the person or a face was deleted since `begin_enrolment`. Nothing
                 was changed, and the caller must erase the vectors it stored.
         """
-        check_name(name)
+        details = PersonDetails(name, metadata, consent_reference)
+        details.check()
         self._check_face_ids(face_ids)
         return await self._database.write(
-            enrolment.finish_enrolment, event_key, person_id, list(face_ids), name
+            enrolment.finish_enrolment, event_key, person_id, list(face_ids), details
         )
 
     async def abandon_enrolment(
@@ -220,17 +271,68 @@ class Registry:
         return await self._database.read(erasures.known_faces, event_key, person_id)
 
     async def list_people(
-        self, event_key: str, after: str | None = None, limit: int = 100
+        self, event_key: str, after: str | None = None, limit: int = 100, name: str | None = None
     ) -> Page[PersonSummary]:
-        """A page of the people of an event in the order of their ids; arguments as for `list_events`."""
+        """A page of the people of an event in the order of their ids; arguments as for `list_events`.
+
+        Args:
+            name: only people whose names contain this, in whatever case. Such a page may hold fewer people
+                than `limit`, even none, and yet have a `next`.
+        """
         after_id = read_cursor(people.CURSOR_KIND, after)
-        return await self._database.read(people.list_people, event_key, after_id, check_limit(limit))
+        check_name(name)
+        return await self._database.read(people.list_people, event_key, after_id, check_limit(limit), name)
 
     async def get_person(self, event_key: str, id: str) -> Person:
         """The person with the ids of all enrolled faces; raises UnknownPerson."""
         if not is_person_id(id):
             raise UnknownPerson
         return await self._database.look_up(people.get_person, event_key, id)
+
+    async def update_person(self, event_key: str, id: str, changes: Mapping[str, Any]) -> Person:
+        """Change a person by a merge patch (RFC 7396); returns the person as changed.
+
+        Args:
+            changes: of `name`, `metadata` and `consent_reference` those to change; None removes.
+
+        Raises:
+            UnknownPerson: nobody of this id is enrolled.
+            InvalidRequest: one of them breaks its rule, or the merged metadata do.
+            ConsentRequired: the consent reference is to go, and the event asks for one.
+        """
+        if not is_person_id(id):
+            raise UnknownPerson
+        check_name(changes.get("name"))
+        check_metadata(changes.get("metadata"))
+        check_consent_reference(changes.get("consent_reference"))
+        return await self._database.write(people.update_person, event_key, id, dict(changes))
+
+    async def list_faces(
+        self, event_key: str, person_id: str, after: str | None = None, limit: int = 100
+    ) -> Page[FaceSummary]:
+        """A page of the enrolled faces of a person in the order of their ids; arguments as for `list_events`.
+
+        Raises:
+            UnknownPerson: nobody of this id is enrolled.
+        """
+        if not is_person_id(person_id):
+            raise UnknownPerson
+        after_id = read_cursor(people.FACE_CURSOR_KIND, after)
+        limit = check_limit(limit)
+        return await self._database.read(people.list_faces, event_key, person_id, after_id, limit)
+
+    async def get_face(self, event_key: str, person_id: str, face_id: str) -> FaceSummary:
+        """An enrolled face of a person; raises UnknownPerson or UnknownFace."""
+        if not is_person_id(person_id):
+            raise UnknownPerson
+        return await self._database.look_up(people.get_face, event_key, person_id, face_id)
+
+    async def delete_face(self, event_key: str, person_id: str, face_id: str) -> bool:
+        """Forget one face of a person, who stays; whether there was one.
+
+        Erase its vector before this call and the person's orphans after it, as for `delete_person`.
+        """
+        return await self._database.write(people.delete_face, event_key, person_id, face_id)
 
     async def delete_person(self, event_key: str, id: str) -> bool:
         """Forget a person and all faces; whether there was one.

@@ -134,9 +134,10 @@ Index(
 idempotent_request = Table(
     "idempotent_request",
     metadata,
-    # SHA-256 over the caller, the event and the key.
+    # SHA-256 over the caller, the route with its event, and the key.
     Column("id", String(64), primary_key=True),
-    Column("event_key", String(32), ForeignKey("event.key", ondelete="CASCADE"), nullable=False),
+    # Null while an event is being created.
+    Column("event_key", String(32), ForeignKey("event.key", ondelete="CASCADE")),
     Column("person_id", identifier_type()),
     # SHA-256 over all that was asked.
     Column("fingerprint", String(64), nullable=False),

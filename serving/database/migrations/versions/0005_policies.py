@@ -43,7 +43,7 @@ def upgrade() -> None:
     op.create_table(
         "idempotent_request",
         sa.Column("id", sa.String(64), nullable=False),
-        sa.Column("event_key", sa.String(32), nullable=False),
+        sa.Column("event_key", sa.String(32)),
         sa.Column("person_id", identifier_type()),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
