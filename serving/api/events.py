@@ -1,4 +1,4 @@
-"""Events: create, list, look at, delete."""
+"""Events: create, list, look at, change, close, delete, and what was counted at them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,46 @@ from serving.api.access import Allowed, AllowedAtEvent, EventId, check_pack
 from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import problems
 from serving.api.json_body import read_json
-from serving.api.schemas.events import EventPage, EventView, NewEvent
-from serving.api.services import ServicesOf
-from serving.errors import BodyTooLarge, EventExists, Forbidden, PackMismatch, UnknownEvent
+from serving.api.openapi import json_body
+from serving.api.policies import Policy, RequestPolicy, Strictness, decide_threshold
+from serving.api.schemas.events import (
+    EventChanges,
+    EventPage,
+    EventPolicy,
+    EventStatistics,
+    EventView,
+    NewEvent,
+    ScoreBin,
+)
+from serving.api.services import Services, ServicesOf
+from serving.errors import (
+    BodyTooLarge,
+    EventExists,
+    FalseMatchRateNotSupported,
+    Forbidden,
+    PackMismatch,
+    UnknownEvent,
+)
 from serving.registry.records import Event
+from serving.registry.statistics import BIN_WIDTH
+from serving.vision.quality_gates import QualityLevel
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
+ManagedEvent = Annotated[Event, Depends(AllowedAtEvent(Permission.manage_events, when_closed=True))]
 Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries in a page.")]
+
+_CHANGES_BODY = json_body("What is to change.", EventChanges)
+_CHANGES_BODY["content"]["application/merge-patch+json"] = _CHANGES_BODY["content"]["application/json"]
 
 
 @router.post(
     "",
     status_code=201,
     summary="Create an event",
-    responses=problems(EventExists, BodyTooLarge),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": NewEvent.model_json_schema()}},
-        }
-    },
+    responses=problems(EventExists, BodyTooLarge, PackMismatch, FalseMatchRateNotSupported),
+    openapi_extra={"requestBody": json_body("The event.", NewEvent)},
 )
 async def create_event(
     request: Request,
@@ -41,12 +59,20 @@ async def create_event(
     identity: Annotated[Identity, Depends(Allowed(Permission.manage_events))],
     deadline: DeadlineOf,
 ) -> EventView:
-    """People enrolled at one event are never found at another. Events share nothing."""
+    """People enrolled at one event are never found at another. Events share nothing.
+
+    All fields may be left out. A policy in the form of a false match rate or a strictness follows the pack's
+    calibration; `decision_threshold` in the answer is the cosine that it comes to.
+    """
     new = await read_json(request, NewEvent, deadline.remaining_s())
     if identity.events is not None:
         raise Forbidden("A token bound to events may not create another.", needs="a token for all events")
-    event = await services.registry.create_event(new.id, new.name, services.pack.id, new.threshold)
-    return _view(event, people=0, faces=0)
+    if new.pack_id not in (None, services.pack.id):
+        raise PackMismatch(pack_id=new.pack_id, serving=services.pack.id)
+    _check_policy(services, new.policy)
+    event = await services.registry.create_event(new.id, new.name, services.pack.id, new.to_fields())
+    request.state.event = event
+    return _view(services, event, people=0, faces=0)
 
 
 @router.get("", summary="List events", responses=problems())
@@ -55,10 +81,15 @@ async def list_events(
     identity: Annotated[Identity, Depends(Allowed(Permission.read_events))],
     cursor: Cursor = None,
     limit: Limit = 100,
+    closed: Annotated[
+        bool | None, Query(description="Only those that are closed, or only those that are not.")
+    ] = None,
 ) -> EventPage:
-    """The events that the token may touch, by id."""
-    page = await services.registry.list_events(cursor, limit, identity.events)
-    events = [_view(event, people=event.people or 0, faces=event.faces or 0) for event in page.items]
+    """The events that the caller may touch, by id, each with its counts."""
+    page = await services.registry.list_events(cursor, limit, identity.events, closed)
+    events = [
+        _view(services, event, people=event.people or 0, faces=event.faces or 0) for event in page.items
+    ]
     return EventPage(events=events, next_cursor=page.next)
 
 
@@ -68,8 +99,82 @@ async def get_event(
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_events, when_closed=True))],
 ) -> EventView:
     """An event and how many people and faces it holds."""
+    return await _count(services, event)
+
+
+@router.patch(
+    "/{event}",
+    summary="Change an event",
+    responses=problems(UnknownEvent, PackMismatch, BodyTooLarge, FalseMatchRateNotSupported),
+    openapi_extra={"requestBody": _CHANGES_BODY},
+)
+async def change_event(
+    request: Request,
+    services: ServicesOf,
+    event: ManagedEvent,
+    deadline: DeadlineOf,
+) -> EventView:
+    """A JSON merge patch (RFC 7396): what is left out stays as it is, null brings the default back.
+
+    The forms of the policy exclude each other: giving one removes the others. What is changed holds for every
+    request that begins after the answer.
+    """
+    changes = await read_json(request, EventChanges, deadline.remaining_s())
+    _check_policy(services, changes.policy)
+    return await _count(services, await services.registry.update_event(event.key, changes.to_fields()))
+
+
+@router.post("/{event}/close", summary="Close an event", responses=problems(UnknownEvent, PackMismatch))
+async def close_event(services: ServicesOf, event: ManagedEvent) -> EventView:
+    """From now on nobody is enrolled or recognised at the event; looking, exporting and erasing go on.
+
+    Closing what is closed changes nothing. With `retention_days` the event is deleted so many days later.
+    """
+    return await _count(services, await services.registry.close_event(event.key))
+
+
+@router.post("/{event}/reopen", summary="Reopen an event", responses=problems(UnknownEvent, PackMismatch))
+async def reopen_event(services: ServicesOf, event: ManagedEvent) -> EventView:
+    """Undoes closing; an event that is open stays so."""
+    return await _count(services, await services.registry.reopen_event(event.key))
+
+
+@router.get(
+    "/{event}/statistics",
+    summary="What became of the faces at an event",
+    responses=problems(UnknownEvent, PackMismatch),
+)
+async def get_statistics(
+    services: ServicesOf,
+    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_events, when_closed=True))],
+) -> EventStatistics:
+    """How much was asked and answered; it lags behind by about a second.
+
+    The histogram shows how well the threshold separates: matches should lie well above it, unknowns below.
+    """
     counts = await services.registry.counts(event.key)
-    return _view(event, people=counts.people, faces=counts.faces)
+    counted = await services.registry.statistics(event.key)
+    tally = counted.tally
+    return EventStatistics(
+        event_id=event.id,
+        people=counts.people,
+        faces=counts.faces,
+        recognitions=tally.recognitions,
+        recognised_faces=tally.faces,
+        matches=tally.matches,
+        unknowns=tally.unknowns,
+        refusals=tally.refusals,
+        counted_since=counted.since,
+        scores=[
+            ScoreBin(
+                from_=round(-1 + BIN_WIDTH * place, 2),
+                to=round(-1 + BIN_WIDTH * (place + 1), 2),
+                matches=tally.scores["match", place],
+                unknowns=tally.scores["unknown", place],
+            )
+            for place in sorted({place for _, place in tally.scores})
+        ],
+    )
 
 
 @router.delete(
@@ -79,6 +184,7 @@ async def get_event(
     responses=problems(UnknownEvent, PackMismatch),
 )
 async def delete_event(
+    request: Request,
     services: ServicesOf,
     identity: Annotated[Identity, Depends(Allowed(Permission.manage_events))],
     deadline: DeadlineOf,
@@ -88,19 +194,60 @@ async def delete_event(
     identity.require_event(event)
     with contextlib.suppress(UnknownEvent):  # half deleted already, then its faces were this pack's
         check_pack(await services.registry.get_event(event), services.pack.id)
-    closed = await services.registry.begin_event_deletion(event)
-    await services.stages.erase_event(closed.key, deadline.remaining_s())
-    await services.registry.finish_event_deletion(closed.key)
+    doomed = await services.registry.begin_event_deletion(event)
+    request.state.event = doomed
+    await services.stages.erase_event(doomed.key, deadline.remaining_s())
+    await services.registry.finish_event_deletion(doomed.key)
     return Response(status_code=204)
 
 
-def _view(event: Event, *, people: int, faces: int) -> EventView:
+def _check_policy(services: Services, policy: EventPolicy | None) -> None:
+    """Raise FalseMatchRateNotSupported unless the pack's calibration can tell the policy's cosine."""
+    if policy is not None:
+        policy.to_policy().to_cosine(services.calibration)
+
+
+async def _count(services: Services, event: Event) -> EventView:
+    counts = await services.registry.counts(event.key)
+    return _view(services, event, people=counts.people, faces=counts.faces)
+
+
+def _view(services: Services, event: Event, *, people: int, faces: int) -> EventView:
+    threshold = _find_threshold(services, event)
+    policy = EventPolicy.model_construct(
+        threshold=event.threshold,
+        false_match_rate=event.target_false_match_rate,
+        strictness=None if event.strictness is None else Strictness(event.strictness),
+    )
+    level = None if event.quality_level is None else QualityLevel(event.quality_level)
     return EventView(
         id=event.id,
         name=event.name,
         pack_id=event.pack_id,
-        threshold=event.threshold,
+        policy=policy if policy.to_policy().is_given else None,
+        decision_threshold=threshold,
+        decision_false_match_rate=None
+        if threshold is None
+        else services.calibration.false_match_rate(threshold),
+        request_policy=RequestPolicy(event.request_policy),
+        quality_level=level,
+        effective_quality_level=level or services.settings.quality.enrolment_level,
+        retention_days=event.retention_days,
+        consent_required=event.consent_required,
         created_at=event.created_at,
+        closed_at=event.closed_at,
         people=people,
         faces=faces,
     )
+
+
+def _find_threshold(services: Services, event: Event) -> float | None:
+    """The cosine that decides at the event; None when this service cannot tell."""
+    if event.pack_id != services.pack.id:
+        return None
+    try:
+        return decide_threshold(
+            event, Policy(), services.calibration, services.settings.recognition.threshold
+        )
+    except FalseMatchRateNotSupported:  # the calibration has changed since the event was made
+        return None

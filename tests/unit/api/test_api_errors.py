@@ -24,6 +24,10 @@ ROUTES = {
     "create event": ("POST", "/v1/events", {"json": {"id": "other"}}, "operator"),
     "list events": ("GET", "/v1/events", {}, "member"),
     "get event": ("GET", "/v1/events/gala", {}, "member"),
+    "change event": ("PATCH", "/v1/events/gala", {"json": {"name": "Gala"}}, "operator"),
+    "close event": ("POST", "/v1/events/gala/close", {}, "operator"),
+    "reopen event": ("POST", "/v1/events/gala/reopen", {}, "operator"),
+    "event statistics": ("GET", "/v1/events/gala/statistics", {}, "member"),
     "delete event": ("DELETE", "/v1/events/gala", {}, "operator"),
     "enrol": ("POST", PEOPLE, {"content": ADA}, "operator"),
     "list people": ("GET", PEOPLE, {}, "operator"),
@@ -205,8 +209,8 @@ async def test_erasing_an_id_nobody_can_have(gala: Api) -> None:
         ({"id": "x" * 129}, "event id"),
         ({"id": 5}, "id"),
         ({"id": "a", "nmae": "x"}, "nmae"),
-        ({"id": "a", "threshold": 1.5}, "threshold"),
-        ({"id": "a", "threshold": "high"}, "threshold"),
+        ({"id": "a", "policy": {"threshold": 1.5}}, "threshold"),
+        ({"id": "a", "policy": {"threshold": "high"}}, "threshold"),
         ({"id": "a", "name": ""}, "name"),
         ({"id": "a", "name": "a\nb"}, "name"),
         ({"id": "a", "name": "x" * 201}, "name"),
@@ -219,7 +223,9 @@ async def test_bad_new_events(api: Api, body: Any, field: str) -> None:
     assert (await api.client.get("/v1/events")).json()["events"] == []
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", b'{"id":"a","threshold":NaN}', b"[" * 50_000])
+@pytest.mark.parametrize(
+    "content", [b"{", b"\xff\xfe", b"", b'{"id":"a","policy":{"threshold":NaN}}', b"[" * 50_000]
+)
 async def test_new_events_that_are_not_json(api: Api, content: bytes) -> None:
     answer = await api.client.post(
         "/v1/events", content=content, headers={"Content-Type": "application/json"}

@@ -20,9 +20,15 @@ PICTURE_CODES = {
 TOKEN_CODES = {"token_missing", "token_invalid", "token_expired", "forbidden"}
 EVENT, PEOPLE = "/v1/events/{event}", "/v1/events/{event}/people"
 MET = {
-    ("post", "/v1/events"): {"event_exists", "invalid_request"},
+    ("post", "/v1/events"): {
+        "event_exists", "invalid_request", "pack_mismatch", "false_match_rate_not_supported",
+    },
     ("get", "/v1/events"): {"invalid_request"},
     ("get", EVENT): {"unknown_event"},
+    ("patch", EVENT): {"unknown_event", "invalid_request", "false_match_rate_not_supported"},
+    ("post", EVENT + "/close"): {"unknown_event"},
+    ("post", EVENT + "/reopen"): {"unknown_event"},
+    ("get", EVENT + "/statistics"): {"unknown_event"},
     ("delete", EVENT): {"unknown_event", "stage_unavailable"},
     ("post", PEOPLE): PICTURE_CODES | {"no_face", "several_faces", "erased_meanwhile"},
     ("get", PEOPLE): {"unknown_event", "invalid_request"},

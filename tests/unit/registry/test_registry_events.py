@@ -15,7 +15,7 @@ async def enrol(registry: Registry, event_key: str, person_id: str, *face_ids: s
 
 
 async def test_an_event_is_found_as_it_was_created(registry: Registry) -> None:
-    created = await registry.create_event("gala-2030", "Gala ✨", "starter", 0.93)
+    created = await registry.create_event("gala-2030", "Gala ✨", "starter", {"threshold": 0.93})
     found = await registry.get_event("gala-2030")
     assert (found.key, found.id, found.name, found.pack_id) == (
         created.key,
@@ -54,7 +54,7 @@ async def test_of_many_creations_at_once_one_succeeds(registry: Registry) -> Non
 @pytest.mark.parametrize("threshold", [1.01, -1.01, float("nan"), float("inf")])
 async def test_a_threshold_is_a_cosine(registry: Registry, threshold: float) -> None:
     with pytest.raises(InvalidRequest):
-        await registry.create_event("gala", None, "starter", threshold)
+        await registry.create_event("gala", None, "starter", {"threshold": threshold})
 
 
 @pytest.mark.parametrize("event_id", ["nothing", "", "' OR 1=1 --", "a/b", "\x00", "x" * 500])
