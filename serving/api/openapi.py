@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from serving.errors import (
     BodyTooLarge,
     InvalidRequest,
@@ -68,4 +70,28 @@ ENROLMENT_BODY = _picture_body(
     {"person_id": "ada", "name": "Ada Lovelace", "pictures": [_BASE64]},
 )
 
-RECOGNITION_BODY = _picture_body("One picture: JPEG, PNG or WebP.", {"picture": _FILE}, {"picture": _BASE64})
+
+def inline_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of `model` without references, for places outside the document's own schemas."""
+    schema = model.model_json_schema()
+    return _resolve(schema, schema.pop("$defs", {}))  # type: ignore[no-any-return]
+
+
+def _resolve(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_resolve(each, definitions) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = definitions[node["$ref"].rpartition("/")[2]]
+        return _resolve({**target, **{key: node[key] for key in node if key != "$ref"}}, definitions)
+    return {key: _resolve(value, definitions) for key, value in node.items()}
+
+
+def json_body(description: str, model: type[BaseModel]) -> dict[str, Any]:
+    """The body of a route that takes JSON alone."""
+    return {
+        "required": True,
+        "description": description,
+        "content": {"application/json": {"schema": inline_schema(model)}},
+    }

@@ -115,3 +115,15 @@ def decide_threshold(
             asked_threshold=round(wanted, 6),
         )
     return wanted
+
+
+def decide_alone(asked: Policy, calibration: Calibration, configured: float | None = None) -> float:
+    """The raw cosine that decides apart from any event: the request's, else the settings', the pack's.
+
+    Raises:
+        FalseMatchRateNotSupported: as `Policy.to_cosine`.
+    """
+    wanted = asked.to_cosine(calibration)
+    if wanted is not None:
+        return wanted
+    return calibration.default_threshold if configured is None else configured

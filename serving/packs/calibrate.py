@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from serving.errors import PackError, RollcallError
-from serving.packs.calibration import Calibration, Provenance
+from serving.packs.calibration import Band, Calibration, Provenance
 from serving.packs.catalogue import find_pack
 from serving.packs.loading import load_embedder, load_finder
 from serving.packs.manifest import Pack
@@ -39,10 +39,12 @@ On LFW the starter pack accepts about nine genuine pairs in ten there and only t
 stricter default would lose more guests than it spares confusions; a large event can ask for a lower rate.
 """
 
-BAND_RATES = {"high": 2e-5, "medium": 1e-3, "low": 1e-2}
-"""False match rate at which each band begins, best first. `medium` is the default decision, `high` stands fifty
-times further from chance and is the smallest round rate the data support with a margin; `low` is worth a look by
-a person, no more."""
+BAND_RATES: dict[Band, float] = {"high": 2e-5, "medium": 1e-3, "low": 1e-2}
+"""False match rate at which each band begins, best first.
+
+`medium` is the default decision; `high` stands fifty times further from chance and is the smallest round rate
+that the data support; `low` is worth a look by a person, no more.
+"""
 _CURVE_POINTS = 64
 _MIN_ERRORS = 30
 _DIGITS = 7

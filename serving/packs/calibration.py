@@ -13,10 +13,13 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal, get_args
 
 from serving.errors import ConfigurationError, PackError
 from serving.packs.manifest import Pack
+
+Band = Literal["high", "medium", "low", "none"]
+"""How sure a score is, in a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Calibration:
     cosines and rates: the curve as equally long tuples; cosines rise, false match rates fall from 1 to the
         floor. Between two points the logarithm of the rate is linear in the cosine.
     default_threshold: the cosine from which two faces count as one person, unless the caller decides.
-    bands: name -> lowest cosine of the band, best first.
+    bands: name, one of `Band`, -> lowest cosine of the band, best first.
     true_match_rates: false match rate as text -> share of genuine pairs accepted at that threshold.
     """
 
@@ -46,7 +49,7 @@ class Calibration:
     cosines: tuple[float, ...]
     rates: tuple[float, ...]
     default_threshold: float
-    bands: dict[str, float]
+    bands: dict[Band, float]
     true_match_rates: dict[str, float]
     provenance: Provenance
 
@@ -57,6 +60,8 @@ class Calibration:
             raise PackError(f"the calibration of {self.pack} is not a falling curve")
         if self.rates[-1] <= 0 or self.rates[0] > 1:
             raise PackError(f"the calibration of {self.pack} has rates outside 0..1")
+        if not set(self.bands) < set(get_args(Band)):
+            raise PackError(f"the calibration of {self.pack} has bands of other names")
 
     @property
     def floor(self) -> float:
@@ -99,7 +104,7 @@ class Calibration:
         r0, r1 = math.log(self.rates[right - 1]), math.log(self.rates[right])
         return c0 + (c1 - c0) * (math.log(false_match_rate) - r0) / (r1 - r0)
 
-    def band_of(self, cosine: float) -> str:
+    def band_of(self, cosine: float) -> Band:
         """Name of the best band whose lowest cosine is reached; "none" below all of them."""
         for name, lowest in self.bands.items():
             if cosine >= lowest:
@@ -131,7 +136,7 @@ def parse_calibration(text: str) -> Calibration:
             cosines=tuple(float(cosine) for cosine, _ in stored["curve"]),
             rates=tuple(float(rate) for _, rate in stored["curve"]),
             default_threshold=float(stored["default_threshold"]),
-            bands={str(name): float(lowest) for name, lowest in stored["bands"].items()},
+            bands={name: float(lowest) for name, lowest in stored["bands"].items()},
             true_match_rates={str(rate): float(share) for rate, share in stored["true_match_rates"].items()},
             provenance=Provenance(**stored["provenance"]),
         )

@@ -1,0 +1,73 @@
+"""The one place where faces, their faults and the problems of pictures become answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import Response
+from pydantic import BaseModel
+
+from serving.api.envelope import logger
+from serving.api.schemas.base import Box, Landmarks
+from serving.api.schemas.faces import FaceView, FaultView, ProblemView
+from serving.api.schemas.recognition import FailedPicture
+from serving.errors import ALL_ERRORS, InternalError, RollcallError, StageUnavailable
+from serving.vision.pipeline import Face
+
+
+def view_box(box: tuple[float, float, float, float]) -> Box:
+    """A box (x, y, width, height), to a tenth of a pixel."""
+    x, y, width, height = box
+    return Box.model_construct(x=round(x, 1), y=round(y, 1), width=round(width, 1), height=round(height, 1))
+
+
+def face_fields(face: Face) -> dict[str, Any]:
+    """The fields of `FaceView`, for it and what is derived from it."""
+    left_eye, right_eye, nose, left_mouth, right_mouth = (
+        (round(x, 1), round(y, 1)) for x, y in face.landmarks.tolist()
+    )
+    return {
+        "box": view_box(face.box),
+        "landmarks": Landmarks.model_construct(
+            left_eye=left_eye,
+            right_eye=right_eye,
+            nose=nose,
+            left_mouth=left_mouth,
+            right_mouth=right_mouth,
+        ),
+        "detection_score": face.detection_score,
+    }
+
+
+def view_face(face: Face) -> FaceView:
+    """A face by itself."""
+    return FaceView.model_construct(**face_fields(face))
+
+
+def view_faults(faults: Iterable[Any]) -> list[FaultView]:
+    """What is wrong with a face."""
+    return [
+        FaultView(reason=fault.reason, value=fault.value, limit=fault.limit, hint=fault.hint)
+        for fault in faults
+    ]
+
+
+def view_problem(error: RollcallError) -> ProblemView:
+    """What went wrong with one picture; of faults of ours only that they happened."""
+    if type(error) not in ALL_ERRORS or isinstance(error, (InternalError, StageUnavailable)):
+        logger.error("one picture of several: %s: %s", error.code, error.detail)
+        error = type(error)() if type(error) in ALL_ERRORS else InternalError()
+    return ProblemView(
+        code=error.code, title=error.title, detail=error.detail, cure=error.cure, context=error.context
+    )
+
+
+def view_failure(error: RollcallError) -> FailedPicture:
+    """The place of a picture that could not be answered."""
+    return FailedPicture(problem=view_problem(error))
+
+
+def write_answer(answer: BaseModel, clock_headers: dict[str, str]) -> Response:
+    """`answer` as it is: FastAPI would validate it all a second time."""
+    return Response(answer.model_dump_json(), media_type="application/json", headers=clock_headers)

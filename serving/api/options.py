@@ -1,0 +1,165 @@
+"""Options of picture requests: in the query, or beside the pictures in the form or JSON, or in both alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Literal, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
+
+from serving.api.policies import Policy, Strictness
+from serving.api.services import Services
+from serving.errors import InvalidRequest
+from serving.vision.quality_gates import QualityLevel
+
+NUMBERS = frozenset({"top_k", "threshold", "false_match_rate"})
+"""Options that may be numbers in JSON."""
+
+
+class FaceChoice(str, Enum):
+    """Which faces of a picture are meant."""
+
+    all = "all"
+    largest = "largest"
+    centre = "centre"
+
+
+class SingleFace(str, Enum):
+    """Which face of a picture is meant, where one person is asked about."""
+
+    only = "only"
+    largest = "largest"
+    centre = "centre"
+
+
+class PolicyOptions(BaseModel):
+    """The decision policy of one request."""
+
+    threshold: float | None = Field(
+        None, ge=-1, le=1, description="Raw cosine at or above which it is a match, for this request."
+    )
+    false_match_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="In place of a threshold: share of pairs of different people that may match.",
+    )
+    strictness: Strictness | None = Field(
+        None, description="In place of a threshold: false match rate 1e-4, 1e-3 or 1e-2."
+    )
+
+    @property
+    def policy(self) -> Policy:
+        """What is asked for; raises InvalidRequest when that is several things."""
+        return Policy(self.threshold, self.false_match_rate, self.strictness)
+
+
+class RecognitionOptions(PolicyOptions):
+    """Of recognition."""
+
+    faces: FaceChoice = Field(
+        FaceChoice.all, description="All faces, the one with the largest box, or the one nearest the centre."
+    )
+    top_k: int | None = Field(None, ge=1, description="Candidates wanted for each face.")
+    quality: QualityLevel = Field(
+        QualityLevel.off, description="Refuse faces that fall short of this level, instead of comparing them."
+    )
+
+
+class VerificationOptions(PolicyOptions):
+    """Of verification."""
+
+    face: SingleFace = Field(
+        SingleFace.only,
+        description="Each picture must hold only one face; or its largest counts, or the one nearest the "
+        "centre.",
+    )
+    quality: QualityLevel = Field(
+        QualityLevel.off, description="Leave out pictures whose face falls short of this level."
+    )
+
+
+class IdentificationOptions(VerificationOptions):
+    """Of identification by several pictures."""
+
+    top_k: int | None = Field(None, ge=1, description="Candidates wanted.")
+
+
+class DetectionOptions(BaseModel):
+    """Of detection."""
+
+    faces: FaceChoice = Field(
+        FaceChoice.all, description="All faces, the one with the largest box, or the one nearest the centre."
+    )
+    quality: QualityLevel = Field(
+        QualityLevel.standard, description="The level whose limits `faults` are counted against."
+    )
+
+
+class EmbeddingOptions(BaseModel):
+    """Of embedding."""
+
+    faces: FaceChoice = Field(
+        FaceChoice.all, description="All faces, the one with the largest box, or the one nearest the centre."
+    )
+    quality: QualityLevel = Field(
+        QualityLevel.off, description="Faces that fall short of this level get no vector."
+    )
+    encoding: Literal["json", "base64"] = Field(
+        "json", description="Vectors as lists of numbers, or as base64 of little-endian float32."
+    )
+
+
+class ComparisonOptions(PolicyOptions):
+    """Of comparison."""
+
+    metric: Literal["cosine", "euclidean"] = Field(
+        "cosine", description="What `score` is and results are ranked by; euclidean: between unit vectors."
+    )
+    face: SingleFace = Field(
+        SingleFace.largest,
+        description="Which face of a picture counts; `only` refuses pictures with several.",
+    )
+    quality: QualityLevel = Field(
+        QualityLevel.off, description="Refuse pictures whose face falls short of this level."
+    )
+
+
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
+
+
+def merge_options(query: OptionsT, beside: Mapping[str, Any]) -> OptionsT:
+    """The options of the query together with those sent beside the pictures.
+
+    Raises:
+        InvalidRequest: an unknown option, or one given twice with different values.
+        RequestValidationError: one has no valid value.
+    """
+    if not beside:
+        return query
+    known = type(query).model_fields
+    for name in beside:
+        if name not in known:
+            raise InvalidRequest(f"unknown field {name[:80]!r}; the fields are {', '.join(known)}")
+    try:
+        sent = type(query).model_validate(dict(beside))
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
+        ) from None
+    for name in beside:
+        if name in query.model_fields_set and getattr(query, name) != getattr(sent, name):
+            raise InvalidRequest(f"{name} is given twice, with different values", field=name)
+    return query.model_copy(update={name: getattr(sent, name) for name in beside})
+
+
+def decide_top_k(services: Services, asked: int | None) -> int:
+    """How many candidates are answered; raises InvalidRequest above the settings' limit."""
+    limits = services.settings.recognition
+    if asked is None:
+        return limits.top_k
+    if asked > limits.max_top_k:
+        raise InvalidRequest(f"top_k is {asked}", max_top_k=limits.max_top_k)
+    return asked
