@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, case, delete, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, select, update
 
 from serving.database.metadata import now_utc
 from serving.registry.records import Erasure
@@ -54,8 +54,9 @@ def claim_erasure(connection: Connection, event_key: str, person_id: str, lease_
     """Keep enrolments of a person from beginning for `lease_s` seconds; the id of the erasure.
 
     It is planned, for now, where there is none. Between asking the gallery and erasing from it a face of the
-    same name must not be stored.
+    same name must not be stored. Enrolments that have begun are waited for, so that their faces are known.
     """
+    _lock_person(connection, event_key, person_id, exclusive=True)
     of_person = (erasure.c.event_key == event_key, erasure.c.person_id == person_id)
     until = now_utc() + timedelta(seconds=lease_s)
     claimed = update(erasure).where(*of_person).values(claimed_until=until)
@@ -75,7 +76,8 @@ def release_erasure(connection: Connection, event_key: str, person_id: str) -> N
 
 
 def is_claimed(connection: Connection, event_key: str, person_id: str) -> bool:
-    """Whether an erasure of the person is being carried out."""
+    """Whether an erasure of the person is being carried out; else none is until this transaction ends."""
+    _lock_person(connection, event_key, person_id, exclusive=False)
     claimed = select(erasure.c.id).where(
         erasure.c.event_key == event_key,
         erasure.c.person_id == person_id,
@@ -98,3 +100,13 @@ def known_faces(connection: Connection, event_key: str, person_id: str) -> froze
     """All faces of a person, pending and active."""
     known = select(face.c.id).where(face.c.event_key == event_key, face.c.person_id == person_id)
     return frozenset(connection.execute(known).scalars())
+
+
+def _lock_person(connection: Connection, event_key: str, person_id: str, *, exclusive: bool) -> None:
+    """Keep claims and enrolments of one person apart until this transaction ends.
+
+    Neither the person nor the erasure need have a row that could be locked. SQLite has one writer anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = func.pg_advisory_xact_lock if exclusive else func.pg_advisory_xact_lock_shared
+        connection.execute(select(lock(func.hashtextextended(f"{event_key}/{person_id}", 0))))
