@@ -35,20 +35,19 @@ class JobFiles:
             raise ValueError(f"not the name of a job's file: {name[:80]!r}")
         return self._directory / name
 
-    def create(self, job_id: str, kind: str) -> tuple[str, BinaryIO]:
-        """A new, empty file (name, file); `kind` is `upload`, `result` or `partial`. One there is replaced."""
+    def create(self, id: str, kind: str) -> tuple[str, BinaryIO]:
+        """A new, empty file, its name first; `kind` is `upload`, `result` or `partial`."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = f"{job_id}.{kind}"
+        name = f"{id}.{kind}"
         path = self.path(name)
-        path.unlink(missing_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         return name, os.fdopen(handle, "w+b")
 
-    def finish(self, name: str, kind: str) -> str:
-        """Give a file that is complete, and on disk, its other name."""
-        finished = f"{name.partition('.')[0]}.{kind}"
-        os.replace(self.path(name), self.path(finished))
-        return finished
+    def rename(self, name: str, job_id: str, kind: str) -> str:
+        """Give a file that is complete, and on disk, the name it is known by."""
+        renamed = f"{job_id}.{kind}"
+        os.replace(self.path(name), self.path(renamed))
+        return renamed
 
     def exists(self, name: str) -> bool:
         """Whether this process can reach the file."""

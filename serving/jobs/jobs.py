@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from serving.database import Database
@@ -13,7 +13,7 @@ from serving.database.metadata import now_utc
 from serving.errors import InvalidRequest, TooManyJobs, UnknownJob
 from serving.jobs import store
 from serving.jobs.files import JobFiles
-from serving.jobs.records import ImportOptions, Job, JobKind, JobState, Rejection
+from serving.jobs.records import Actor, ImportOptions, Job, JobKind, JobState, Rejection
 from serving.registry.paging import check_limit, read_cursor, write_cursor
 from serving.registry.records import Page
 
@@ -31,15 +31,6 @@ class ClaimLost(Exception):
     """The job was cancelled or deleted, or another runner has taken it over: stop working on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventNow:
-    """What a report finds of the job's event: its id, and whether it is closed or about to be deleted."""
-
-    id: str
-    exists: bool
-    closed_at: datetime | None
-
-
 class Jobs:
     """Jobs in the database. Methods may raise StageUnavailable and, when they write, Overloaded.
 
@@ -48,6 +39,9 @@ class Jobs:
         files: where uploads and results are.
         max_unfinished: jobs of one event that wait or run.
         clock: the present moment, aware, in UTC.
+
+    Attributes:
+        created: set when a job is created here, so that the runner need not wait for its next look.
     """
 
     def __init__(
@@ -62,17 +56,17 @@ class Jobs:
         self.files = files
         self._max_unfinished = max_unfinished
         self._clock = clock
+        self.created = asyncio.Event()
 
     async def create(
         self,
         event_key: str,
         kind: JobKind,
-        created_by: str,
+        created_by: Actor,
         *,
         id: str | None = None,
         file: str | None = None,
         options: ImportOptions | None = None,
-        actor_kind: str = "account",
     ) -> Job:
         """A new job, queued.
 
@@ -85,13 +79,14 @@ class Jobs:
             event_key=event_key,
             kind=kind,
             state=JobState.queued,
-            created_by=created_by[:200],
+            created_by=replace(created_by, name=created_by.name[:200]),
             created_at=self._clock(),
             file=file,
             options=options or ImportOptions(),
-            actor_kind=actor_kind,
         )
-        return await self._database.write(store.create, new, self._max_unfinished)
+        job = await self._database.write(store.create, new, self._max_unfinished)
+        self.created.set()
+        return job
 
     async def check_room(self, event_key: str) -> None:
         """Raise TooManyJobs when `create` would, as far as can be known before."""
@@ -161,29 +156,35 @@ class Jobs:
         runner: str,
         done: int,
         total: int | None,
+        rejected: int = 0,
         rejections: Sequence[Rejection] = (),
-    ) -> EventNow:
-        """Write progress and renew the claim; `rejections` are those since the last report.
+    ) -> str | None:
+        """Write progress and renew the claim; may be repeated.
+
+        Args:
+            rejected: how many of the `done` items were rejected, all together.
+            rejections: those of them that no earlier report told of.
+
+        Returns:
+            The id of the event; None when it is being deleted.
 
         Raises:
             ClaimLost: nothing was written.
         """
-        shortened = [
-            Rejection(
-                each.item,
-                _storable(each.name)[:_MAX_NAME_CHARS],
-                each.code,
-                _storable(each.detail)[:_MAX_DETAIL_CHARS],
+        cut = [
+            replace(
+                each,
+                name=_storable(each.name)[:_MAX_NAME_CHARS],
+                detail=_storable(each.detail)[:_MAX_DETAIL_CHARS],
             )
             for each in rejections
         ]
-        found = await self._database.write(
-            store.report, job_id, runner, self._lease_end(), done, total, shortened
+        is_ours, event_id = await self._database.write(
+            store.report, job_id, runner, self._lease_end(), done, total, rejected, cut
         )
-        if found is None:
+        if not is_ours:
             raise ClaimLost
-        exists, closed_at, event_id = found
-        return EventNow(event_id, exists, closed_at)
+        return event_id
 
     async def finish(
         self,

@@ -53,12 +53,27 @@ class ImportOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asked for a job, as the audit trail names callers.
+
+    Attributes:
+        name: of the account, or of the account that made the key.
+        kind: "account" or "api_key".
+        id: of the account or key.
+    """
+
+    name: str
+    kind: str = "account"
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job.
 
     Attributes:
         event_key: the event it belongs to.
-        created_by, actor_kind: who asked for it, as the audit trail names callers.
+        created_by: who asked for it.
         file: name of its upload or result in the jobs directory; None when that is deleted.
         total: pictures or people in all, None until they are counted.
         done: how many are finished, from the front; those rejected count too.
@@ -70,7 +85,7 @@ class Job:
     event_key: str
     kind: JobKind
     state: JobState
-    created_by: str
+    created_by: Actor
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -81,7 +96,6 @@ class Job:
     error_code: str | None = None
     error_detail: str | None = None
     options: ImportOptions = ImportOptions()
-    actor_kind: str = "account"
 
 
 @dataclass(frozen=True, slots=True)

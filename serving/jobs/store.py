@@ -14,13 +14,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, or_, select, update
 
 from serving.errors import JobFinished, TooManyJobs, UnknownEvent, UnknownJob
-from serving.jobs.records import ImportOptions, Job, JobKind, JobState, Rejection
+from serving.jobs.records import Actor, ImportOptions, Job, JobKind, JobState, Rejection
 from serving.jobs.tables import job, job_rejection
 from serving.registry.events import hold_open
-from serving.registry.tables import IS_OPEN, event
+from serving.registry.tables import IS_OPEN, event, insert_into
 
 _UNFINISHED = job.c.state.in_([JobState.queued.value, JobState.running.value])
-_ACTOR_KIND = "actor_kind"
+_ACTOR_KIND, _ACTOR_ID = "actor_kind", "actor_id"
 
 
 def create(connection: Connection, new: Job, max_unfinished: int) -> Job:
@@ -35,9 +35,13 @@ def create(connection: Connection, new: Job, max_unfinished: int) -> Job:
         "event_key": new.event_key,
         "kind": new.kind.value,
         "state": new.state.value,
-        "created_by": new.created_by,
+        "created_by": new.created_by.name,
         "created_at": new.created_at,
-        "options": {**asdict(new.options), _ACTOR_KIND: new.actor_kind},
+        "options": {
+            **asdict(new.options),
+            _ACTOR_KIND: new.created_by.kind,
+            _ACTOR_ID: new.created_by.id,
+        },
         "file": new.file,
         "done": 0,
         "rejected": 0,
@@ -143,27 +147,27 @@ def report(
     until: datetime,
     done: int,
     total: int | None,
+    rejected: int,
     rejections: Sequence[Rejection],
-) -> tuple[bool, datetime | None, str] | None:
-    """Write how far the runner is and extend its claim; `rejections` are those since the last report.
+) -> tuple[bool, str | None]:
+    """Write how far the runner is and extend its claim; may be repeated.
 
     Returns:
-        Whether the event exists, since when it is closed, and its id; None when the job is not the runner's
-        any more, and then nothing was written.
+        Whether the job is still the runner's, else nothing was written; and the id of the event while it is
+        not being deleted.
     """
-    rejected = job.c.rejected if rejections else None
-    values: dict[str, Any] = {"done": done, "total": total, "claimed_until": until}
-    if rejected is not None:
-        values["rejected"] = rejected + len(rejections)
+    values = {"done": done, "total": total, "rejected": rejected, "claimed_until": until}
     if connection.execute(update(job).where(_is_of(job_id, runner)).values(**values)).rowcount == 0:
-        return None
-    _insert_rejections(connection, job_id, rejections)
+        return False, None
+    if rejections:
+        rows = [{"job_id": job_id, **asdict(each)} for each in rejections]
+        connection.execute(insert_into(connection, job_rejection).on_conflict_do_nothing(), rows)
     found = connection.execute(
-        select(event.c.closed_at, event.c.id)
+        select(event.c.id)
         .select_from(job.join(event, event.c.key == job.c.event_key))
         .where(job.c.id == job_id, IS_OPEN)
-    ).first()
-    return (False, None, "") if found is None else (True, found[0], found[1])
+    ).scalar()
+    return True, found
 
 
 def finish(
@@ -244,21 +248,6 @@ def needed_files(connection: Connection, names: Sequence[str]) -> frozenset[str]
     return frozenset(needed)
 
 
-def _insert_rejections(connection: Connection, job_id: str, rejections: Sequence[Rejection]) -> None:
-    if rejections:
-        rows = [
-            {
-                "job_id": job_id,
-                "item": each.item,
-                "name": each.name,
-                "code": each.code,
-                "detail": each.detail,
-            }
-            for each in rejections
-        ]
-        connection.execute(insert(job_rejection), rows)
-
-
 def _is_free(now: datetime) -> ColumnElement[bool]:
     return or_(
         job.c.state == JobState.queued.value,
@@ -272,13 +261,13 @@ def _is_of(job_id: str, runner: str) -> ColumnElement[bool]:
 
 def _read(row: Any) -> Job:
     options = dict(row.options or {})
-    actor_kind = options.pop(_ACTOR_KIND, "account")
+    actor = Actor(row.created_by, options.pop(_ACTOR_KIND), options.pop(_ACTOR_ID))
     return Job(
         id=row.id,
         event_key=row.event_key,
         kind=JobKind(row.kind),
         state=JobState(row.state),
-        created_by=row.created_by,
+        created_by=actor,
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
@@ -289,5 +278,4 @@ def _read(row: Any) -> Job:
         error_code=row.error_code,
         error_detail=row.error_detail,
         options=ImportOptions(**options),
-        actor_kind=actor_kind,
     )
