@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -22,7 +23,25 @@ app.command("serve")(serve.serve)
 app.command("token")(accounts.print_token)
 app.command("samples")(packs.write_samples)
 app.add_typer(accounts.admin, name="admin")
+app.add_typer(accounts.account, name="account")
+app.add_typer(accounts.keys, name="keys")
 app.add_typer(packs.packs, name="packs")
+
+
+def _print_version_if(asked: bool) -> None:
+    if asked:
+        print_version()
+        raise typer.Exit
+
+
+@app.callback()
+def take_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version_if, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Face recognition at events."""
 
 
 @app.command("version")

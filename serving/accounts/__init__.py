@@ -1,9 +1,10 @@
-"""People who call the API: signing keys, tokens, roles, accounts."""
+"""People and machines that call the API: signing keys, tokens, roles, accounts, sessions, API keys."""
 
-from serving.accounts.accounts import Account, Accounts
-from serving.accounts.identities import Identity, Permission, Role
+from serving.accounts.accounts import Accounts
+from serving.accounts.identities import Identity, Permission, Role, Scope
 from serving.accounts.keys import KeyRing, VerificationKeys
-from serving.accounts.tokens import TokenIssuer, TokenVerifier
+from serving.accounts.records import Account
+from serving.accounts.tokens import TokenClaims, TokenIssuer, TokenVerifier
 
 __all__ = [
     "Account",
@@ -12,6 +13,8 @@ __all__ = [
     "KeyRing",
     "Permission",
     "Role",
+    "Scope",
+    "TokenClaims",
     "TokenIssuer",
     "TokenVerifier",
     "VerificationKeys",

@@ -104,9 +104,11 @@ class VerificationKeys:
 class KeyRing(VerificationKeys):
     """The keys of a directory: signs with the newest, verifies with all.
 
-    When the directory has changed it reads it again, looking at most once in RESCAN_INTERVAL_S, so that a key
-    added by another process is accepted, and one whose file is gone refused, without a restart. Should a file
-    be unreadable by then, the keys read before stay as long as their files do.
+    When the directory has changed it reads it again, looking at most once in RESCAN_INTERVAL_S, so that one
+    whose file is gone is refused without a restart. It also looks when it is asked for a key it does not
+    know, so that a key added by another process is accepted at once; to look is to ask for the time of the
+    last change, and nothing is read unless that is a new one, however many unknown keys strangers name.
+    Should a file be unreadable by then, the keys read before stay as long as their files do.
 
     Args:
         directory: where the PEM files are or will be.
@@ -119,6 +121,7 @@ class KeyRing(VerificationKeys):
         self._newest: SigningKey | None = None
         self._looked_at_s = float("-inf")
         self._read_mtime_ns: int | None = None
+        self._seen_mtime_ns: int | None = None
 
     def __repr__(self) -> str:
         return f"KeyRing({str(self._directory)!r}, kids={sorted(self._keys)})"
@@ -132,6 +135,7 @@ class KeyRing(VerificationKeys):
         self._looked_at_s = time.monotonic()
         self._read_mtime_ns = None
         # Before the files are read, so that what changes meanwhile is seen as a change the next time.
+        self._seen_mtime_ns = self._mtime_ns()
         mtime_ns = self._settled_mtime_ns()
         loaded = {path.name: _read_key(path) for path in self._paths()}
         if not loaded:
@@ -168,7 +172,16 @@ class KeyRing(VerificationKeys):
     def find(self, kid: str) -> Ed25519PublicKey | None:
         """The key of this kid, or None."""
         self._follow_directory()
-        return self._keys.get(kid)
+        key = self._keys.get(kid)
+        if key is None and self._mtime_ns() != self._seen_mtime_ns:
+            self._read_again()
+            key = self._keys.get(kid)
+        return key
+
+    def to_jwks(self) -> dict[str, Any]:
+        """The JWK set to publish, with every key that is in the directory now."""
+        self._follow_directory()
+        return super().to_jwks()
 
     def _accept(self, by_file: dict[str, SigningKey]) -> None:
         """Make these the keys of the ring, oldest first."""
@@ -184,6 +197,9 @@ class KeyRing(VerificationKeys):
         mtime_ns = self._settled_mtime_ns()
         if mtime_ns is not None and mtime_ns == self._read_mtime_ns:
             return
+        self._read_again()
+
+    def _read_again(self) -> None:
         try:
             self.load()
         except ConfigurationError as error:
@@ -194,11 +210,16 @@ class KeyRing(VerificationKeys):
 
     def _settled_mtime_ns(self) -> int | None:
         """When the directory last changed, or None if that is so recent that a second change may not show."""
-        try:
-            mtime_ns = self._directory.stat().st_mtime_ns
-        except OSError:
+        mtime_ns = self._mtime_ns()
+        if mtime_ns is None:
             return None
         return mtime_ns if time.time_ns() - mtime_ns > _SETTLED_NS else None
+
+    def _mtime_ns(self) -> int | None:
+        try:
+            return self._directory.stat().st_mtime_ns
+        except OSError:
+            return None
 
     def _paths(self) -> list[Path]:
         if not self._directory.is_dir():

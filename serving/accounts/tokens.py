@@ -8,12 +8,13 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from serving.accounts.identities import Identity, Role
+from serving.accounts.identities import Role
 from serving.accounts.keys import KeyRing, VerificationKeys
 from serving.errors import ConfigurationError, InvalidRequest, TokenExpired, TokenInvalid, TokenMissing
 from serving.registry.identifiers import check_event_id
@@ -33,6 +34,28 @@ _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _MAX_SUBJECT_CHARS = 128
 
 
+@dataclass(frozen=True, slots=True)
+class TokenClaims:
+    """What a token says, its signature and times checked. What has been revoked since it cannot say.
+
+    Attributes:
+        subject: the id of the account.
+        role: the most its bearer may do.
+        events: ids of the events the token is bound to; None means all that the account reaches.
+        session_id: of the sign-in it comes from; None for a token that `rollcall token` made.
+        token_id: `jti`.
+        issued_at, expires_at: seconds since the epoch.
+    """
+
+    subject: str
+    role: Role
+    events: frozenset[str] | None
+    session_id: str | None
+    token_id: str
+    issued_at: int
+    expires_at: int
+
+
 class TokenIssuer:
     """Signs tokens with the newest key of a ring.
 
@@ -46,14 +69,22 @@ class TokenIssuer:
         self._issuer = issuer
         self._audience = audience
 
-    def issue(self, subject: str, role: Role | str, events: Iterable[str] | None, lifetime_s: int) -> str:
+    def issue(
+        self,
+        subject: str,
+        role: Role | str,
+        events: Iterable[str] | None,
+        lifetime_s: int,
+        session_id: str | None = None,
+    ) -> str:
         """A new token.
 
         Args:
-            subject: the name of the account, 1 to 128 characters.
+            subject: the id of the account, 1 to 128 characters.
             role: what the bearer may do.
             events: the ids of the events the token reaches; None means all, an empty list none.
             lifetime_s: 1 second to 366 days.
+            session_id: of the sign-in whose end is the token's end too, or None.
 
         Raises:
             InvalidRequest: an argument is out of range, or so many events that no request could carry the
@@ -76,6 +107,8 @@ class TokenIssuer:
         }
         if events is not None:
             claims["events"] = sorted({check_event_id(event_id) for event_id in events})
+        if session_id is not None:
+            claims["sid"] = session_id
         key = self._key_ring.signing_key
         token = jwt.encode(claims, key.private, algorithm=_ALGORITHM, headers={"typ": _TYPE, "kid": key.kid})
         if len(token) > MAX_TOKEN_CHARS:
@@ -122,11 +155,11 @@ class TokenVerifier:
         self._audience = audience
         self._leeway_s = leeway_s
         self._cache_size = cache_size
-        self._cache: OrderedDict[bytes, tuple[Identity, str]] = OrderedDict()
+        self._cache: OrderedDict[bytes, tuple[TokenClaims, str]] = OrderedDict()
         self._decoder = jwt.PyJWT(options=_OPTIONS)
 
-    def verify(self, token: str | None) -> Identity:
-        """The identity a token proves.
+    def verify(self, token: str | None) -> TokenClaims:
+        """What a token says, once it is known to be ours.
 
         Raises:
             TokenMissing: None or empty.
@@ -143,26 +176,26 @@ class TokenVerifier:
             raise TokenInvalid from None
         remembered = self._cache.get(digest)
         if remembered is not None:
-            identity, kid = remembered
-            if self._is_over(identity):
+            claims, kid = remembered
+            if self._is_over(claims):
                 self._cache.pop(digest, None)
                 raise TokenExpired
             if self._keys.find(kid) is not None:
                 self._cache.move_to_end(digest)
-                return identity
+                return claims
             self._cache.pop(digest, None)
-        identity, kid = self._verify_afresh(token)
-        if self._is_over(identity):
+        claims, kid = self._verify_afresh(token)
+        if self._is_over(claims):
             raise TokenExpired
-        self._cache[digest] = identity, kid
+        self._cache[digest] = claims, kid
         if len(self._cache) > self._cache_size:
             self._cache.popitem(last=False)
-        return identity
+        return claims
 
-    def _is_over(self, identity: Identity) -> bool:
-        return time.time() >= identity.expires_at + self._leeway_s
+    def _is_over(self, claims: TokenClaims) -> bool:
+        return time.time() >= claims.expires_at + self._leeway_s
 
-    def _verify_afresh(self, token: str) -> tuple[Identity, str]:
+    def _verify_afresh(self, token: str) -> tuple[TokenClaims, str]:
         try:
             kid, key = self._select_key(jwt.get_unverified_header(token))
             claims = self._decoder.decode(
@@ -173,7 +206,7 @@ class TokenVerifier:
                 audience=self._audience,
                 leeway=self._leeway_s,
             )
-            return _read_identity(claims), kid
+            return _read_claims(claims), kid
         except (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             # The decoder's words would tell an attacker which check failed.
             raise TokenInvalid from None
@@ -200,18 +233,27 @@ def _read_role(role: Role | str) -> Role:
         ) from None
 
 
-def _read_identity(claims: dict[str, Any]) -> Identity:
-    """The identity in verified claims; ValueError when a claim has the wrong form."""
+def _read_claims(claims: dict[str, Any]) -> TokenClaims:
+    """The verified claims; ValueError when one has the wrong form."""
     events = claims.get("events")
     if events is not None and not (
         isinstance(events, list) and all(isinstance(each, str) for each in events)
     ):
         raise ValueError
-    subject, token_id, expires_at = claims["sub"], claims["jti"], claims["exp"]
-    if not (isinstance(subject, str) and isinstance(token_id, str) and subject and token_id):
+    for name in ("sub", "jti"):
+        if not (isinstance(claims[name], str) and claims[name]):
+            raise ValueError
+    session_id = claims.get("sid")
+    if session_id is not None and not isinstance(session_id, str):
         raise ValueError
-    if type(expires_at) is not int or type(claims["nbf"]) is not int or type(claims["iat"]) is not int:
+    if not all(type(claims[name]) is int for name in ("exp", "nbf", "iat")):
         raise ValueError
-    return Identity(
-        subject, Role(claims["role"]), None if events is None else frozenset(events), token_id, expires_at
+    return TokenClaims(
+        claims["sub"],
+        Role(claims["role"]),
+        None if events is None else frozenset(events),
+        session_id,
+        claims["jti"],
+        claims["iat"],
+        claims["exp"],
     )

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from serving.accounts.access_check import KEY_PREFIX
 from serving.accounts.identities import Identity, Permission
 from serving.api.services import ServicesOf
-from serving.errors import EventClosed, PackMismatch, TokenMissing
+from serving.errors import EventClosed, InvalidRequest, PackMismatch, TokenMissing
 from serving.registry.records import Event
 
-_bearer = HTTPBearer(auto_error=False, description="An access token; `rollcall token` prints one.")
+_bearer = HTTPBearer(
+    auto_error=False, description="An access token of a sign-in or of `rollcall token`, or an API key."
+)
+_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key, `rck_...`.")
 
 EventId = Annotated[str, Path(description="The event's id.", examples=["gala-2026"])]
 PersonId = Annotated[str, Path(description="The person's id.", examples=["ada"])]
@@ -21,20 +25,48 @@ PersonId = Annotated[str, Path(description="The person's id.", examples=["ada"])
 async def get_identity(
     request: Request,
     services: ServicesOf,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    key: Annotated[str | None, Depends(_key)],
 ) -> Identity:
-    """The verified caller; raises TokenMissing, TokenInvalid or TokenExpired.
+    """The caller, as the credentials say and the database confirms at this moment.
 
     It is `request.state.identity` from here on.
+
+    Raises:
+        TokenMissing, TokenInvalid, TokenExpired, TokenRevoked, ApiKeyInvalid: not a caller we know.
+        InvalidRequest: two credentials at once.
     """
-    if credentials is None:
+    identity = await find_identity(request, services, bearer, key)
+    if identity is None:
         raise TokenMissing
-    identity = services.verifier.verify(credentials.credentials)
+    return identity
+
+
+async def find_identity(
+    request: Request,
+    services: ServicesOf,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    key: Annotated[str | None, Depends(_key)],
+) -> Identity | None:
+    """As `get_identity`, for a route that also serves callers without credentials: for them None."""
+    if key is not None and bearer is not None:
+        raise InvalidRequest("send either an Authorization header or X-API-Key, not both")
+    if bearer is not None and bearer.credentials.startswith(KEY_PREFIX):
+        key = bearer.credentials
+    if key is not None:
+        identity = await services.accounts.access.identify_key(key)
+        services.accounts.api_keys.note_use(identity.id)
+    elif bearer is not None and bearer.credentials:
+        claims = services.verifier.verify(bearer.credentials)
+        identity = await services.accounts.access.identify_bearer(claims)
+    else:
+        return None
     request.state.identity = identity
     return identity
 
 
 IdentityOf = Annotated[Identity, Depends(get_identity)]
+PossibleIdentityOf = Annotated[Identity | None, Depends(find_identity)]
 
 
 class Allowed:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from serving.errors import (
     ALL_ERRORS,
+    ApiKeyInvalid,
     BodyTooLarge,
     DeadlineExceeded,
     Forbidden,
@@ -29,6 +30,7 @@ from serving.errors import (
     TokenExpired,
     TokenInvalid,
     TokenMissing,
+    TokenRevoked,
 )
 
 logger = logging.getLogger("ray.serve")
@@ -76,7 +78,8 @@ def describe(error: RollcallError, request_id: str) -> dict[str, Any]:
 
 
 def answer_error(request: Request, error: RollcallError) -> JSONResponse:
-    """`error` as an HTTP answer."""
+    """`error` as an HTTP answer; its code is `request.state.error_code` from then on."""
+    request.state.error_code = error.code
     headers = {}
     retry_after_s = error.context.get("retry_after_s", error.retry_after_s)
     if retry_after_s is not None:
@@ -121,6 +124,8 @@ GUARDED = (
     TokenMissing,
     TokenInvalid,
     TokenExpired,
+    TokenRevoked,
+    ApiKeyInvalid,
     Forbidden,
     InvalidRequest,
     InternalError,

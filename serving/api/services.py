@@ -7,9 +7,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from serving.accounts.services import AccountServices
 from serving.accounts.tokens import TokenVerifier
 from serving.api.admission import AdmissionGate
 from serving.api.statistics import StatisticsRecorder
+from serving.audit.trail import AuditTrail
 from serving.graph.stages import Stages
 from serving.packs.calibration import Calibration
 from serving.packs.manifest import Pack
@@ -27,9 +29,11 @@ class Services:
     calibration: Calibration
     stages: Stages
     registry: Registry
+    accounts: AccountServices
     verifier: TokenVerifier
     gate: AdmissionGate
     statistics: StatisticsRecorder
+    audit: AuditTrail
 
     def threshold_for(self, event: Event, asked: float | None = None) -> float:
         """The raw cosine that decides: the request's, else the event's, the settings', the pack's."""

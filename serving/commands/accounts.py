@@ -1,23 +1,30 @@
-"""`rollcall admin` and `rollcall token`: the first administrator, and tokens signed with the local key."""
+"""`rollcall admin`, `account`, `keys` and `token`: what is done where the service's data lies."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+from rich.markup import escape
 
-from serving.accounts.accounts import Account, Accounts
+from serving.accounts.accounts import Accounts
 from serving.accounts.identities import Role
 from serving.accounts.keys import KeyRing
+from serving.accounts.records import Account
 from serving.accounts.tokens import TokenIssuer
 from serving.commands.console import console, messages
 from serving.database import Database
-from serving.errors import CommandError
+from serving.database.location import find_sqlite_file
+from serving.errors import AccountExists, CommandError
 from serving.settings import Settings, load_settings
 
+T = TypeVar("T")
+
 admin = typer.Typer(help="Administrators.", no_args_is_help=True)
+account = typer.Typer(help="Accounts.", no_args_is_help=True)
+keys = typer.Typer(help="The keys that sign tokens.", no_args_is_help=True)
 
 
 @admin.command("create")
@@ -27,15 +34,57 @@ def create_administrator(
     """Make an administrator. `rollcall token NAME` then prints tokens for the account."""
 
     async def create(accounts: Accounts) -> Account:
-        return await accounts.create_administrator(name)
+        try:
+            return await accounts.create_administrator(name)
+        except AccountExists:
+            raise CommandError(
+                f"there is an account {name!r} already; get a token with: rollcall token {name}"
+            ) from None
 
-    account = _with_accounts(load_settings(), create)
-    console.print(f"{account.name} is an administrator; get a token with: rollcall token {account.name}")
+    created = _with_accounts(load_settings(), create)
+    shown = escape(created.name)
+    console.print(f"{shown} is an administrator; get a token with: rollcall token {shown}")
+
+
+@account.command("list")
+def list_accounts() -> None:
+    """List the accounts: name, role, state, id."""
+    settings = load_settings()
+    _require_data(settings)
+    for each in _with_accounts(settings, _list_all):
+        state = "disabled" if each.disabled_at is not None else "active"
+        print(each.name, each.role.value, state, each.id, sep="\t")
+
+
+@account.command("disable")
+def disable_account(
+    name: Annotated[str, typer.Argument(help="Whose.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Enable the account again.")] = False,
+) -> None:
+    """Disable an account. Its tokens, sessions and API keys stop working at once, on every replica."""
+    settings = load_settings()
+    _require_data(settings)
+
+    async def disable(accounts: Accounts) -> Account:
+        found = await _find(accounts, name)
+        return await accounts.change(found.id, disabled=not undo)
+
+    changed = _with_accounts(settings, disable)
+    console.print(f"{escape(changed.name)} is {'active' if undo else 'disabled'}")
+
+
+@keys.command("rotate")
+def rotate_keys() -> None:
+    """Sign new tokens with a new key. Those signed so far are good until they expire."""
+    settings = load_settings()
+    _require_data(settings)
+    kid = KeyRing(settings.keys_dir).rotate()
+    console.print(f"the key {kid} signs from now on")
 
 
 def print_token(
     name: Annotated[
-        str | None, typer.Argument(help="Whose; may be left out when there is one administrator.")
+        str | None, typer.Argument(help="Whose; may be left out when there is one account.")
     ] = None,
     role: Annotated[Role | None, typer.Option(help="A lesser role than the account's.")] = None,
     event: Annotated[
@@ -45,40 +94,64 @@ def print_token(
 ) -> None:
     """Print an access token. Needs to read the signing key, so it runs where the service's data lies."""
     settings = load_settings()
+    _require_data(settings)
 
     async def find(accounts: Accounts) -> Account:
         if name is not None:
-            found = await accounts.get(name)
-            if found is None:
-                raise CommandError(
-                    f"there is no account {name!r}; make it with: rollcall admin create {name}"
-                )
-            return found
-        enabled = [account for account in await accounts.list() if account.disabled_at is None]
+            return await _find(accounts, name)
+        enabled = [each for each in await _list_all(accounts) if each.disabled_at is None]
         if not enabled:
             raise CommandError("there is no account yet; make one with: rollcall admin create NAME")
         if len(enabled) > 1:
             raise CommandError("there are several accounts; say whose token: rollcall token NAME")
         return enabled[0]
 
-    account = _with_accounts(settings, find)
-    if account.disabled_at is not None:
-        raise CommandError(f"the account {account.name!r} is disabled")
-    chosen = role or account.role
-    if not chosen.permissions <= account.role.permissions:
-        raise CommandError(f"{account.name} is {account.role.value} and may not act as {chosen.value}")
-    keys = KeyRing(settings.keys_dir)
-    keys.load_or_create()
-    issuer = TokenIssuer(keys, settings.auth.issuer, settings.auth.audience)
+    found = _with_accounts(settings, find)
+    if found.disabled_at is not None:
+        raise CommandError(f"the account {found.name!r} is disabled")
+    chosen = role or found.role
+    if not chosen.permissions <= found.role.permissions:
+        raise CommandError(f"{found.name} is {found.role.value} and may not act as {chosen.value}")
+    key_ring = KeyRing(settings.keys_dir)
+    key_ring.load_or_create()
+    issuer = TokenIssuer(key_ring, settings.auth.issuer, settings.auth.audience)
     lifetime_s = int(hours * 3600) if hours is not None else settings.auth.token_lifetime_s
     if console.is_terminal:
-        messages.print(f"[dim]{account.name}, {chosen.value}, {lifetime_s / 3600:g} hours[/]")
-    print(issuer.issue(account.name, chosen, event or None, lifetime_s))
+        messages.print(f"[dim]{escape(found.name)}, {chosen.value}, {lifetime_s / 3600:g} hours[/]")
+    print(issuer.issue(found.id, chosen, event or None, lifetime_s))
 
 
-def _with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[Account]]) -> Account:
-    async def run() -> Account:
-        accounts = Accounts(Database(settings.registry_url))
+async def _find(accounts: Accounts, name: str) -> Account:
+    found = await accounts.find(name)
+    if found is None:
+        raise CommandError(f"there is no account {name!r}; make it with: rollcall admin create {name}")
+    return found
+
+
+async def _list_all(accounts: Accounts) -> list[Account]:
+    found: list[Account] = []
+    cursor: str | None = None
+    while True:
+        page = await accounts.list(cursor, 1000)
+        found.extend(page.items)
+        cursor = page.next
+        if cursor is None:
+            return found
+
+
+def _require_data(settings: Settings) -> None:
+    """Raise CommandError where a service never ran: a new, empty registry would help nobody."""
+    path = find_sqlite_file(settings.registry_url)
+    if path is not None and not path.exists():
+        raise CommandError(
+            f"there is no data of a service in {settings.data_dir}; "
+            "change to its directory or set ROLLCALL_DATA_DIR, or begin with: rollcall admin create NAME"
+        )
+
+
+def _with_accounts(settings: Settings, work: Callable[[Accounts], Awaitable[T]]) -> T:
+    async def run() -> T:
+        accounts = Accounts(Database(settings.registry_url), settings.auth.min_password_chars)
         await accounts.open()
         try:
             return await work(accounts)

@@ -47,6 +47,13 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
+def find_sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database, there or not; None for a server. Raises as `parse_url`."""
+    parsed = parse_url(url)
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database is not None
+    return Path(str(parsed.database)) if is_file else None
+
+
 def prepare_file(path: Path) -> None:
     """Create the file (mode 0600) and its missing directories (0700); what exists keeps its mode.
 

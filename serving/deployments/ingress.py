@@ -10,11 +10,13 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serving.accounts.keys import KeyRing
+from serving.accounts.services import make_account_services
 from serving.accounts.tokens import TokenVerifier
 from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
 from serving.api.services import Services
 from serving.api.statistics import StatisticsRecorder
+from serving.audit.trail import AuditTrail
 from serving.database import Database
 from serving.graph.stages import Stages
 from serving.graph.sweep import Sweep
@@ -38,7 +40,8 @@ class Ingress:
     ) -> None:
         load = settings.load
         self._stages = Stages(detector, embedder, matcher, max_waiting=load.max_pending_requests)
-        registry = Registry(Database(settings.registry_url))
+        database = Database(settings.registry_url)
+        registry = Registry(database)
         await registry.open()
         key_ring = KeyRing(settings.keys_dir)
         key_ring.load_or_create()
@@ -51,11 +54,13 @@ class Ingress:
             calibration=load_calibration(pack),
             stages=self._stages,
             registry=registry,
+            accounts=make_account_services(database, key_ring, settings.auth),
             verifier=TokenVerifier(
                 key_ring, settings.auth.issuer, settings.auth.audience, leeway_s=settings.auth.leeway_s
             ),
             gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
             statistics=StatisticsRecorder(registry),
+            audit=AuditTrail(database, settings.audit),
         )
         self._services.statistics.start()
 

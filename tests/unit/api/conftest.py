@@ -11,15 +11,20 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from sqlalchemy import Connection, insert
 
 from serving.accounts.keys import KeyRing
+from serving.accounts.services import make_account_services
+from serving.accounts.tables import account
 from serving.accounts.tokens import TokenIssuer, TokenVerifier
 from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
 from serving.api.operations import Readiness
 from serving.api.services import Services
 from serving.api.statistics import StatisticsRecorder
+from serving.audit.trail import AuditTrail
 from serving.database import Database, sqlite_url
+from serving.database.metadata import now_utc
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
 from serving.registry.registry import Registry
@@ -27,6 +32,13 @@ from serving.settings import Settings, load_settings
 from tests.unit.api.api_fakes import FakeStages
 
 ISSUER, AUDIENCE = "rollcall", "rollcall"
+TESTER_ID = "0" * 32
+"""Of the account `tester`, an administrator, whose tokens may say a lesser role."""
+
+
+def insert_tester(connection: Connection) -> None:
+    values = {"id": TESTER_ID, "name": "tester", "role": "administrator", "created_at": now_utc()}
+    connection.execute(insert(account), values)
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +48,12 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file; each test gets a copy, because migrating takes longer than most tests."""
+    """A migrated SQLite file with one account; each test gets a copy, for migrating takes longer than it."""
     path = tmp_path_factory.mktemp("registry") / "empty.sqlite3"
-    registry = Registry(Database(sqlite_url(path)))
+    database = Database(sqlite_url(path))
+    registry = Registry(database)
     await registry.open()
+    await database.write(insert_tester)
     await registry.close()
     return path
 
@@ -112,7 +126,8 @@ async def make_api(
         calibration = load_calibration(pack)
         path = tmp_path / f"registry{len(opened)}.sqlite3"
         shutil.copy(empty_registry, path)
-        registry = Registry(Database(sqlite_url(path), migrate_on_open=False))
+        database = Database(sqlite_url(path), migrate_on_open=False)
+        registry = Registry(database)
         await registry.open()
         stages = FakeStages(calibration)
         load = settings.load
@@ -122,9 +137,11 @@ async def make_api(
             calibration=calibration,
             stages=stages,  # type: ignore[arg-type]
             registry=registry,
+            accounts=make_account_services(database, ring, settings.auth),
             verifier=TokenVerifier(ring, ISSUER, AUDIENCE),
             gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
             statistics=StatisticsRecorder(registry),
+            audit=AuditTrail(database, settings.audit),
         )
         shared_app.state.services = services
         shared_app.state.readiness = Readiness(services)
@@ -133,7 +150,7 @@ async def make_api(
         def token_for(
             role: str = "administrator", events: list[str] | None = None, lifetime_s: int = 600
         ) -> str:
-            return issuer.issue("tester", role, events, lifetime_s)
+            return issuer.issue(TESTER_ID, role, events, lifetime_s)
 
         api = Api(shared_app, services, stages, registry, None, token_for)  # type: ignore[arg-type]
         api = replace(api, client=api.client_for())
@@ -143,6 +160,7 @@ async def make_api(
     yield make
     for api in opened:
         await api.client.aclose()
+        await api.services.audit.stop()
         await api.registry.close()
 
 
