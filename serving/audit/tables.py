@@ -28,6 +28,7 @@ audit_entry = Table(
     Column("details", JSON),
     sqlite_autoincrement=True,
 )
-Index("ix_audit_entry_at", audit_entry.c.at)
-Index("ix_audit_entry_event_id", audit_entry.c.event_id, audit_entry.c.id)
-Index("ix_audit_entry_actor", audit_entry.c.actor, audit_entry.c.id)
+# In the order in which pages are read.
+Index("ix_audit_entry_at", audit_entry.c.at, audit_entry.c.id)
+Index("ix_audit_entry_event_id", audit_entry.c.event_id, audit_entry.c.at, audit_entry.c.id)
+Index("ix_audit_entry_actor", audit_entry.c.actor, audit_entry.c.at, audit_entry.c.id)

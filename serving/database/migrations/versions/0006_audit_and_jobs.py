@@ -35,9 +35,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_audit_entry"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_audit_entry_actor", "audit_entry", ["actor", "id"])
-    op.create_index("ix_audit_entry_at", "audit_entry", ["at"])
-    op.create_index("ix_audit_entry_event_id", "audit_entry", ["event_id", "id"])
+    op.create_index("ix_audit_entry_actor", "audit_entry", ["actor", "at", "id"])
+    op.create_index("ix_audit_entry_at", "audit_entry", ["at", "id"])
+    op.create_index("ix_audit_entry_event_id", "audit_entry", ["event_id", "at", "id"])
     op.create_table(
         "job",
         sa.Column("id", sa.String(32), nullable=False),
