@@ -62,12 +62,14 @@ async def read_pictures(
     *,
     apart: bool = False,
     numbers: Collection[str] = (),
+    objects: Collection[str] = (),
 ) -> PictureBody:
     """The pictures in `request`, at least one, each within the limits by its header.
 
     Args:
         apart: keep the fault of a single picture in `PictureBody.faults` instead of raising it.
         numbers: the JSON fields that may be numbers; they come as their text.
+        objects: the JSON fields that may be objects; they come as JSON text, as a form would send them.
 
     Raises:
         BodyTooLarge, PictureTooLarge, TooManyPixels, PictureTooSmall: beyond a limit.
@@ -78,7 +80,7 @@ async def read_pictures(
     """
     try:
         body = await asyncio.wait_for(
-            _parse(request, services, admission, apart, numbers), deadline.remaining_s()
+            _parse(request, services, admission, apart, numbers, objects), deadline.remaining_s()
         )
     except asyncio.TimeoutError:
         raise DeadlineExceeded("the request body did not arrive in time") from None
@@ -120,7 +122,12 @@ async def read_body(request: Request, admission: Admission, deadline: Deadline, 
 
 
 async def _parse(
-    request: Request, services: Services, admission: Admission, apart: bool, numbers: Collection[str]
+    request: Request,
+    services: Services,
+    admission: Admission,
+    apart: bool,
+    numbers: Collection[str],
+    objects: Collection[str],
 ) -> PictureBody:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -128,13 +135,17 @@ async def _parse(
     max_body_bytes = services.settings.load.max_body_bytes
     if kind == "application/json":
         raw = await _read_all(request, admission, max_body_bytes, BodyTooLarge)
-        return _parse_json(raw, services, admission, apart, numbers)
+        return _parse_json(raw, services, admission, apart, numbers, objects)
     if kind.startswith("image/") or kind in ("application/octet-stream", ""):
         max_bytes = min(services.settings.picture.max_bytes, max_body_bytes)
         return PictureBody([await _read_all(request, admission, max_bytes, PictureTooLarge)])
-    raise UnsupportedPictureType(
-        f"Content-Type {kind[:80]!r} is not one of image/*, multipart/form-data, application/json"
-    )
+    detail = f"Content-Type {kind[:80]!r} is not one of image/*, multipart/form-data, application/json"
+    if kind == "application/x-www-form-urlencoded":  # what curl says of `-d` and `--data-binary`
+        detail += (
+            "; for a JSON body add -H 'Content-Type: application/json', for a picture -H 'Content-Type: "
+            "image/jpeg', or send a form with -F picture=@file"
+        )
+    raise UnsupportedPictureType(detail)
 
 
 async def _stream(
@@ -203,7 +214,12 @@ def _given_twice(name: str) -> InvalidRequest:
 
 
 def _parse_json(
-    raw: bytes, services: Services, admission: Admission, apart: bool, numbers: Collection[str]
+    raw: bytes,
+    services: Services,
+    admission: Admission,
+    apart: bool,
+    numbers: Collection[str],
+    objects: Collection[str],
 ) -> PictureBody:
     try:
         content = json.loads(raw, object_pairs_hook=_make_object)
@@ -234,8 +250,11 @@ def _parse_json(
             fields[name] = value
         elif name in numbers and isinstance(value, (int, float)) and not isinstance(value, bool):
             fields[name] = repr(value)
+        elif name in objects and isinstance(value, dict):
+            fields[name] = json.dumps(value)
         elif value is not None:
-            raise InvalidRequest(f"the JSON field {name[:80]!r} must be a string")
+            kind = "an object" if name in objects else "a string"
+            raise InvalidRequest(f"the JSON field {name[:80]!r} must be {kind}")
     return PictureBody(pictures, fields, faults)
 
 

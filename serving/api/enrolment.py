@@ -12,80 +12,205 @@ import hashlib
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from serving.api.deadlines import Deadline
+from serving.api.options import SingleFace
+from serving.api.probes import find_single_face
+from serving.api.resemblance import compare_with_person, refuse_duplicates
 from serving.api.services import Services
-from serving.errors import ErasedMeanwhile, NoFace, RollcallError, SeveralFaces
-from serving.gallery.records import FaceRecord
+from serving.errors import ConsentRequired, ErasedMeanwhile, PolicyNotAllowed, RollcallError, UnknownPerson
+from serving.gallery.records import FaceRecord, Vector
 from serving.graph.sweep import erase_orphans
-from serving.registry.identifiers import check_name, check_person_id
+from serving.registry.identifiers import check_person_id
+from serving.registry.person_details import PersonDetails
 from serving.registry.records import Event, NewFace, Person
 from serving.vision.pipeline import Face
+from serving.vision.quality_gates import QualityLevel
 
 CLEAN_UP_TIMEOUT_S = 5.0
 
+_LEVELS = (QualityLevel.off, QualityLevel.standard, QualityLevel.strict)
 
-async def find_single_face(services: Services, picture: bytes, deadline: Deadline) -> Face:
-    """The one face of an enrolment picture.
 
-    Raises:
-        NoFace, SeveralFaces: there is not exactly one.
-        RollcallError: the picture's own error, or the stage's.
+@dataclass(frozen=True, slots=True)
+class NewPictures:
+    """Pictures of one person, and what is asked with them.
+
+    Attributes:
+        pictures: encoded files, one face of each is enrolled.
+        details: of the person.
+        person_id: whose they are; None for a new person under a new id.
+        must_exist: whether somebody of that id must be enrolled already.
+        face: which face of a picture is meant.
+        quality: what the faces are held to; None: as the event says.
+        on_duplicate: what becomes of a face that matches another person; None: as the settings say.
+        sees_people: whether an error may tell the name of whom a face matches.
     """
-    found = await services.stages.detect(picture, deadline.remaining_s())
-    if not found.faces:
-        raise NoFace
-    if len(found.faces) > 1:
-        boxes = [[round(side, 1) for side in face.box] for face in found.faces[:10]]
-        raise SeveralFaces(f"{len(found.faces)} faces were found", faces=len(found.faces), boxes=boxes)
-    return found.faces[0]
+
+    pictures: Sequence[bytes]
+    details: PersonDetails = field(default_factory=PersonDetails)
+    person_id: str | None = None
+    must_exist: bool = False
+    face: SingleFace = SingleFace.only
+    quality: QualityLevel | None = None
+    on_duplicate: Literal["refuse", "allow"] | None = None
+    sees_people: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledPicture:
+    """What became of one picture: its face, and how much that resembles the person's other faces.
+
+    cosine_to_person: of the other face that is the most similar; None when the person has no other.
+    """
+
+    face_id: str
+    face: Face
+    cosine_to_person: float | None
 
 
 async def enrol_person(
-    services: Services,
-    event: Event,
-    person_id: str | None,
-    name: str | None,
-    pictures: Sequence[bytes],
-    deadline: Deadline,
-) -> tuple[Person, list[tuple[str, Face]]]:
+    services: Services, event: Event, new: NewPictures, deadline: Deadline
+) -> tuple[Person, list[EnrolledPicture]]:
     """Enrol all pictures of one person, or none when any is refused.
 
     Returns:
-        The person, and (face id, face) for each picture in order. The same picture enrolled again for the
-        same person is the same face.
+        The person, and what became of each picture, in order. The same picture enrolled again for the same
+        person is the same face.
 
     Raises:
-        NoFace, SeveralFaces or a picture's own error, with `context["picture"]` its place.
+        NoFace, SeveralFaces, QualityTooLow or a picture's own error, with `context["picture"]` its place
+            when there are several.
+        PolicyNotAllowed: a quality level below the event's is asked for.
+        ConsentRequired, UnknownPerson: as `Registry.begin_enrolment`.
+        DuplicatePerson: a face matches another person, and that is to be refused.
         ErasedMeanwhile: the event or person was deleted while this ran.
     """
-    if person_id is not None:
-        check_person_id(person_id)  # before the models work for nothing
-    check_name(name)
+    # All that can be refused without them, before the models work for nothing.
+    new.details.check()
+    level = decide_level(services, event, new.quality)
+    known = await _find_known(services, event, new)
     outcomes = await asyncio.gather(
-        *(find_single_face(services, picture, deadline) for picture in pictures), return_exceptions=True
+        *(find_single_face(services, each, new.face, level, deadline) for each in new.pictures),
+        return_exceptions=True,
     )
     faces = _all_or_first_error(outcomes)
     vectors = await services.stages.embed(np.stack([face.crop for face in faces]), deadline.remaining_s())
-    face_ids = [_make_face_id(event, picture) for picture in pictures]
-    announced = {
-        face_id: NewFace(face_id, face.detection_score) for face_id, face in zip(face_ids, faces, strict=True)
-    }
-    person = await services.registry.begin_enrolment(event.key, person_id, name, list(announced.values()))
+    if (new.on_duplicate or services.settings.enrolment.on_duplicate) == "refuse":
+        await refuse_duplicates(
+            services, event, vectors, new.person_id, deadline, sees_people=new.sees_people
+        )
+    face_ids = [make_face_id(event, picture) for picture in new.pictures]
+    cosines = await compare_with_person(services, event, known, face_ids, vectors, deadline)
+    found = [
+        (NewFace(face_id, face.detection_score), vector)
+        for face_id, face, vector in zip(face_ids, faces, vectors, strict=True)
+    ]
+    person = await store_faces(
+        services, event, new.person_id, new.details, found, deadline, must_exist=new.must_exist
+    )
+    enrolled = [EnrolledPicture(*each) for each in zip(face_ids, faces, cosines, strict=True)]
+    return person, enrolled
+
+
+async def store_faces(
+    services: Services,
+    event: Event,
+    person_id: str | None,
+    details: PersonDetails,
+    faces: Sequence[tuple[NewFace, Vector]],
+    deadline: Deadline,
+    *,
+    must_exist: bool = False,
+) -> Person:
+    """Enrol faces whose vectors are known, all or none; of several with one id the last counts.
+
+    Args:
+        faces: at least one; each vector float32 [D] of the event's pack, unit length.
+
+    Returns:
+        The person with all enrolled faces.
+
+    Raises:
+        InvalidRequest, UnknownEvent, EventClosed, UnknownPerson, ConsentRequired, StageUnavailable: as
+            `Registry.begin_enrolment`.
+        ErasedMeanwhile: the event or person was deleted while this ran; nothing is left.
+    """
+    registry = services.registry
+    announced = {face.id: (face, vector) for face, vector in faces}
+    name, metadata, consent_reference = details.name, details.metadata, details.consent_reference
+    person = await registry.begin_enrolment(
+        event.key,
+        person_id,
+        name,
+        [face for face, _ in announced.values()],
+        metadata=metadata,
+        consent_reference=consent_reference,
+        must_exist=must_exist,
+    )
     now = time.time()
-    records = {
-        face_id: FaceRecord(event.key, person.id, face_id, vector, now)
-        for face_id, vector in zip(face_ids, vectors, strict=True)
-    }
+    records = [
+        FaceRecord(event.key, person.id, face_id, vector, now) for face_id, (_, vector) in announced.items()
+    ]
     try:
-        await services.stages.enrol(list(records.values()), deadline.remaining_s())
-        person = await services.registry.finish_enrolment(event.key, person.id, list(announced), name)
+        await services.stages.enrol(records, deadline.remaining_s())
+        return await registry.finish_enrolment(
+            event.key,
+            person.id,
+            list(announced),
+            name,
+            metadata=metadata,
+            consent_reference=consent_reference,
+        )
     except ErasedMeanwhile:
-        await erase_orphans(services.registry, services.stages, event.key, person.id, CLEAN_UP_TIMEOUT_S)
+        await erase_orphans(registry, services.stages, event.key, person.id, CLEAN_UP_TIMEOUT_S)
         raise
-    return person, list(zip(face_ids, faces, strict=True))
+
+
+def decide_level(services: Services, event: Event, asked: QualityLevel | None) -> QualityLevel:
+    """What faces are held to: what the request asks for, but no less than the event or the settings ask.
+
+    Raises:
+        PolicyNotAllowed: the request asks for less.
+    """
+    own = services.settings.quality.enrolment_level
+    if event.quality_level is not None:
+        own = QualityLevel(event.quality_level)
+    if asked is None:
+        return own
+    allowed = _LEVELS[_LEVELS.index(own) :]
+    if asked not in allowed:
+        raise PolicyNotAllowed(
+            f"the request asks for quality {asked.value}, the event for {own.value}",
+            allowed=[level.value for level in allowed],
+            event_quality=own.value,
+            asked_quality=asked.value,
+        )
+    return asked
+
+
+def make_face_id(event: Event, picture: bytes) -> str:
+    """An id that is the same for the same picture at the same event, and says nothing about it elsewhere."""
+    return uuid.uuid5(uuid.UUID(event.key), hashlib.sha256(picture).hexdigest()).hex
+
+
+async def _find_known(services: Services, event: Event, new: NewPictures) -> Person | None:
+    """The person as enrolled before, if any; whoever may not be enrolled is refused."""
+    known = None
+    if new.person_id is not None:
+        try:
+            known = await services.registry.get_person(event.key, check_person_id(new.person_id))
+        except UnknownPerson:
+            if new.must_exist:
+                raise
+    has_consent = known is not None and known.consent_reference is not None
+    if event.consent_required and new.details.consent_reference is None and not has_consent:
+        raise ConsentRequired
+    return known
 
 
 def _all_or_first_error(outcomes: Sequence[Face | BaseException]) -> list[Face]:
@@ -97,8 +222,3 @@ def _all_or_first_error(outcomes: Sequence[Face | BaseException]) -> list[Face]:
             raise outcome
         faces.append(outcome)
     return faces
-
-
-def _make_face_id(event: Event, picture: bytes) -> str:
-    """An id that is the same for the same picture at the same event, and says nothing about it elsewhere."""
-    return uuid.uuid5(uuid.UUID(event.key), hashlib.sha256(picture).hexdigest()).hex

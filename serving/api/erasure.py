@@ -1,9 +1,10 @@
-"""Erasing a person: gallery and registry, in the order that no crash or race can leave a face behind."""
+"""Erasing people and faces: gallery and registry, in the order that no crash or race leaves a face behind."""
 
 from __future__ import annotations
 
 from serving.api.deadlines import Deadline
 from serving.api.services import Services
+from serving.errors import UnknownFace
 from serving.graph.sweep import erase_orphans
 from serving.registry.identifiers import is_person_id
 
@@ -31,3 +32,23 @@ async def erase_person(services: Services, event_key: str, person_id: str, deadl
     # Once more, for an enrolment that stored its vectors in between; one that began since keeps them.
     await erase_orphans(services.registry, services.stages, event_key, person_id, deadline.remaining_s())
     return known
+
+
+async def erase_face(
+    services: Services, event_key: str, person_id: str, face_id: str, deadline: Deadline
+) -> None:
+    """Erase one face of a person, who stays, also without faces.
+
+    May be repeated: after a failure half way the face is still listed and can be erased again.
+
+    Raises:
+        UnknownPerson, UnknownFace: there is none.
+        StageUnavailable, Overloaded, DeadlineExceeded: try again.
+    """
+    await services.registry.get_face(event_key, person_id, face_id)
+    await services.stages.erase_faces(event_key, [(person_id, face_id)], deadline.remaining_s())
+    known = await services.registry.delete_face(event_key, person_id, face_id)
+    # Once more, for an enrolment of the same picture that stored its vector in between.
+    await erase_orphans(services.registry, services.stages, event_key, person_id, deadline.remaining_s())
+    if not known:
+        raise UnknownFace(person=person_id, face=face_id)

@@ -30,46 +30,6 @@ PICTURE_ERRORS: tuple[type[RollcallError], ...] = (
 )
 """What any route that takes a picture may answer."""
 
-_BASE64 = "/9j/4AAQSkZJRgABAQAAAQABAAD..."
-_RAW = {"schema": {"type": "string", "format": "binary"}}
-_TEXT = {"type": "string"}
-
-
-def _picture_body(description: str, form: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    as_json = {name: {"type": "array", "items": _TEXT} if name == "pictures" else _TEXT for name in example}
-    return {
-        "required": True,
-        "description": description,
-        "content": {
-            "multipart/form-data": {"schema": {"type": "object", "properties": form}},
-            "application/json": {
-                "schema": {"type": "object", "properties": as_json, "required": list(example)[-1:]},
-                "examples": {
-                    "base64": {"value": example},
-                    "data URI": {"value": _with_data_uri(example)},
-                },
-            },
-            "image/jpeg": _RAW,
-            "image/png": _RAW,
-            "image/webp": _RAW,
-        },
-    }
-
-
-def _with_data_uri(example: dict[str, Any]) -> dict[str, Any]:
-    name = list(example)[-1]
-    uri = f"data:image/jpeg;base64,{_BASE64}"
-    return {**example, name: [uri] if isinstance(example[name], list) else uri}
-
-
-_FILE = {"type": "string", "format": "binary"}
-
-ENROLMENT_BODY = _picture_body(
-    "Pictures of one person, one face in each: JPEG, PNG or WebP.",
-    {"person_id": _TEXT, "name": _TEXT, "picture": {"type": "array", "items": _FILE}},
-    {"person_id": "ada", "name": "Ada Lovelace", "pictures": [_BASE64]},
-)
-
 
 def inline_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of `model` without references, for places outside the document's own schemas."""

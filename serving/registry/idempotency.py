@@ -140,7 +140,7 @@ def create_event_once(
     connection: Connection,
     asked: KeyedRequest,
     create: Callable[[Connection], Event],
-    render: Callable[[Event], tuple[int, str]],
+    render: Callable[[Event], StoredAnswer],
 ) -> tuple[StoredAnswer, bool]:
     """Create an event and keep the answer, all or nothing; the answer, and whether it is one of before.
 
@@ -152,13 +152,19 @@ def create_event_once(
     if isinstance(claim, StoredAnswer):
         return claim, True
     created = create(connection)
-    status, body = render(created)
+    answer = render(created)
     connection.execute(
         update(idempotent_request)
         .where(_columns.id == asked.id)
-        .values(status=status, body=body, claimed_until=None, event_key=created.key, person_id=None)
+        .values(
+            status=answer.status,
+            body=answer.body,
+            claimed_until=None,
+            event_key=created.key,
+            person_id=None,
+        )
     )
-    return StoredAnswer(status, body), False
+    return answer, False
 
 
 def forget_person(connection: Connection, event_key: str, person_id: str) -> None:

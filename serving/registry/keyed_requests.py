@@ -53,14 +53,14 @@ class KeyedRequests:
         self,
         asked: KeyedRequest,
         create: Callable[[Connection], Event],
-        render: Callable[[Event], tuple[int, str]],
+        render: Callable[[Event], StoredAnswer],
     ) -> tuple[StoredAnswer, bool]:
         """Create an event and keep the answer in one transaction, so that no crash comes in between.
 
         Args:
             asked: with neither event nor person.
             create: the unit of work; may run more than once.
-            render: HTTP status and body for the event.
+            render: the answer that shows the event.
 
         Returns:
             The answer, and whether an earlier request got it.

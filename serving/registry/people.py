@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, null, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, null, select, update
 
 from serving.database.metadata import now_utc
 from serving.errors import ConsentRequired, UnknownFace, UnknownPerson
@@ -114,7 +114,7 @@ def get_person(connection: Connection, event_key: str, person_id: str) -> Person
     return read_person(rows)
 
 
-def read_person(rows: Sequence[Row[Any]]) -> Person:
+def read_person(rows: Sequence[Any]) -> Person:
     """The person of these rows, one for each face, or one with null in its place; at least one row."""
     key, id, name, created_at, updated_at, metadata, consent_reference, _ = rows[0]
     face_ids = tuple(row[7] for row in rows if row[7] is not None)
