@@ -175,6 +175,24 @@ event_score = Table(
     sqlite_with_rowid=False,
 )
 
+# Who has arrived at an event: seen by a camera at the door.
+check_in = Table(
+    "check_in",
+    metadata,
+    Column("event_key", String(32), primary_key=True),
+    Column("person_id", identifier_type(), primary_key=True),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    # How often they came; sightings in quick succession are one.
+    Column("times", Integer, nullable=False),
+    Column("best_cosine", Float, nullable=False),
+    # Where they were seen last.
+    Column("place", String(100)),
+    ForeignKeyConstraint(["event_key", "person_id"], ["person.event_key", "person.id"], ondelete="CASCADE"),
+    sqlite_with_rowid=False,
+)
+Index("ix_check_in_first_at", check_in.c.event_key, check_in.c.first_at, check_in.c.person_id)
+
 # Written out rather than bound, else the planner could not tell that a partial index applies.
 IS_OPEN = event.c.state == literal_column("'open'")
 IS_DELETING = event.c.state == literal_column("'deleting'")

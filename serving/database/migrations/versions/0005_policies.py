@@ -1,4 +1,4 @@
-"""Policies of events, more about people, idempotent requests, statistics."""
+"""Policies of events, more about people, idempotent requests, statistics, arrivals."""
 
 from __future__ import annotations
 
@@ -14,6 +14,25 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.create_table(
+        "check_in",
+        sa.Column("event_key", sa.String(32), nullable=False),
+        sa.Column("person_id", identifier_type(), nullable=False),
+        sa.Column("first_at", UtcDateTime(), nullable=False),
+        sa.Column("last_at", UtcDateTime(), nullable=False),
+        sa.Column("times", sa.Integer(), nullable=False),
+        sa.Column("best_cosine", sa.Float(), nullable=False),
+        sa.Column("place", sa.String(100)),
+        sa.ForeignKeyConstraint(
+            ["event_key", "person_id"],
+            ["person.event_key", "person.id"],
+            name="fk_check_in_person",
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("event_key", "person_id", name="pk_check_in"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_check_in_first_at", "check_in", ["event_key", "first_at", "person_id"])
     op.create_table(
         "event_score",
         sa.Column("event_key", sa.String(32), nullable=False),
