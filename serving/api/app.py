@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -10,9 +11,27 @@ from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 
 import serving
-from serving.api import events, operations, people, recognition
+from serving.api import (
+    accounts,
+    api_keys,
+    audit,
+    authentication,
+    batch,
+    comparison,
+    events,
+    faces,
+    operations,
+    people,
+    recognition,
+    search,
+    stateless,
+    verification,
+)
+from serving.api.audit_middleware import AuditMiddleware
+from serving.api.callers import CallerWatch, settle
 from serving.api.envelope import Problem, install_error_answers
 from serving.api.middleware import AnswerHeaders
+from serving.api.route_index import RouteIndex
 from serving.api.services import Services
 from serving.api.unread_bodies import BodyDrain
 
@@ -27,6 +46,7 @@ Every error is one `application/problem+json` document with a stable `code` and 
 
 def create_app(services: Services) -> FastAPI:
     """The application over `services`."""
+    unfinished: set[asyncio.Task[None]] = set()
     app = FastAPI(
         title="Rollcall",
         version=serving.__version__,
@@ -34,25 +54,49 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,  # the page comes from `fastapi_swagger`, which asks no third party for its parts
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
-        lifespan=_close_with(services),
+        lifespan=_close_with(services, unfinished),
     )
     app.state.services = services
     app.state.readiness = operations.Readiness(services)
-    for part in (events, people, recognition, operations):
+    parts = (
+        events,
+        people,
+        faces,
+        recognition,
+        batch,
+        verification,
+        search,
+        stateless,
+        comparison,
+        audit,
+        operations,
+        accounts,
+        authentication,
+        api_keys,
+    )
+    for part in parts:
         app.include_router(part.router)
+    index = RouteIndex.of(part.router for part in parts)
     patch_fastapi(app, redirect_from_root_to_docs=False, title="Rollcall API")
     install_error_answers(app)
+    app.add_middleware(AuditMiddleware)
+    app.add_middleware(CallerWatch, index=index, unfinished=unfinished)
     app.add_middleware(AnswerHeaders)
     app.add_middleware(BodyDrain)
     app.openapi = _document_problems(app.openapi)  # type: ignore[method-assign]
     return app
 
 
-def _close_with(services: Services) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _close_with(
+    services: Services, unfinished: set[asyncio.Task[None]]
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await settle(unfinished)
         await services.statistics.stop()
+        await services.audit.stop()
+        await services.rate_limiter.close()
         await services.registry.close()
 
     return lifespan

@@ -1,0 +1,267 @@
+"""Signing in, staying signed in and signing out; who am I; the keys of the token signer."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import datetime, timezone
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from serving.accounts.identities import Identity, Permission, Role
+from serving.accounts.records import OwnedPerson, SessionStart
+from serving.api.access import Allowed, IdentityOf
+from serving.api.bodies import read_pictures
+from serving.api.deadlines import Deadline, DeadlineOf
+from serving.api.envelope import problems
+from serving.api.json_body import read_json
+from serving.api.openapi import PICTURE_ERRORS, json_body
+from serving.api.options import SingleFace
+from serving.api.policies import Policy, decide_threshold
+from serving.api.probes import Vectors, embed_faces, find_single_face
+from serving.api.recognition_bodies import options_body
+from serving.api.schemas.accounts import (
+    FaceSignIn,
+    JsonWebKeySet,
+    Refresh,
+    RotatedKey,
+    SignIn,
+    Tokens,
+    WhoAmI,
+)
+from serving.api.services import Services, ServicesOf
+from serving.api.sign_in_limits import check_sign_in, note_failed_sign_in
+from serving.errors import (
+    BodyTooLarge,
+    DeadlineExceeded,
+    Forbidden,
+    InternalError,
+    InvalidRequest,
+    NoFace,
+    Overloaded,
+    QualityTooLow,
+    RateLimited,
+    RollcallError,
+    SeveralFaces,
+    SignInFailed,
+    StageUnavailable,
+    TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
+    UnknownEvent,
+)
+from serving.vision.quality_gates import QualityLevel
+
+router = APIRouter(tags=["authentication"])
+
+JWKS_HEADERS = {"Cache-Control": "public, max-age=60"}
+"""Public keys may be kept; whoever meets an unknown kid asks again."""
+
+_OPEN = (InvalidRequest, InternalError, Overloaded, StageUnavailable, DeadlineExceeded)
+"""What a route for callers without credentials may answer."""
+
+
+@router.post(
+    "/v1/auth/sign-in",
+    summary="Sign in with a password",
+    responses=problems(SignInFailed, RateLimited, BodyTooLarge, common=_OPEN),
+    openapi_extra={"requestBody": json_body("Name and password.", SignIn)},
+)
+async def sign_in(request: Request, services: ServicesOf, deadline: DeadlineOf) -> Tokens:
+    """A short-lived access token, and a refresh token for the next.
+
+    The answer to an unknown name, a wrong password and a disabled account is the same, and takes as long.
+    """
+    given = await read_json(request, SignIn, deadline.remaining_s())
+    await check_sign_in(request, services, given.name)
+    try:
+        start = await services.accounts.sessions.sign_in(given.name, given.password)
+    except SignInFailed:
+        await note_failed_sign_in(request, services, given.name)
+        raise
+    return _issue(request, services, start)
+
+
+@router.post(
+    "/v1/auth/sign-in/face",
+    summary="Sign in with a picture of one's own face",
+    responses=problems(
+        *PICTURE_ERRORS,
+        NoFace,
+        SeveralFaces,
+        QualityTooLow,
+        Forbidden,
+        SignInFailed,
+        RateLimited,
+        common=_OPEN,
+    ),
+    openapi_extra={
+        "requestBody": options_body(
+            "One picture with one face: JPEG, PNG or WebP.", FaceSignIn, {"name": "ada@example.org"}
+        )
+    },
+)
+async def sign_in_by_face(
+    request: Request,
+    services: ServicesOf,
+    deadline: DeadlineOf,
+    name: Annotated[str | None, Query(max_length=256, description="The account's name.")] = None,
+) -> Tokens:
+    """For an account that owns an enrolled person; off unless `auth.face_sign_in` is set.
+
+    A photograph of somebody is not the person, so the token is a member's, for the event of the enrolment
+    only, and cannot be renewed. The answer is the same whichever part did not fit.
+    """
+    if not services.settings.auth.face_sign_in:
+        raise Forbidden("Signing in by face is switched off.", needs="the setting auth.face_sign_in")
+    with services.gate.admit() as admission:
+        body = await read_pictures(request, services, admission, deadline)
+        name = _merge_name(name, body.fields)
+        if len(body.pictures) != 1:
+            raise InvalidRequest("signing in takes exactly one picture")
+        await check_sign_in(request, services, name)
+        try:
+            face = await find_single_face(
+                services, body.pictures[0], SingleFace.only, QualityLevel.standard, deadline
+            )
+            vectors = await embed_faces(services, [face], deadline)
+            account_id, event_id = await _verify_face(services, name, vectors, deadline)
+            start = await services.accounts.sessions.begin_by_face(
+                account_id, services.settings.auth.access_lifetime_s
+            )
+        except RollcallError as error:
+            if error.status < 500:
+                await note_failed_sign_in(request, services, name)
+            raise
+    return _issue(request, services, start, event_id)
+
+
+@router.post(
+    "/v1/auth/refresh",
+    summary="Exchange a refresh token for new tokens",
+    responses=problems(TokenInvalid, TokenExpired, TokenRevoked, BodyTooLarge, common=_OPEN),
+    openapi_extra={"requestBody": json_body("The refresh token.", Refresh)},
+)
+async def refresh(request: Request, services: ServicesOf, deadline: DeadlineOf) -> Tokens:
+    """Each refresh token is good once. One that comes a second time may be stolen, and ends the session."""
+    given = await read_json(request, Refresh, deadline.remaining_s())
+    return _issue(request, services, await services.accounts.sessions.renew(given.refresh_token))
+
+
+@router.post("/v1/auth/sign-out", status_code=204, summary="Sign out", responses=problems())
+async def sign_out(
+    services: ServicesOf,
+    identity: IdentityOf,
+    everywhere: Annotated[
+        bool, Query(description="End every session of the account, and every token made for it.")
+    ] = False,
+) -> Response:
+    """Ends the session that the token comes from: its tokens are refused at once, on every replica."""
+    if everywhere:
+        identity.require_account()
+        await services.accounts.sessions.end_all(identity.account_id)
+    elif identity.session_id is not None:
+        await services.accounts.sessions.end(identity.session_id)
+    else:
+        raise Forbidden(
+            "These credentials come from no sign-in, so there is no session to end.",
+            needs="a token of a sign-in, or everywhere=true",
+        )
+    return Response(status_code=204)
+
+
+@router.get("/v1/auth/whoami", summary="Who am I?", responses=problems())
+async def who_am_i(identity: IdentityOf) -> WhoAmI:
+    """What the credentials of this request stand for at this moment."""
+    expires_at = identity.expires_at
+    return WhoAmI(
+        kind=identity.kind,
+        id=identity.id,
+        name=identity.subject,
+        role=identity.role,
+        permissions=[each for each in Permission if identity.may(each)],
+        events=None if identity.events is None else sorted(identity.events),
+        expires_at=None if expires_at is None else datetime.fromtimestamp(expires_at, timezone.utc),
+    )
+
+
+@router.post("/v1/auth/keys/rotate", summary="Sign with a new key", responses=problems())
+async def rotate_keys(
+    services: ServicesOf, identity: Annotated[Identity, Depends(Allowed(Permission.manage_accounts))]
+) -> RotatedKey:
+    """For administrators. Every replica accepts the new key at once; nobody is signed out."""
+    identity.require_account_management()
+    return RotatedKey(kid=await asyncio.to_thread(services.accounts.key_ring.rotate))
+
+
+@router.get(
+    "/.well-known/jwks.json",
+    summary="The public keys of the token signer",
+    responses=problems(InternalError, common=()),
+)
+async def get_jwks(services: ServicesOf, response: Response) -> JsonWebKeySet:
+    """A JWK set (RFC 7517) of all keys whose tokens are accepted; needs no token."""
+    response.headers.update(JWKS_HEADERS)
+    return JsonWebKeySet.model_validate(services.accounts.key_ring.to_jwks())
+
+
+def _issue(
+    request: Request, services: Services, start: SessionStart, only_event: str | None = None
+) -> Tokens:
+    """The tokens of a session; a member's, at one event, where `only_event` is given."""
+    lifetime_s = services.settings.auth.access_lifetime_s
+    role = start.account.role if only_event is None else Role.member
+    events = None if only_event is None else [only_event]
+    request.state.identity = Identity(  # for the audit trail: from here on the caller is known
+        subject=start.account.name,
+        kind="account",
+        id=start.account.id,
+        account_id=start.account.id,
+        role=role,
+        permissions=role.permissions,
+        events=None if events is None else frozenset(events),
+        session_id=start.id,
+    )
+    token = services.accounts.issuer.issue(start.account.id, role, events, lifetime_s, start.id)
+    return Tokens(access_token=token, expires_in_s=lifetime_s, refresh_token=start.refresh_token)
+
+
+async def _verify_face(
+    services: Services, name: str, vectors: Vectors, deadline: Deadline
+) -> tuple[str, str]:
+    """The ids of the account whose own person the face is, and of the person's event; else SignInFailed.
+
+    The same is done, in vain, for an account that does not exist or owns nobody, so that it takes as long.
+    """
+    found = await services.accounts.sessions.find_face(name)
+    account_id, owned = found or ("", OwnedPerson(uuid.uuid4().hex, "", "nobody"))
+    threshold = services.calibration.default_threshold
+    may_match = False
+    try:
+        event = await services.registry.get_event(owned.event_id or "nowhere")
+        threshold = decide_threshold(
+            event, Policy(), services.calibration, services.settings.recognition.threshold
+        )
+        is_ours = event.key == owned.event_key and event.pack_id == services.pack.id
+        may_match = is_ours and event.closed_at is None
+    except UnknownEvent:
+        pass
+    event_key = owned.event_key if may_match else uuid.uuid4().hex
+    decisions = await services.stages.search(
+        event_key, vectors, 1, threshold, deadline.remaining_s(), owned.person_id
+    )
+    enrolled = await services.registry.names_of(owned.event_key, [owned.person_id])
+    if not (may_match and decisions[0].matched and owned.person_id in enrolled):
+        raise SignInFailed
+    return account_id, owned.event_id
+
+
+def _merge_name(query: str | None, fields: dict[str, str]) -> str:
+    unknown = sorted(set(fields) - {"name"})
+    if unknown:
+        raise InvalidRequest(f"unknown field {unknown[0][:80]!r}; the only one is name")
+    names = {each for each in (query, fields.get("name")) if each is not None}
+    if len(names) != 1:
+        raise InvalidRequest("name is needed, once", field="name")
+    return names.pop()
