@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from serving.accounts.identities import Permission
-from serving.api.access import AllowedAtEvent, IdentityOf
+from serving.api.access import AllowedAtEvent
 from serving.api.bodies import read_pictures
 from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import view_failure, write_answer
 from serving.api.judgements import Judgement, make_judge, note_judgements
 from serving.api.openapi import PICTURE_ERRORS
-from serving.api.options import NUMBERS, RecognitionOptions, merge_options
+from serving.api.options import NUMBERS, RecognitionOptions, merge_options, read_query
 from serving.api.probes import Probe, find_probes, gather_apart
 from serving.api.recognition import EVENT_ERRORS, answer_faces, search_probes
-from serving.api.recognition_bodies import BATCH_BODY
+from serving.api.recognition_bodies import BATCH_EXTRA
 from serving.api.schemas.recognition import BatchRecognition, FailedPicture, RecognisedPicture
 from serving.api.services import ServicesOf
 from serving.api.stage_clock import StageClock
@@ -34,15 +34,13 @@ router = APIRouter(prefix="/v1/events/{event}", tags=["recognition"])
     response_model=BatchRecognition,
     summary="Recognise the faces in many pictures",
     responses=problems(*PICTURE_ERRORS, *EVENT_ERRORS),
-    openapi_extra={"requestBody": BATCH_BODY},
+    openapi_extra=BATCH_EXTRA,
 )
 async def recognise_batch(
     request: Request,
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.recognise))],
-    identity: IdentityOf,
     deadline: DeadlineOf,
-    query: Annotated[RecognitionOptions, Query()],
 ) -> Response:
     """As `recognise`, for several pictures: `results` holds, in their order, the faces or the problem.
 
@@ -50,11 +48,12 @@ async def recognise_batch(
     request.
     """
     clock = StageClock()
+    query = read_query(request, RecognitionOptions)
     clocks: list[StageClock] = []
     with services.gate.admit() as admission:
         body = await read_pictures(request, services, admission, deadline, apart=True, numbers=NUMBERS)
         options = merge_options(query, body.fields)
-        judge = make_judge(services, event, identity, options.policy, options.top_k)
+        judge = make_judge(request, services, event, options.policy, options.top_k)
         clock.mark("read")
 
         async def look(place: int, picture: bytes) -> tuple[PictureFaces, list[Probe], list[Decision | None]]:

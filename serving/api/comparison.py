@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from serving.accounts.identities import Identity, Permission
 from serving.api.access import Allowed
@@ -19,10 +19,10 @@ from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import view_face, view_problem, write_answer
 from serving.api.json_body import parse_json
 from serving.api.openapi import PICTURE_ERRORS
-from serving.api.options import NUMBERS, ComparisonOptions, merge_options
+from serving.api.options import NUMBERS, ComparisonOptions, merge_options, read_query
 from serving.api.policies import decide_alone
 from serving.api.probes import Vectors, embed_faces, find_single_face, gather_apart
-from serving.api.recognition_bodies import COMPARISON_BODY
+from serving.api.recognition_bodies import COMPARISON_EXTRA
 from serving.api.schemas.recognition import Vector
 from serving.api.schemas.stateless import (
     ComparedReference,
@@ -67,14 +67,13 @@ class Side:
     responses=problems(
         *PICTURE_ERRORS, NoFace, SeveralFaces, QualityTooLow, PackMismatch, FalseMatchRateNotSupported
     ),
-    openapi_extra={"requestBody": COMPARISON_BODY},
+    openapi_extra=COMPARISON_EXTRA,
 )
 async def compare(
     request: Request,
     services: ServicesOf,
     identity: Annotated[Identity, Depends(Allowed(Permission.analyse))],
     deadline: DeadlineOf,
-    query: Annotated[ComparisonOptions, Query()],
 ) -> Response:
     """How alike a face is to others, best first. Nothing is stored.
 
@@ -83,6 +82,7 @@ async def compare(
     used is told in `failed`, unless none is left.
     """
     clock = StageClock()
+    query = read_query(request, ComparisonOptions)
     with services.gate.admit() as admission:
         if request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json":
             options, sides = await _read_json_sides(request, services, admission, deadline, query)

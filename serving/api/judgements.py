@@ -122,7 +122,7 @@ class Judge:
 
 
 def make_judge(
-    services: Services, event: Event, identity: Identity, policy: Policy, asked_top_k: int | None
+    request: Request, services: Services, event: Event, policy: Policy, asked_top_k: int | None
 ) -> Judge:
     """The judge of one request.
 
@@ -130,6 +130,7 @@ def make_judge(
         InvalidRequest: more candidates are asked for than the settings allow.
         PolicyNotAllowed, FalseMatchRateNotSupported: as `policies.decide_threshold`.
     """
+    identity: Identity = request.state.identity
     configured = services.settings.recognition.threshold
     return Judge(
         event=event,

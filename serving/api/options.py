@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, TypeVar
 
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
@@ -130,6 +132,22 @@ class ComparisonOptions(PolicyOptions):
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 
+def read_query(request: Request, kind: type[OptionsT]) -> OptionsT:
+    """The options in the query. FastAPI would read them too, for a tenth of what the whole request costs.
+
+    Raises:
+        InvalidRequest: an unknown option, or one given twice.
+        RequestValidationError: one has no valid value.
+    """
+    given = request.query_params
+    if not given:
+        unsaid: OptionsT = _defaults(kind)
+        return unsaid
+    if len(given) < len(given.multi_items()):
+        raise InvalidRequest("an option is given twice in the query")
+    return _validate(kind, given, "query")
+
+
 def merge_options(query: OptionsT, beside: Mapping[str, Any]) -> OptionsT:
     """The options of the query together with those sent beside the pictures.
 
@@ -139,20 +157,29 @@ def merge_options(query: OptionsT, beside: Mapping[str, Any]) -> OptionsT:
     """
     if not beside:
         return query
-    known = type(query).model_fields
-    for name in beside:
-        if name not in known:
-            raise InvalidRequest(f"unknown field {name[:80]!r}; the fields are {', '.join(known)}")
-    try:
-        sent = type(query).model_validate(dict(beside))
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
-        ) from None
+    sent = _validate(type(query), beside, "body")
     for name in beside:
         if name in query.model_fields_set and getattr(query, name) != getattr(sent, name):
             raise InvalidRequest(f"{name} is given twice, with different values", field=name)
     return query.model_copy(update={name: getattr(sent, name) for name in beside})
+
+
+@cache
+def _defaults(kind: type[OptionsT]) -> OptionsT:
+    return kind()
+
+
+def _validate(kind: type[OptionsT], given: Mapping[str, Any], place: str) -> OptionsT:
+    known = kind.model_fields
+    for name in given:
+        if name not in known:
+            raise InvalidRequest(f"unknown field {name[:80]!r}; the fields are {', '.join(known)}")
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**problem, "loc": (place, *problem["loc"])} for problem in error.errors(include_url=False)]
+        ) from None
 
 
 def decide_top_k(services: Services, asked: int | None) -> int:

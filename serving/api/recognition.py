@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from serving.accounts.identities import Permission
-from serving.api.access import AllowedAtEvent, IdentityOf
+from serving.api.access import AllowedAtEvent
 from serving.api.bodies import read_pictures
 from serving.api.deadlines import Deadline, DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import face_fields, view_faults, write_answer
 from serving.api.judgements import Judge, Judgement, make_judge, note_judgements
 from serving.api.openapi import PICTURE_ERRORS
-from serving.api.options import NUMBERS, RecognitionOptions, merge_options
+from serving.api.options import NUMBERS, RecognitionOptions, merge_options, read_query
 from serving.api.probes import Probe, find_probes
-from serving.api.recognition_bodies import RECOGNITION_BODY
+from serving.api.recognition_bodies import RECOGNITION_EXTRA
 from serving.api.schemas.recognition import RecognisedFace, Recognition
 from serving.api.services import Services, ServicesOf
 from serving.api.stage_clock import StageClock
@@ -44,15 +44,13 @@ router = APIRouter(prefix="/v1/events/{event}", tags=["recognition"])
     response_model=Recognition,
     summary="Recognise the faces in a picture",
     responses=problems(*PICTURE_ERRORS, *EVENT_ERRORS),
-    openapi_extra={"requestBody": RECOGNITION_BODY},
+    openapi_extra=RECOGNITION_EXTRA,
 )
 async def recognise(
     request: Request,
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.recognise))],
-    identity: IdentityOf,
     deadline: DeadlineOf,
-    query: Annotated[RecognitionOptions, Query()],
 ) -> Response:
     """Who is in the picture, among the people enrolled at this event, how sure, and `unknown` when nobody is.
 
@@ -61,12 +59,13 @@ async def recognise(
     the `Server-Timing` header say where the time went.
     """
     clock = StageClock()
+    query = read_query(request, RecognitionOptions)
     with services.gate.admit() as admission:
         body = await read_pictures(request, services, admission, deadline, numbers=NUMBERS)
         if len(body.pictures) != 1:
             raise InvalidRequest("send exactly one picture")
         options = merge_options(query, body.fields)
-        judge = make_judge(services, event, identity, options.policy, options.top_k)
+        judge = make_judge(request, services, event, options.policy, options.top_k)
         clock.mark("read")
         found, probes = await find_probes(
             services, body.pictures[0], options.faces, options.quality, deadline, clock

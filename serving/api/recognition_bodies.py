@@ -1,4 +1,4 @@
-"""The bodies of the routes that recognise, for the OpenAPI document."""
+"""Bodies and options of the routes that take pictures to recognise, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -80,26 +80,51 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**kinds[0], **rest}
 
 
-RECOGNITION_BODY = options_body(
+def query_parameters(options: type[BaseModel]) -> list[dict[str, Any]]:
+    """`options` as parameters of the query."""
+    parameters = []
+    for name, each in inline_schema(options)["properties"].items():
+        schema = _without_null(each)
+        description = schema.pop("description", "")
+        parameters.append(
+            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+        )
+    return parameters
+
+
+def picture_extra(
+    description: str,
+    options: type[BaseModel],
+    example: dict[str, Any],
+    *,
+    several: bool = False,
+    raw: bool = True,
+) -> dict[str, Any]:
+    """What the document says of a route that takes pictures and options; arguments as of `options_body`."""
+    body = options_body(description, options, example, several=several, raw=raw)
+    return {"parameters": query_parameters(options), "requestBody": body}
+
+
+RECOGNITION_EXTRA = picture_extra(
     "One picture: JPEG, PNG or WebP.", RecognitionOptions, {"faces": "largest", "top_k": 3}
 )
-BATCH_BODY = options_body(
+BATCH_EXTRA = picture_extra(
     "Pictures: JPEG, PNG or WebP.", RecognitionOptions, {"faces": "all", "quality": "standard"}, several=True
 )
-VERIFICATION_BODY = options_body(
+VERIFICATION_EXTRA = picture_extra(
     "Pictures of the one person who claims to be that person: JPEG, PNG or WebP.",
     VerificationOptions,
     {"strictness": "strict"},
     several=True,
 )
-IDENTIFICATION_BODY = options_body(
+IDENTIFICATION_EXTRA = picture_extra(
     "Pictures of one person: JPEG, PNG or WebP.", IdentificationOptions, {"top_k": 3}, several=True
 )
-DETECTION_BODY = options_body("One picture: JPEG, PNG or WebP.", DetectionOptions, {"quality": "strict"})
-EMBEDDING_BODY = options_body(
+DETECTION_EXTRA = picture_extra("One picture: JPEG, PNG or WebP.", DetectionOptions, {"quality": "strict"})
+EMBEDDING_EXTRA = picture_extra(
     "Pictures: JPEG, PNG or WebP.", EmbeddingOptions, {"faces": "largest", "encoding": "base64"}, several=True
 )
-COMPARISON_BODY = options_body(
+COMPARISON_EXTRA = picture_extra(
     "Two or more pictures, the first to be compared with each of the others; or, in JSON, a query and "
     "references, each a picture or a vector.",
     ComparisonOptions,
@@ -107,5 +132,5 @@ COMPARISON_BODY = options_body(
     several=True,
     raw=False,
 )
-COMPARISON_BODY["content"]["application/json"] = {"schema": inline_schema(ComparisonRequest)}
-VECTOR_SEARCH_BODY = json_body("Vectors to look for, and what decides.", VectorSearch)
+COMPARISON_EXTRA["requestBody"]["content"]["application/json"] = {"schema": inline_schema(ComparisonRequest)}
+VECTOR_SEARCH_EXTRA = {"requestBody": json_body("Vectors to look for, and what decides.", VectorSearch)}

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from serving.accounts.identities import Permission
-from serving.api.access import AllowedAtEvent, IdentityOf
+from serving.api.access import AllowedAtEvent
 from serving.api.bodies import read_body
 from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import find_request_id, problems
@@ -16,7 +16,7 @@ from serving.api.json_body import MAX_BYTES, parse_json
 from serving.api.judgements import make_judge, note_judgements
 from serving.api.policies import Policy, Strictness
 from serving.api.recognition import EVENT_ERRORS
-from serving.api.recognition_bodies import VECTOR_SEARCH_BODY
+from serving.api.recognition_bodies import VECTOR_SEARCH_EXTRA
 from serving.api.schemas.recognition import MAX_VECTORS, VectorSearch, VectorVerdicts, Verdict
 from serving.api.services import ServicesOf
 from serving.api.stage_clock import StageClock
@@ -35,13 +35,12 @@ router = APIRouter(prefix="/v1/events/{event}", tags=["recognition"])
     response_model=VectorVerdicts,
     summary="Search by ready vectors",
     responses=problems(*EVENT_ERRORS, BodyTooLarge, InvalidRequest),
-    openapi_extra={"requestBody": VECTOR_SEARCH_BODY},
+    openapi_extra=VECTOR_SEARCH_EXTRA,
 )
 async def search(
     request: Request,
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.recognise))],
-    identity: IdentityOf,
     deadline: DeadlineOf,
 ) -> Response:
     """Who each vector is, among the people enrolled at this event, as `recognise` answers for faces.
@@ -58,7 +57,7 @@ async def search(
         vectors = normalise_vectors(sent.vectors, pack.dimension)
         strictness = None if sent.strictness is None else Strictness(sent.strictness)
         policy = Policy(sent.threshold, sent.false_match_rate, strictness)
-        judge = make_judge(services, event, identity, policy, sent.top_k)
+        judge = make_judge(request, services, event, policy, sent.top_k)
         clock.mark("read")
         decisions = await judge.search(services, vectors, deadline)
         clock.mark("match")

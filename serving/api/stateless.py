@@ -6,7 +6,7 @@ import base64
 from typing import Annotated, Literal
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from serving.accounts.identities import Identity, Permission
 from serving.api.access import Allowed
@@ -15,9 +15,9 @@ from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import face_fields, view_failure, view_faults, write_answer
 from serving.api.openapi import PICTURE_ERRORS
-from serving.api.options import NUMBERS, DetectionOptions, EmbeddingOptions, merge_options
+from serving.api.options import NUMBERS, DetectionOptions, EmbeddingOptions, merge_options, read_query
 from serving.api.probes import Probe, Vectors, choose_faces, find_faults, find_probes, gather_apart
-from serving.api.recognition_bodies import DETECTION_BODY, EMBEDDING_BODY
+from serving.api.recognition_bodies import DETECTION_EXTRA, EMBEDDING_EXTRA
 from serving.api.schemas.recognition import FailedPicture
 from serving.api.schemas.stateless import (
     DetectedFace,
@@ -42,17 +42,17 @@ VECTOR_DECIMALS = 8
     response_model=Detection,
     summary="Find the faces in a picture",
     responses=problems(*PICTURE_ERRORS),
-    openapi_extra={"requestBody": DETECTION_BODY},
+    openapi_extra=DETECTION_EXTRA,
 )
 async def detect(
     request: Request,
     services: ServicesOf,
     identity: Annotated[Identity, Depends(Allowed(Permission.analyse))],
     deadline: DeadlineOf,
-    query: Annotated[DetectionOptions, Query()],
 ) -> Response:
     """Where faces are, how sure that is, and how they fall short of a quality level. Nothing is stored."""
     clock = StageClock()
+    query = read_query(request, DetectionOptions)
     with services.gate.admit() as admission:
         body = await read_pictures(request, services, admission, deadline, numbers=NUMBERS)
         if len(body.pictures) != 1:
@@ -85,14 +85,13 @@ async def detect(
     response_model=Embedding,
     summary="Turn faces into vectors",
     responses=problems(*PICTURE_ERRORS),
-    openapi_extra={"requestBody": EMBEDDING_BODY},
+    openapi_extra=EMBEDDING_EXTRA,
 )
 async def embed(
     request: Request,
     services: ServicesOf,
     identity: Annotated[Identity, Depends(Allowed(Permission.analyse))],
     deadline: DeadlineOf,
-    query: Annotated[EmbeddingOptions, Query()],
 ) -> Response:
     """The vectors of the faces in one or several pictures, each of which fails alone. Nothing is stored.
 
@@ -100,6 +99,7 @@ async def embed(
     can be compared.
     """
     clock = StageClock()
+    query = read_query(request, EmbeddingOptions)
     clocks: list[StageClock] = []
     with services.gate.admit() as admission:
         body = await read_pictures(request, services, admission, deadline, apart=True, numbers=NUMBERS)

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from serving.accounts.identities import Permission
-from serving.api.access import AllowedAtEvent, IdentityOf, PersonId
+from serving.api.access import AllowedAtEvent, PersonId
 from serving.api.bodies import PictureBody, read_pictures
 from serving.api.deadlines import Deadline, DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import view_face, view_failure, write_answer
 from serving.api.judgements import Judge, make_judge, note_judgements
 from serving.api.openapi import PICTURE_ERRORS
-from serving.api.options import NUMBERS, IdentificationOptions, VerificationOptions, merge_options
+from serving.api.options import NUMBERS, IdentificationOptions, VerificationOptions, merge_options, read_query
 from serving.api.probes import Fusion, Vectors, embed_faces, find_single_faces, fuse
 from serving.api.recognition import EVENT_ERRORS
-from serving.api.recognition_bodies import IDENTIFICATION_BODY, VERIFICATION_BODY
+from serving.api.recognition_bodies import IDENTIFICATION_EXTRA, VERIFICATION_EXTRA
 from serving.api.schemas.recognition import (
     ComparedPicture,
     FailedPicture,
@@ -45,25 +45,24 @@ router = APIRouter(prefix="/v1/events/{event}", tags=["recognition"])
     response_model=Identification,
     summary="Identify one person by several pictures",
     responses=problems(*PICTURE_ERRORS, *EVENT_ERRORS, *SINGLE_FACE_ERRORS),
-    openapi_extra={"requestBody": IDENTIFICATION_BODY},
+    openapi_extra=IDENTIFICATION_EXTRA,
 )
 async def identify(
     request: Request,
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.recognise))],
-    identity: IdentityOf,
     deadline: DeadlineOf,
-    query: Annotated[IdentificationOptions, Query()],
 ) -> Response:
     """Who the one person in all the pictures is: one decision, on the mean cosine of the pictures.
 
     A picture that cannot be used is left out and its problem told, unless none is left.
     """
     clock = StageClock()
+    query = read_query(request, IdentificationOptions)
     with services.gate.admit() as admission:
         body = await read_pictures(request, services, admission, deadline, apart=True, numbers=NUMBERS)
         options = merge_options(query, body.fields)
-        judge = make_judge(services, event, identity, options.policy, options.top_k)
+        judge = make_judge(request, services, event, options.policy, options.top_k)
         clock.mark("read")
         outcomes, vectors = await _embed_pictures(services, body, options, deadline, clock)
         fusion = fuse(vectors)
@@ -96,16 +95,14 @@ async def identify(
     response_model=Verification,
     summary="Verify that it is this person",
     responses=problems(*PICTURE_ERRORS, *EVENT_ERRORS, *SINGLE_FACE_ERRORS, UnknownPerson),
-    openapi_extra={"requestBody": VERIFICATION_BODY},
+    openapi_extra=VERIFICATION_EXTRA,
 )
 async def verify(
     request: Request,
     services: ServicesOf,
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.recognise))],
-    identity: IdentityOf,
     deadline: DeadlineOf,
     person: PersonId,
-    query: Annotated[VerificationOptions, Query()],
 ) -> Response:
     """Whether the one person in the pictures is the one they claim to be; nobody else is looked at.
 
@@ -113,11 +110,12 @@ async def verify(
     decides. A picture that cannot be used is left out and its problem told, unless none is left.
     """
     clock = StageClock()
+    query = read_query(request, VerificationOptions)
     with services.gate.admit() as admission:
         await _check_person(services, event, person)
         body = await read_pictures(request, services, admission, deadline, apart=True, numbers=NUMBERS)
         options = merge_options(query, body.fields)
-        judge = make_judge(services, event, identity, options.policy, 1)
+        judge = make_judge(request, services, event, options.policy, 1)
         clock.mark("read")
         outcomes, vectors = await _embed_pictures(services, body, options, deadline, clock)
         fusion = fuse(vectors)
