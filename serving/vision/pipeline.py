@@ -15,6 +15,7 @@ from serving.vision.centerface import CenterFace
 from serving.vision.detection import Detections, Floats
 from serving.vision.embedding import FaceEmbedder, Vectors
 from serving.vision.picture import Picture, PictureLimits, decode_picture, read_header
+from serving.vision.quality import FaceQuality, QualityMeter
 
 
 @dataclass(slots=True)
@@ -22,13 +23,14 @@ class Face:
     """One face of a picture.
 
     box: x, y, width, height in picture pixels. landmarks: float32 [5, 2]. detection_score: 0..1.
-    crop: the aligned chip, uint8 [S, S, 3] RGB.
+    crop: the aligned chip, uint8 [S, S, 3] RGB. quality: what was measured of it.
     """
 
     box: tuple[float, float, float, float]
     landmarks: Floats
     detection_score: float
     crop: Picture
+    quality: FaceQuality
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class FaceFinder:
     ) -> None:
         self._detector = detector
         self._template = template
+        self._meter = QualityMeter(template)
         self._limits = limits or PictureLimits()
 
     def find(
@@ -124,7 +127,8 @@ class FaceFinder:
         for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
             x, y, w, h = (float(value) for value in box)
             crop = align_face(picture, landmarks, self._template)
-            faces.append(Face((x, y, w, h), landmarks, float(score), crop))
+            quality = self._meter.measure(crop, (x, y, w, h), landmarks, float(score), width, height)
+            faces.append(Face((x, y, w, h), landmarks, float(score), crop, quality))
         return PictureFaces(width, height, faces)
 
 

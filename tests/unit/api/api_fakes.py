@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -28,14 +29,38 @@ from serving.gallery.records import (
 from serving.graph.messages import Candidate, Decision
 from serving.packs.calibration import Calibration
 from serving.vision.pipeline import Face, PictureFaces
+from serving.vision.quality import FaceQuality
+from serving.vision.quality_gates import QualityReason
 
 DIMENSION = 128
 _PEOPLE: list[str] = []
 
+GOOD_QUALITY = FaceQuality(
+    face_px=200.0, detection_score=0.9, sharpness=1.0, brightness=128.0, contrast=120.0,
+    yaw_degrees=0.0, pitch_degrees=0.0, roll_degrees=0.0, cut_fraction=0.0,
+)  # fmt: skip
+BAD_VALUES: dict[QualityReason, dict[str, float]] = {
+    QualityReason.face_too_small: {"face_px": 8.0},
+    QualityReason.low_detection_score: {"detection_score": 0.1},
+    QualityReason.blurred: {"sharpness": 0.1},
+    QualityReason.too_dark: {"brightness": 5.0},
+    QualityReason.too_bright: {"brightness": 250.0},
+    QualityReason.low_contrast: {"contrast": 5.0},
+    QualityReason.turned_sideways: {"yaw_degrees": -80.0},
+    QualityReason.looking_up_or_down: {"pitch_degrees": 60.0},
+    QualityReason.tilted: {"roll_degrees": 80.0},
+    QualityReason.cut_by_edge: {"cut_fraction": 0.6},
+}
+"""What a face with one fault measures; all else is as in GOOD_QUALITY."""
+
 
 @cache
 def picture(*faces: str, width: int = 64, height: int = 48, format: str = "PNG", salt: str = "") -> bytes:
-    """A real picture file of these faces; `ada` is Ada herself, `ada:0.95` looks like her by that cosine."""
+    """A real picture file of these faces.
+
+    `ada` is Ada herself, `ada:0.95` looks like her by that cosine, and `ada:1:blurred,too_dark` has exactly
+    these faults at the standard level (names of `QualityReason`).
+    """
     colour = (len(faces) * 20 % 256, sum(map(ord, salt)) % 256, 90)
     image = Image.new("RGB", (width, height), colour)
     buffer = io.BytesIO()
@@ -51,7 +76,7 @@ def picture(*faces: str, width: int = 64, height: int = 48, format: str = "PNG",
 
 def vector_of(spec: str) -> NDArray[np.float32]:
     """People are orthogonal to each other; whoever looks like one leans towards an axis of its own."""
-    name, _, cosine = spec.partition(":")
+    name, cosine, *_ = [*spec.split(":"), ""]
     if name not in _PEOPLE:
         _PEOPLE.append(name)
     place = _PEOPLE.index(name)
@@ -116,7 +141,9 @@ class FakeStages:
         crop = np.zeros((8, 8, 3), np.uint8)
         crop[0, 0] = (*divmod(len(self._specs) - 1, 256), 0)
         landmarks = np.arange(10, dtype=np.float32).reshape(5, 2) + np.float32(0.26)
-        return Face((10.04 + 10 * place, 5.0, 8.0, 9.0), landmarks, 0.9 - place / 100, crop)
+        faults = [QualityReason(fault) for fault in [*spec.split(":"), "", ""][2].split(",") if fault]
+        quality = replace(GOOD_QUALITY, **{k: v for fault in faults for k, v in BAD_VALUES[fault].items()})
+        return Face((10.04 + 10 * place, 5.0, 8.0, 9.0), landmarks, 0.9 - place / 100, crop, quality)
 
     async def embed(self, crops: NDArray[np.uint8], remaining_s: float) -> NDArray[np.float32]:
         assert remaining_s > 0
