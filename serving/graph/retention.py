@@ -1,0 +1,161 @@
+"""Erases what has outlived its event's retention, and forgets what is kept for a time only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from serving.audit.records import AuditEntry
+from serving.audit.store import add_entries
+from serving.audit.trail import AuditTrail
+from serving.errors import RollcallError
+from serving.graph.stages import Stages
+from serving.graph.sweep import CALL_TIMEOUT_S, erase_orphans
+from serving.registry.registry import Registry
+from serving.registry.retention import ExpiredEvent, ExpiredPerson, Retention
+
+logger = logging.getLogger("ray.serve")
+
+FIRST_WITHIN_S = 60.0
+"""How soon after its start a replica looks, so that a service that is often restarted looks at all."""
+
+ACTOR = "retention"
+PAGE = 500
+MAX_FAILURES = 10
+"""After so many a store is away, and each further try would only wait for it."""
+
+
+class RetentionJob:
+    """Runs in every ingress replica. Of several that find the same person one erases them, and says so once.
+
+    A person is forgotten in the same transaction that writes the audit entry; the vectors go after that, and
+    if they cannot, the sweep erases them. Events of another pack than the one that serves wait for theirs:
+    their vectors are out of reach.
+
+    Args:
+        pack_id: the pack that serves.
+        idempotency_s: how long the answers to requests with a key are kept.
+        period_s: between two looks, on average.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        retention: Retention,
+        stages: Stages,
+        audit: AuditTrail,
+        *,
+        pack_id: str,
+        idempotency_s: float,
+        period_s: float,
+    ) -> None:
+        self._registry = registry
+        self._retention = retention
+        self._stages = stages
+        self._audit = audit
+        self._pack_id = pack_id
+        self._idempotency_s = idempotency_s
+        self._period_s = period_s
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Look from now on, every `period_s` seconds or so, while the event loop runs."""
+        self._task = asyncio.create_task(self._run())
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        await asyncio.sleep(min(self._period_s, FIRST_WITHIN_S) * random.uniform(0.2, 1))  # noqa: S311
+        while True:
+            try:
+                await self.look_once()
+            except RollcallError as error:
+                logger.warning("retention: %s; it will be tried again", error.code)
+            except Exception:
+                logger.exception("retention: it will be tried again")
+            await asyncio.sleep(self._period_s * random.uniform(0.5, 1.5))  # noqa: S311
+
+    async def look_once(self) -> None:
+        """Erase and forget all that has expired; what fails is left for the next look, or the sweep.
+
+        Raises:
+            Exception: the first failure, once all else has been done.
+        """
+        failures: list[Exception] = []
+        for step in (self._erase_events, self._erase_people, self._forget_requests, self._audit.purge):
+            await _try(step, failures)
+        if failures:
+            raise failures[0]
+
+    async def _erase_events(self) -> None:
+        failures: list[Exception] = []
+        for days in await self._retention.retention_periods(self._pack_id):
+            after: ExpiredEvent | None = None
+            while found := await self._retention.expired_events(self._pack_id, days, after, PAGE):
+                for each in found:
+                    await _try(partial(self._erase_event, each), failures)
+                    _check(failures, MAX_FAILURES)
+                after = found[-1]
+        _check(failures, 1)
+
+    async def _erase_people(self) -> None:
+        failures: list[Exception] = []
+        for days in await self._retention.retention_periods(self._pack_id):
+            after: ExpiredPerson | None = None
+            while found := await self._retention.expired_people(self._pack_id, days, after, PAGE):
+                for each in found:
+                    await _try(partial(self._erase_person, each), failures)
+                    _check(failures, MAX_FAILURES)
+                after = found[-1]
+        _check(failures, 1)
+
+    async def _erase_event(self, expired: ExpiredEvent) -> None:
+        entry = _entry("events.delete", expired.key, expired.id, expired.retention_days)
+        if await self._retention.begin_event_deletion(expired, partial(add_entries, entries=[entry])):
+            await self._stages.erase_event(expired.key, CALL_TIMEOUT_S)
+            await self._registry.finish_event_deletion(expired.key)
+
+    async def _erase_person(self, expired: ExpiredPerson) -> None:
+        entry = _entry(
+            "people.delete", expired.event_key, expired.event_id, expired.retention_days, expired.id
+        )
+        if await self._retention.forget_person(expired, partial(add_entries, entries=[entry])):
+            # Whoever is enrolled anew under the same id since then keeps their vectors.
+            await erase_orphans(self._registry, self._stages, expired.event_key, expired.id, CALL_TIMEOUT_S)
+
+    async def _forget_requests(self) -> None:
+        while await self._registry.requests.forget(self._idempotency_s, PAGE) == PAGE:
+            pass
+
+
+def _entry(
+    action: str, event_key: str, event_id: str, retention_days: int, person_id: str | None = None
+) -> AuditEntry:
+    return AuditEntry(
+        actor_kind="service",
+        actor=ACTOR,
+        action=action,
+        event_key=event_key,
+        event_id=event_id,
+        person_id=person_id,
+        details={"retention_days": retention_days},
+    )
+
+
+async def _try(work: Callable[[], Awaitable[object]], failures: list[Exception]) -> None:
+    try:
+        await work()
+    except Exception as error:
+        failures.append(error)
+
+
+def _check(failures: list[Exception], most: int) -> None:
+    """Raise the first failure when there are that many."""
+    if len(failures) >= most:
+        raise failures[0]
