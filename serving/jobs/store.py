@@ -27,6 +27,8 @@ def create(connection: Connection, new: Job, max_unfinished: int) -> Job:
     """Insert a queued job; raises TooManyJobs, and UnknownEvent when the event is being deleted."""
     if not hold_open(connection, new.event_key):
         raise UnknownEvent
+    if connection.dialect.name == "postgresql":  # so that two who count at once do not both insert
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(f"job {new.event_key}"))))
     unfinished = count_unfinished(connection, new.event_key)
     if unfinished >= max_unfinished:
         raise TooManyJobs(f"{unfinished} jobs of this event wait or run", max_unfinished=max_unfinished)
