@@ -34,6 +34,7 @@ async def get_identity(
 
     Raises:
         TokenMissing, TokenInvalid, TokenExpired, TokenRevoked, ApiKeyInvalid: not a caller we know.
+        RateLimited: the caller has asked too much.
         InvalidRequest: two credentials at once.
     """
     identity = await find_identity(request, services, bearer, key)
@@ -62,6 +63,7 @@ async def find_identity(
     else:
         return None
     request.state.identity = identity
+    await services.rate_limiter.admit(request, identity)
     return identity
 
 

@@ -17,10 +17,12 @@ from serving.api import (
     audit,
     authentication,
     batch,
+    check_ins,
     comparison,
     events,
     faces,
     operations,
+    pages,
     people,
     recognition,
     search,
@@ -73,6 +75,8 @@ def create_app(services: Services) -> FastAPI:
         accounts,
         authentication,
         api_keys,
+        check_ins,
+        pages,
     )
     for part in parts:
         app.include_router(part.router)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.client_address import find_address, network_of
-from serving.api.route_index import FoundRoute, RouteIndex
+from serving.api.route_index import FoundRoute
 from serving.api.services import Services
 from serving.audit.records import AuditEntry
 from serving.registry.identifiers import is_event_id, is_person_id
@@ -24,19 +23,16 @@ class AuditMiddleware:
     say so, and whatever was denied.
     """
 
-    def __init__(self, app: ASGIApp, index: RouteIndex) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._index = index
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = None
-        if scope["type"] == "http":
-            found = self._index.find(scope["method"], get_route_path(scope))
+        found: FoundRoute | None = scope.get("state", {}).get("route")
         if found is None:
             await self._app(scope, receive, send)
             return
         services: Services = scope["app"].state.services
-        state: dict[str, Any] = scope.setdefault("state", {})
+        state: dict[str, Any] = scope["state"]
         written = False
 
         async def send_when_written(message: Message) -> None:

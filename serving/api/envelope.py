@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +26,7 @@ from serving.errors import (
     MethodNotAllowed,
     NotFound,
     Overloaded,
+    RateLimited,
     RollcallError,
     StageUnavailable,
     TokenExpired,
@@ -37,6 +39,7 @@ logger = logging.getLogger("ray.serve")
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "x-request-id"
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 class Problem(BaseModel):
@@ -55,10 +58,12 @@ class Problem(BaseModel):
 
 
 def find_request_id(request: Request) -> str:
-    """The caller's or the proxy's id for this request, which Serve puts on the answer; else a new one."""
+    """The caller's or the proxy's id for this request; a new one when there is none of that form."""
     known = getattr(request.state, "request_id", None)
     if known is None:
-        known = request.headers.get(REQUEST_ID_HEADER) or str(uuid.uuid4())
+        known = request.headers.get(REQUEST_ID_HEADER, "")
+        if not _REQUEST_ID.fullmatch(known):
+            known = str(uuid.uuid4())
         request.state.request_id = known
     return str(known)
 
@@ -127,6 +132,7 @@ GUARDED = (
     TokenRevoked,
     ApiKeyInvalid,
     Forbidden,
+    RateLimited,
     InvalidRequest,
     InternalError,
     Overloaded,

@@ -34,8 +34,8 @@ class AnswerHeaders:
             return
         request = Request(scope)
         request_id = find_request_id(request)
-        # Under Serve the proxy has set the id already, and Serve itself puts it on the answer.
-        sent_by_serve = REQUEST_ID_HEADER in request.headers
+        # Serve sees to it that a request has an id, and puts it on the answer itself; not so one we refuse.
+        sent_by_serve = request.headers.get(REQUEST_ID_HEADER) == request_id
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -44,6 +44,7 @@ class AnswerHeaders:
                     headers.setdefault(name, value)
                 if not sent_by_serve:
                     headers[REQUEST_ID_HEADER] = request_id
+                headers.raw.extend(scope["state"].get("rate_limit_headers", ()))
             await send(message)
 
         started = False

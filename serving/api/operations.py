@@ -79,6 +79,7 @@ class Readiness:
         try:
             await self._services.stages.check(READY_TIMEOUT_S)
             await self._services.registry.check()
+            self._services.audit.check()
         except RollcallError as error:
             return error
         return None

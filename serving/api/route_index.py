@@ -15,9 +15,10 @@ Group = Literal["recognition", "enrolment", "management"]
 
 RECOGNITION_TAGS = frozenset({"recognition", "stateless"})
 ENROLMENT_ACTIONS = frozenset({"people.enrol", "people.add_faces", "jobs.import"})
+CHANGING_RECOGNITIONS = frozenset({"recognition.check_in"})
 PERSONAL_TAGS = frozenset({"people", "accounts", "audit"})
 """Whose reading is in the audit trail: they answer with what is known of people."""
-PERSONAL_ACTIONS = frozenset({"jobs.get_result", "jobs.get_rejections"})
+PERSONAL_ACTIONS = frozenset({"jobs.get_result", "jobs.get_rejections", "check_ins.list"})
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SINGULARS = {"people": "person"}
 
@@ -41,7 +42,7 @@ class RouteFacts:
     @property
     def is_recognition(self) -> bool:
         """Whether it works on pictures and changes nothing."""
-        return self.group == "recognition"
+        return self.group == "recognition" and self.action not in CHANGING_RECOGNITIONS
 
     @property
     def is_change(self) -> bool:

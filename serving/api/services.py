@@ -10,11 +10,13 @@ from fastapi import Depends, Request
 from serving.accounts.services import AccountServices
 from serving.accounts.tokens import TokenVerifier
 from serving.api.admission import AdmissionGate
+from serving.api.rate_limits import RateLimiter
 from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.graph.stages import Stages
 from serving.packs.calibration import Calibration
 from serving.packs.manifest import Pack
+from serving.registry.attendance import CheckIns
 from serving.registry.records import Event
 from serving.registry.registry import Registry
 from serving.settings import Settings
@@ -34,6 +36,8 @@ class Services:
     gate: AdmissionGate
     statistics: StatisticsRecorder
     audit: AuditTrail
+    rate_limiter: RateLimiter
+    check_ins: CheckIns
 
     def threshold_for(self, event: Event, asked: float | None = None) -> float:
         """The raw cosine that decides: the request's, else the event's, the settings', the pack's."""

@@ -14,16 +14,20 @@ from serving.accounts.services import make_account_services
 from serving.accounts.tokens import TokenVerifier
 from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
+from serving.api.rate_limits import RateLimiter
 from serving.api.services import Services
 from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.database import Database
+from serving.graph.retention import RetentionJob
 from serving.graph.stages import Stages
 from serving.graph.sweep import Sweep
 from serving.graph.tuning import IngressTuning, read_tuning
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
+from serving.registry.attendance import CheckIns
 from serving.registry.registry import Registry
+from serving.registry.retention import Retention
 from serving.settings import Settings
 
 
@@ -61,8 +65,20 @@ class Ingress:
             gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
             statistics=StatisticsRecorder(registry),
             audit=AuditTrail(database, settings.audit),
+            rate_limiter=RateLimiter(settings.rate_limits),
+            check_ins=CheckIns(database),
         )
         self._services.statistics.start()
+        self._retention = RetentionJob(
+            registry,
+            Retention(database),
+            self._stages,
+            self._services.audit,
+            pack_id=pack.id,
+            idempotency_s=settings.enrolment.idempotency_s,
+            period_s=settings.retention.period_s,
+        )
+        self._retention.start()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._services)

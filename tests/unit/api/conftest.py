@@ -20,6 +20,7 @@ from serving.accounts.tokens import TokenIssuer, TokenVerifier
 from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
 from serving.api.operations import Readiness
+from serving.api.rate_limits import RateLimiter
 from serving.api.services import Services
 from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
@@ -27,6 +28,7 @@ from serving.database import Database, sqlite_url
 from serving.database.metadata import now_utc
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
+from serving.registry.attendance import CheckIns
 from serving.registry.registry import Registry
 from serving.settings import Settings, load_settings
 from tests.unit.api.api_fakes import FakeStages
@@ -142,6 +144,8 @@ async def make_api(
             gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
             statistics=StatisticsRecorder(registry),
             audit=AuditTrail(database, settings.audit),
+            rate_limiter=RateLimiter(settings.rate_limits),
+            check_ins=CheckIns(database),
         )
         shared_app.state.services = services
         shared_app.state.readiness = Readiness(services)
