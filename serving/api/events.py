@@ -11,6 +11,14 @@ from serving.accounts.identities import Identity, Permission
 from serving.api.access import Allowed, AllowedAtEvent, EventId, check_pack
 from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import problems
+from serving.api.idempotency import (
+    CREATED,
+    IDEMPOTENCY_ERRORS,
+    KeyOf,
+    create_event_once,
+    make_fingerprint,
+    write_answer,
+)
 from serving.api.json_body import read_json
 from serving.api.openapi import json_body
 from serving.api.policies import Policy, RequestPolicy, Strictness, decide_threshold
@@ -32,6 +40,7 @@ from serving.errors import (
     PackMismatch,
     UnknownEvent,
 )
+from serving.registry.keyed_requests import StoredAnswer
 from serving.registry.records import Event
 from serving.registry.statistics import BIN_WIDTH
 from serving.vision.quality_gates import QualityLevel
@@ -50,7 +59,11 @@ _CHANGES_BODY["content"]["application/merge-patch+json"] = _CHANGES_BODY["conten
     "",
     status_code=201,
     summary="Create an event",
-    responses=problems(EventExists, BodyTooLarge, PackMismatch, FalseMatchRateNotSupported),
+    response_model=EventView,
+    responses={
+        **problems(EventExists, BodyTooLarge, PackMismatch, FalseMatchRateNotSupported, *IDEMPOTENCY_ERRORS),
+        **CREATED,
+    },
     openapi_extra={"requestBody": json_body("The event.", NewEvent)},
 )
 async def create_event(
@@ -58,11 +71,13 @@ async def create_event(
     services: ServicesOf,
     identity: Annotated[Identity, Depends(Allowed(Permission.manage_events))],
     deadline: DeadlineOf,
-) -> EventView:
+    key: KeyOf,
+) -> Response:
     """People enrolled at one event are never found at another. Events share nothing.
 
     All fields may be left out. A policy in the form of a false match rate or a strictness follows the pack's
-    calibration; `decision_threshold` in the answer is the cosine that it comes to.
+    calibration; `decision_threshold` in the answer is the cosine that it comes to. A retry with the same
+    `Idempotency-Key` gets the first one's answer.
     """
     new = await read_json(request, NewEvent, deadline.remaining_s())
     if identity.events is not None:
@@ -70,9 +85,18 @@ async def create_event(
     if new.pack_id not in (None, services.pack.id):
         raise PackMismatch(pack_id=new.pack_id, serving=services.pack.id)
     _check_policy(services, new.policy)
-    event = await services.registry.create_event(new.id, new.name, services.pack.id, new.to_fields())
-    request.state.event = event
-    return _view(services, event, people=0, faces=0)
+
+    def answer(event: Event) -> StoredAnswer:
+        request.state.event = event
+        return StoredAnswer(201, _view(services, event, people=0, faces=0).model_dump_json())
+
+    if key is None:
+        event = await services.registry.create_event(new.id, new.name, services.pack.id, new.to_fields())
+        return write_answer(answer(event))
+    asked = new.model_dump_json(exclude_unset=True).encode()
+    fingerprint = make_fingerprint(request, (), [asked])
+    create = services.registry.plan_event(new.id, new.name, services.pack.id, new.to_fields())
+    return await create_event_once(request, services, identity, key, fingerprint, create, answer)
 
 
 @router.get("", summary="List events", responses=problems())

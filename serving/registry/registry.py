@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
+
+from sqlalchemy import Connection
 
 from serving.database import Database
 from serving.database.metadata import now_utc
@@ -76,11 +79,18 @@ class Registry:
             InvalidRequest: the id, the name or a field breaks its rule.
             EventExists: an open event has this id. One that is being deleted does not count.
         """
+        return await self._database.write(self.plan_event(id, name, pack_id, fields))
+
+    @staticmethod
+    def plan_event(
+        id: str | None, name: str | None, pack_id: str, fields: EventFields | None = None
+    ) -> Callable[[Connection], Event]:
+        """The unit of work that creates an event, for `requests.create_event_once`; raises InvalidRequest."""
         if id is not None:
             check_event_id(id)
         all_fields: EventFields = {**(fields or EventFields()), "name": name}
         events.check_fields(all_fields)
-        return await self._database.write(events.create_event, id, pack_id, all_fields)
+        return partial(events.create_event, event_id=id, pack_id=pack_id, fields=all_fields)
 
     async def update_event(self, key: str, changes: EventFields) -> Event:
         """Set what is given; a decision policy takes the place of one in another form.

@@ -297,6 +297,27 @@ async def test_to_one_who_is_bound_to_another_event_there_is_none(gala: Api) -> 
     assert (await stranger.patch(f"{EVENTS}/mine", json={"name": "Mine"})).json()["name"] == "Mine"
 
 
+async def test_a_retry_creates_no_second_event(api: Api) -> None:
+    headers = {"Idempotency-Key": "3f0a"}
+    body = {"name": "Gala", "retention_days": 3}
+    first, second = [await api.client.post(EVENTS, json=body, headers=headers) for _ in range(2)]
+    assert (first.status_code, first.json()) == (201, second.json())
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+    assert [each["id"] for each in (await api.client.get(EVENTS)).json()["events"]] == [first.json()["id"]]
+    other = await api.client.post(EVENTS, json={**body, "retention_days": 4}, headers=headers)
+    check_problem(other, "idempotency_key_reused")
+    assert (await api.client.delete(f"{EVENTS}/{first.json()['id']}")).status_code == 204
+    anew = await api.client.post(EVENTS, json=body, headers=headers)
+    assert anew.json()["id"] != first.json()["id"], "the answer went with the event"
+
+
+async def test_a_key_whose_event_could_not_be_made_is_free_again(gala: Api) -> None:
+    headers = {"Idempotency-Key": "3f0a"}
+    check_problem(await gala.client.post(EVENTS, json={"id": "gala"}, headers=headers), "event_exists")
+    assert (await gala.client.post(EVENTS, json={"id": "fair"}, headers=headers)).status_code == 201
+
+
 async def test_statistics_before_anything_was_counted(gala: Api) -> None:
     await gala.enrol("ada", picture("ada"), picture("ada", salt="2"))
     assert (await gala.client.get(GALA + "/statistics")).json() == {
