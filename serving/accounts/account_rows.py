@@ -179,7 +179,7 @@ def find_person(connection: Connection, id: str) -> OwnedPerson | None:
     """The person the account owns, or None; one at an event that is being deleted counts as gone."""
     owned = (
         select(account_person.c.event_key, event.c.id, account_person.c.person_id)
-        .join(event, and_(event.c.key == account_person.c.event_key, IS_OPEN))
+        .join_from(account_person, event, and_(event.c.key == account_person.c.event_key, IS_OPEN))
         .where(account_person.c.account_id == id)
     )
     row = connection.execute(owned).first()
@@ -248,7 +248,7 @@ def _read(connection: Connection, row: Row[Any]) -> Account:
     if not row.all_events:
         ids = (
             select(event.c.id)
-            .join(account_event, and_(account_event.c.event_key == event.c.key, IS_OPEN))
+            .join_from(account_event, event, and_(account_event.c.event_key == event.c.key, IS_OPEN))
             .where(account_event.c.account_id == row.id)
             .order_by(event.c.id)
         )

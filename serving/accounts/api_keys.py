@@ -167,8 +167,8 @@ class ApiKeys:
             _log.warning("the last use of an API key was not written: %s", error.code)
 
 
-_SELECT: Select[Any] = select(api_key, account.c.name.label("account")).join(
-    account, account.c.id == api_key.c.account_id
+_SELECT: Select[Any] = select(api_key, account.c.name.label("account")).join_from(
+    api_key, account, account.c.id == api_key.c.account_id
 )
 
 
@@ -226,7 +226,7 @@ def _read(connection: Connection, rows: Sequence[Row[Any]]) -> list[ApiKey]:
     bound: dict[str, list[str]] = {row.id: [] for row in rows}
     links = (
         select(api_key_event.c.api_key_id, event.c.id)
-        .join(event, and_(event.c.key == api_key_event.c.event_key, IS_OPEN))
+        .join_from(api_key_event, event, and_(event.c.key == api_key_event.c.event_key, IS_OPEN))
         .where(api_key_event.c.api_key_id.in_(list(bound)))
         .order_by(event.c.id)
     )

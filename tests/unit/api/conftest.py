@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from sqlalchemy import Connection, insert
 
+from serving.accounts import passwords
 from serving.accounts.keys import KeyRing
 from serving.accounts.services import make_account_services
 from serving.accounts.tables import account
@@ -26,6 +27,8 @@ from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.database import Database, sqlite_url
 from serving.database.metadata import now_utc
+from serving.jobs.files import JobFiles
+from serving.jobs.jobs import Jobs
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
 from serving.registry.attendance import CheckIns
@@ -109,6 +112,16 @@ class Api:
         return [(face["outcome"], face["person"] and face["person"]["person_id"]) for face in faces]
 
 
+@pytest.fixture
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hashes that take no time, for tests that are not about them."""
+    cheap = {"argon2__memory_cost": 64, "argon2__rounds": 1, "argon2__parallelism": 1}
+    monkeypatch.setattr(passwords, "_context", passwords._context.copy(**cheap))
+    passwords._make_stand_in.cache_clear()
+    yield
+    passwords._make_stand_in.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def shared_app() -> FastAPI:
     """Building the routes takes longer than most tests; the services are put into its state by each test."""
@@ -146,6 +159,7 @@ async def make_api(
             audit=AuditTrail(database, settings.audit),
             rate_limiter=RateLimiter(settings.rate_limits),
             check_ins=CheckIns(database),
+            jobs=Jobs(database, JobFiles(settings.jobs_dir), max_unfinished=settings.jobs.max_unfinished),
         )
         shared_app.state.services = services
         shared_app.state.readiness = Readiness(services)
