@@ -21,6 +21,7 @@ from serving.api import (
     comparison,
     events,
     faces,
+    jobs,
     operations,
     pages,
     people,
@@ -36,6 +37,7 @@ from serving.api.middleware import AnswerHeaders
 from serving.api.route_index import RouteIndex
 from serving.api.services import Services
 from serving.api.unread_bodies import BodyDrain
+from serving.jobs.runner import JobRunner
 
 DESCRIPTION = """
 Who is in this picture, among the people enrolled for that event? How sure is that? And `unknown` when it
@@ -46,8 +48,8 @@ Every error is one `application/problem+json` document with a stable `code` and 
 """
 
 
-def create_app(services: Services) -> FastAPI:
-    """The application over `services`."""
+def create_app(services: Services, job_runner: JobRunner | None = None) -> FastAPI:
+    """The application over `services`; it stops the runner of its background jobs when it ends itself."""
     unfinished: set[asyncio.Task[None]] = set()
     app = FastAPI(
         title="Rollcall",
@@ -56,7 +58,7 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,  # the page comes from `fastapi_swagger`, which asks no third party for its parts
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
-        lifespan=_close_with(services, unfinished),
+        lifespan=_close_with(services, unfinished, job_runner),
     )
     app.state.services = services
     app.state.readiness = operations.Readiness(services)
@@ -76,6 +78,7 @@ def create_app(services: Services) -> FastAPI:
         authentication,
         api_keys,
         check_ins,
+        jobs,
         pages,
     )
     for part in parts:
@@ -92,11 +95,13 @@ def create_app(services: Services) -> FastAPI:
 
 
 def _close_with(
-    services: Services, unfinished: set[asyncio.Task[None]]
+    services: Services, unfinished: set[asyncio.Task[None]], job_runner: JobRunner | None
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        if job_runner is not None:
+            await job_runner.stop()
         await settle(unfinished)
         await services.statistics.stop()
         await services.audit.stop()

@@ -14,6 +14,7 @@ from serving.api.rate_limits import RateLimiter
 from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.graph.stages import Stages
+from serving.jobs.jobs import Jobs
 from serving.packs.calibration import Calibration
 from serving.packs.manifest import Pack
 from serving.registry.attendance import CheckIns
@@ -38,6 +39,7 @@ class Services:
     audit: AuditTrail
     rate_limiter: RateLimiter
     check_ins: CheckIns
+    jobs: Jobs
 
     def threshold_for(self, event: Event, asked: float | None = None) -> float:
         """The raw cosine that decides: the request's, else the event's, the settings', the pack's."""

@@ -14,6 +14,7 @@ from serving.accounts.services import make_account_services
 from serving.accounts.tokens import TokenVerifier
 from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
+from serving.api.bulk_enrolment import BulkEnroller
 from serving.api.rate_limits import RateLimiter
 from serving.api.services import Services
 from serving.api.statistics import StatisticsRecorder
@@ -23,6 +24,9 @@ from serving.graph.retention import RetentionJob
 from serving.graph.stages import Stages
 from serving.graph.sweep import Sweep
 from serving.graph.tuning import IngressTuning, read_tuning
+from serving.jobs.files import JobFiles
+from serving.jobs.jobs import Jobs
+from serving.jobs.runner import JobRunner
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
 from serving.registry.attendance import CheckIns
@@ -67,6 +71,7 @@ class Ingress:
             audit=AuditTrail(database, settings.audit),
             rate_limiter=RateLimiter(settings.rate_limits),
             check_ins=CheckIns(database),
+            jobs=Jobs(database, JobFiles(settings.jobs_dir), max_unfinished=settings.jobs.max_unfinished),
         )
         self._services.statistics.start()
         self._retention = RetentionJob(
@@ -80,8 +85,19 @@ class Ingress:
         )
         self._retention.start()
 
+        self._job_runner = JobRunner(
+            self._services.jobs,
+            registry,
+            self._stages,
+            BulkEnroller(self._services),
+            self._services.audit,
+            pack,
+            settings,
+        )
+        self._job_runner.start()
+
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._services)
+        return create_app(self._services, self._job_runner)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         self._stages.tune(read_tuning(IngressTuning, user_config))

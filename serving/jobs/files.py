@@ -49,6 +49,11 @@ class JobFiles:
         os.replace(self.path(name), self.path(renamed))
         return renamed
 
+    def open(self, name: str) -> tuple[BinaryIO, int]:
+        """A file to read, and its size in bytes; raises FileNotFoundError."""
+        file = self.path(name).open("rb")
+        return file, os.fstat(file.fileno()).st_size
+
     def exists(self, name: str) -> bool:
         """Whether this process can reach the file."""
         return self.path(name).is_file()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from serving.database import Database
 from serving.database.metadata import now_utc
-from serving.errors import InvalidRequest, TooManyJobs, UnknownJob
+from serving.errors import InvalidRequest, Overloaded, TooManyJobs, UnknownJob
 from serving.jobs import store
 from serving.jobs.files import JobFiles
 from serving.jobs.records import Actor, ImportOptions, Job, JobKind, JobState, Rejection
@@ -22,6 +23,8 @@ LEASE_S = 30.0
 FORGET_AFTER_DAYS = 30
 """Ended jobs and their rejections are listed for so long."""
 LEFTOVER_AGE_S = 86400.0
+MAX_UPLOADS = 8
+"""Uploads one process receives at once: they share one disk."""
 _JOB_CURSOR, _REJECTION_CURSOR = "job", "rejection"
 _MAX_NAME_CHARS, _MAX_DETAIL_CHARS = 512, 1000
 _PER_SWEEP = 1000
@@ -57,6 +60,7 @@ class Jobs:
         self._max_unfinished = max_unfinished
         self._clock = clock
         self.created = asyncio.Event()
+        self._uploads = 0
 
     async def create(
         self,
@@ -87,6 +91,17 @@ class Jobs:
         job = await self._database.write(store.create, new, self._max_unfinished)
         self.created.set()
         return job
+
+    @contextmanager
+    def hold_upload(self) -> Iterator[None]:
+        """Hold one of `MAX_UPLOADS` places; raises Overloaded when none is free."""
+        if self._uploads >= MAX_UPLOADS:
+            raise Overloaded(max_uploads=MAX_UPLOADS)
+        self._uploads += 1
+        try:
+            yield
+        finally:
+            self._uploads -= 1
 
     async def check_room(self, event_key: str) -> None:
         """Raise TooManyJobs when `create` would, as far as can be known before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Literal
 
 from serving.registry.person_details import PersonDetails
 
@@ -47,7 +48,7 @@ class ImportOptions:
         consent_reference: of those people for whom the upload names none.
     """
 
-    on_duplicate: str | None = None
+    on_duplicate: Literal["refuse", "allow"] | None = None
     quality: str | None = None
     consent_reference: str | None = None
 

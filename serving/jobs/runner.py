@@ -215,11 +215,16 @@ class JobRunner:
                 actor_kind=job.created_by.kind,
                 actor_id=job.created_by.id,
                 actor=job.created_by.name,
-                action=f"jobs.{job.kind.value}",
+                action="jobs.finish",
                 outcome="ok" if error is None else error[0],
                 event_key=job.event_key,
                 event_id=reporter.event_id,
-                details={"job": job.id, "items": reporter.done, "rejected": reporter.rejected},
+                details={
+                    "job": job.id,
+                    "kind": job.kind.value,
+                    "items": reporter.done,
+                    "rejected": reporter.rejected,
+                },
             )
         )
 

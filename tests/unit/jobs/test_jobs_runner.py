@@ -65,8 +65,8 @@ async def test_good_pictures_are_imported_and_bad_ones_listed(place: Place, make
     assert place.files() == []
     (entry,) = place.audit.entries
     assert (entry.actor_kind, entry.actor_id, entry.actor) == ("api_key", "key-1", "olga")
-    assert (entry.action, entry.outcome, entry.event_id) == ("jobs.import_pictures", "ok", "gala")
-    assert entry.details == {"job": job.id, "items": 19, "rejected": 3}
+    assert (entry.action, entry.outcome, entry.event_id) == ("jobs.finish", "ok", "gala")
+    assert entry.details == {"job": job.id, "kind": "import_pictures", "items": 19, "rejected": 3}
 
 
 async def test_no_more_pictures_are_in_flight_than_the_settings_say(place: Place) -> None:
