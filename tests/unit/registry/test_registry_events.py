@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
 from serving.errors import EventExists, InvalidRequest, UnknownEvent
 from serving.registry import Counts, NewFace, Registry
+from serving.registry.records import EventFields
 
 
 async def enrol(registry: Registry, event_key: str, person_id: str, *face_ids: str) -> None:
@@ -162,3 +165,115 @@ async def test_limits_have_bounds(registry: Registry, limit: int) -> None:
         await registry.list_events(None, limit)
     with pytest.raises(InvalidRequest):
         await registry.list_people("k", None, limit)
+
+
+FIELDS: EventFields = {
+    "name": "Gala ✨",
+    "threshold": None,
+    "target_false_match_rate": None,
+    "strictness": "strict",
+    "request_policy": "none",
+    "quality_level": "off",
+    "retention_days": 3660,
+    "consent_required": True,
+}
+
+
+async def test_every_field_is_kept_and_changed_for_itself(registry: Registry) -> None:
+    other = await registry.create_event("other", None, "starter")
+    plain = await registry.create_event("gala", None, "starter")
+    assert plain == replace(plain, request_policy="stricter", retention_days=None, consent_required=False)
+    expected = plain
+    for name, value in FIELDS.items():
+        changed = await registry.update_event(plain.key, {name: value})  # type: ignore[misc]
+        expected = replace(expected, **{name: value})
+        assert changed == expected == await registry.get_event("gala")
+    assert await registry.update_event(plain.key, {}) == expected
+    full = await registry.create_event("full", FIELDS["name"], "starter", FIELDS)
+    assert replace(full, key=plain.key, id="gala", created_at=plain.created_at) == expected
+    assert await registry.get_event("other") == other
+
+
+async def test_a_policy_takes_the_place_of_one_in_another_form(registry: Registry) -> None:
+    forms: dict[str, object] = {"threshold": 0.9, "target_false_match_rate": 1e-3, "strictness": "lenient"}
+    gala = await registry.create_event("gala", None, "starter", {"strictness": "strict"})
+    for name, value in [*forms.items(), ("threshold", 0.8)]:
+        changed = await registry.update_event(gala.key, {name: value})  # type: ignore[misc]
+        found = {form: getattr(changed, form) for form in forms}
+        assert found == pytest.approx({**dict.fromkeys(forms), name: value})
+    cleared = await registry.update_event(gala.key, {"threshold": None})
+    assert [getattr(cleared, form) for form in forms] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"threshold": 0.9, "strictness": "strict"},
+        {"threshold": float("nan")},
+        {"target_false_match_rate": 0.0},
+        {"target_false_match_rate": float("nan")},
+        {"target_false_match_rate": 1.5},
+        {"strictness": "severe"},
+        {"request_policy": None},
+        {"quality_level": "high"},
+        {"retention_days": 0},
+        {"retention_days": 3661},
+        {"consent_required": None},
+        {"name": " "},
+    ],
+)
+async def test_what_an_event_cannot_have(registry: Registry, fields: Any) -> None:
+    gala = await registry.create_event("gala", None, "starter")
+    with pytest.raises(InvalidRequest):
+        await registry.update_event(gala.key, fields)
+    if "name" not in fields:
+        with pytest.raises(InvalidRequest):
+            await registry.create_event("fair", None, "starter", fields)
+    assert [each.id for each in (await registry.list_events()).items] == ["gala"]
+    assert await registry.get_event("gala") == gala
+
+
+async def test_closing_and_reopening_may_be_repeated(registry: Registry) -> None:
+    gala = await registry.create_event("gala", None, "starter")
+    closed = await registry.close_event(gala.key)
+    assert closed.closed_at is not None
+    assert abs(closed.closed_at - datetime.now(timezone.utc)) < timedelta(minutes=1)
+    again = await asyncio.gather(*(registry.close_event(gala.key) for _ in range(4)))
+    assert {each.closed_at for each in again} == {closed.closed_at}
+    assert [each.id for each in (await registry.list_events(closed=True)).items] == ["gala"]
+    assert (await registry.list_events(closed=False)).items == ()
+    for _ in range(2):
+        assert await registry.reopen_event(gala.key) == gala
+    assert (await registry.list_events(closed=True)).items == ()
+
+
+async def test_an_event_that_is_being_deleted_cannot_be_changed(registry: Registry) -> None:
+    gala = await registry.create_event("gala", None, "starter")
+    await registry.begin_event_deletion("gala")
+    for attempt in (
+        registry.update_event(gala.key, {"name": "x"}),
+        registry.update_event(gala.key, {}),
+        registry.close_event(gala.key),
+        registry.reopen_event(gala.key),
+    ):
+        with pytest.raises(UnknownEvent):
+            await attempt
+
+
+async def test_changes_at_once_lose_none(registry: Registry) -> None:
+    gala = await registry.create_event("gala", None, "starter")
+    changes: list[EventFields] = [
+        {"name": "Gala"},
+        {"retention_days": 5},
+        {"quality_level": "strict"},
+        {"consent_required": True},
+        {"request_policy": "any"},
+        {"threshold": 0.5},
+    ]
+    await asyncio.gather(
+        *(registry.update_event(gala.key, each) for each in changes), registry.close_event(gala.key)
+    )
+    found = await registry.get_event("gala")
+    assert found.closed_at is not None
+    for each in changes:
+        assert {name: getattr(found, name) for name in each} == each
