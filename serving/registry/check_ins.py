@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
 from sqlalchemy import Connection, bindparam, case, delete, exists, func, or_, select, update
@@ -154,7 +154,7 @@ def _record(
     for _ in range(_ATTEMPTS):  # one that is undone between the two statements is made anew
         row = connection.execute(insert, first).first()
         if row is not None:
-            return Arrival(person_id, name, *row, True)
+            return replace(Arrival(person_id, name, *row), is_new=True)
         row = connection.execute(_SEE_AGAIN, again).first()
         if row is not None:
             return Arrival(person_id, name, *row)

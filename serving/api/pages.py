@@ -1,0 +1,68 @@
+"""Pages for people: what a browser loads. They hold nothing secret and need no token; their calls do."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import APIRouter, Response
+
+from serving.errors import NotFound
+
+router = APIRouter(include_in_schema=False)
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "connect-src 'self'",
+        "media-src 'self' blob:",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+CONSOLE = files("serving") / "console"
+KINDS = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+}
+
+
+def _load(name: str) -> tuple[bytes, str]:
+    return (CONSOLE / name).read_bytes(), KINDS[name.rpartition(".")[2]]
+
+
+PAGE = "check_in.html"
+PARTS = {
+    name: _load(name)
+    for name in (PAGE, "check_in.css", "check_in.js", "check_in_calls.js", "check_in_drawing.js")
+}
+"""Read once: a page is a few kilobytes."""
+
+
+@router.get("/check-in")
+async def show_check_in() -> Response:
+    """The camera at the door."""
+    return _answer(PAGE)
+
+
+@router.get("/check-in/{name}")
+async def show_part_of_check_in(name: str) -> Response:
+    """How the page looks and what it does."""
+    if name not in PARTS or name == PAGE:
+        raise NotFound
+    return _answer(name)
+
+
+def _answer(name: str) -> Response:
+    content, kind = PARTS[name]
+    return Response(content, media_type=kind, headers=HEADERS)
