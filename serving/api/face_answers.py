@@ -10,16 +10,32 @@ from pydantic import BaseModel
 
 from serving.api.envelope import logger
 from serving.api.schemas.base import Box, Landmarks
-from serving.api.schemas.faces import FaceView, FaultView, ProblemView
+from serving.api.schemas.faces import FaceView, FaultView, ProblemView, QualityView
 from serving.api.schemas.recognition import FailedPicture
 from serving.errors import ALL_ERRORS, InternalError, RollcallError, StageUnavailable
 from serving.vision.pipeline import Face
+from serving.vision.quality import FaceQuality
+from serving.vision.quality_gates import Fault
 
 
 def view_box(box: tuple[float, float, float, float]) -> Box:
     """A box (x, y, width, height), to a tenth of a pixel."""
     x, y, width, height = box
     return Box.model_construct(x=round(x, 1), y=round(y, 1), width=round(width, 1), height=round(height, 1))
+
+
+def view_quality(quality: FaceQuality) -> QualityView:
+    """The measures, with as many digits as they are worth."""
+    return QualityView.model_construct(
+        face_px=round(quality.face_px, 1),
+        sharpness=round(quality.sharpness, 3),
+        brightness=round(quality.brightness, 1),
+        contrast=round(quality.contrast, 1),
+        yaw_degrees=round(quality.yaw_degrees, 1),
+        pitch_degrees=round(quality.pitch_degrees, 1),
+        roll_degrees=round(quality.roll_degrees, 1),
+        cut_fraction=round(quality.cut_fraction, 3),
+    )
 
 
 def face_fields(face: Face) -> dict[str, Any]:
@@ -37,6 +53,7 @@ def face_fields(face: Face) -> dict[str, Any]:
             right_mouth=right_mouth,
         ),
         "detection_score": face.detection_score,
+        "quality": view_quality(face.quality),
     }
 
 
@@ -45,7 +62,7 @@ def view_face(face: Face) -> FaceView:
     return FaceView.model_construct(**face_fields(face))
 
 
-def view_faults(faults: Iterable[Any]) -> list[FaultView]:
+def view_faults(faults: Iterable[Fault]) -> list[FaultView]:
     """What is wrong with a face."""
     return [
         FaultView(reason=fault.reason, value=fault.value, limit=fault.limit, hint=fault.hint)

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from serving.errors import NoFace, QualityTooLow, RollcallError, SeveralFaces
 from serving.graph.messages import Candidate, Decision
 from serving.packs.calibration import Calibration
 from serving.vision.pipeline import Face, PictureFaces
-from serving.vision.quality_gates import QualityLevel
+from serving.vision.quality_gates import Fault, QualityLevel, find_faults
 
 MAX_SHOWN_BOXES = 10
 
@@ -36,7 +36,7 @@ class Probe:
     """
 
     face: Face
-    faults: list[Any] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     vector: Vectors | None = None
 
 
@@ -55,11 +55,6 @@ def _distance_from_centre(found: PictureFaces, face: Face) -> float:
     return (x + width / 2 - found.width / 2) ** 2 + (y + height / 2 - found.height / 2) ** 2
 
 
-def find_faults(face: Face, level: QualityLevel) -> list[Any]:
-    """How a face falls short of `level`; nothing at level off."""
-    return []
-
-
 async def find_probes(
     services: Services,
     picture: bytes,
@@ -75,7 +70,7 @@ async def find_probes(
     """
     found = await services.stages.detect(picture, deadline.remaining_s())
     clock.mark("detect")
-    probes = [Probe(face, find_faults(face, level)) for face in choose_faces(found, choice)]
+    probes = [Probe(face, find_faults(face.quality, level)) for face in choose_faces(found, choice)]
     if await embed_probes(services, probes, deadline):
         clock.mark("embed")
     return found, probes
@@ -116,10 +111,10 @@ async def find_single_face(
     if len(chosen) > 1:
         boxes = [[round(side, 1) for side in face.box] for face in chosen[:MAX_SHOWN_BOXES]]
         raise SeveralFaces(f"{len(chosen)} faces were found", faces=len(chosen), boxes=boxes)
-    faults = find_faults(chosen[0], level)
+    faults = find_faults(chosen[0].quality, level)
     if faults:
         raise QualityTooLow(
-            f"the face is {', '.join(fault.reason for fault in faults)}",
+            f"the face is {', '.join(fault.reason.value for fault in faults)}",
             faults=[dataclasses.asdict(fault) for fault in faults],
             level=level.value,
         )

@@ -16,7 +16,7 @@ from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import face_fields, view_failure, view_faults, write_answer
 from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, DetectionOptions, EmbeddingOptions, merge_options, read_query
-from serving.api.probes import Probe, Vectors, choose_faces, find_faults, find_probes, gather_apart
+from serving.api.probes import Probe, Vectors, choose_faces, find_probes, gather_apart
 from serving.api.recognition_bodies import DETECTION_EXTRA, EMBEDDING_EXTRA
 from serving.api.schemas.recognition import FailedPicture
 from serving.api.schemas.stateless import (
@@ -30,6 +30,7 @@ from serving.api.services import ServicesOf
 from serving.api.stage_clock import StageClock
 from serving.errors import InvalidRequest, RollcallError
 from serving.vision.pipeline import PictureFaces
+from serving.vision.quality_gates import find_faults
 
 router = APIRouter(prefix="/v1", tags=["stateless"])
 
@@ -71,7 +72,7 @@ async def detect(
         height=found.height,
         faces=[
             DetectedFace.model_construct(
-                **face_fields(face), faults=view_faults(find_faults(face, options.quality))
+                **face_fields(face), faults=view_faults(find_faults(face.quality, options.quality))
             )
             for face in faces
         ],

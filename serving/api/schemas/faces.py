@@ -7,15 +7,29 @@ from typing import Any
 from pydantic import Field
 
 from serving.api.schemas.base import Box, Landmarks, Schema
+from serving.vision.quality_gates import QualityReason
 
 
 class FaultView(Schema):
     """One way in which a face falls short of a quality level."""
 
-    reason: str = Field(description="Stable; branch on this.", examples=["too_blurred"])
-    value: float | None = Field(description="What was measured.")
-    limit: float | None = Field(description="What the level asks for.")
+    reason: QualityReason = Field(description="Stable; branch on this.")
+    value: float = Field(description="What was measured; of an angle, its amount without sign.")
+    limit: float = Field(description="The smallest or largest value that would have been good enough.")
     hint: str = Field(description="What to do about it, for the person at the camera.")
+
+
+class QualityView(Schema):
+    """What was measured of a face, whatever level is asked for; docs/quality.md explains the measures."""
+
+    face_px: float = Field(description="Shorter side of the box, in pixels of the picture.")
+    sharpness: float = Field(description="0 to about 1.5; below 0.55 a face is blurred.")
+    brightness: float = Field(description="Mean luma of the face, 0 to 255.")
+    contrast: float = Field(description="From the 5th to the 95th percentile of the luma, 0 to 255.")
+    yaw_degrees: float = Field(description="Positive when the nose points to the right of the picture.")
+    pitch_degrees: float = Field(description="Positive when the head looks up.")
+    roll_degrees: float = Field(description="Positive when the head is turned clockwise in the picture.")
+    cut_fraction: float = Field(description="Share of the box that lies outside the picture, 0 to 1.")
 
 
 class FaceView(Schema):
@@ -24,6 +38,7 @@ class FaceView(Schema):
     box: Box
     landmarks: Landmarks
     detection_score: float = Field(ge=0, le=1)
+    quality: QualityView
 
 
 class ProblemView(Schema):
