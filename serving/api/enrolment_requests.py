@@ -12,7 +12,7 @@ from serving.api.bodies import read_pictures
 from serving.api.deadlines import Deadline
 from serving.api.enrolment import EnrolledPicture, NewPictures, enrol_person
 from serving.api.envelope import find_request_id
-from serving.api.face_answers import view_box
+from serving.api.face_answers import face_fields
 from serving.api.idempotency import answer_once, make_fingerprint
 from serving.api.options import merge_options
 from serving.api.schemas.people import EnrolledFace, Enrolment, FaceQuery, PersonFields, PersonView
@@ -140,10 +140,7 @@ def _render(
         person=person,
         faces=[
             EnrolledFace(
-                face_id=each.face_id,
-                box=view_box(each.face.box),
-                detection_score=each.face.detection_score,
-                cosine_to_person=each.cosine_to_person,
+                **face_fields(each.face), face_id=each.face_id, cosine_to_person=each.cosine_to_person
             )
             for each in pictures
         ],

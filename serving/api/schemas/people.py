@@ -8,7 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from serving.api.options import SingleFace
-from serving.api.schemas.base import Box, Cosine, Schema
+from serving.api.schemas.base import Cosine, Schema
+from serving.api.schemas.faces import FaceView
 from serving.registry.identifiers import MAX_NAME_CHARS
 from serving.registry.person_details import MAX_CONSENT_CHARS, MAX_METADATA_BYTES, MAX_METADATA_DEPTH
 from serving.vision.quality_gates import QualityLevel
@@ -111,12 +112,10 @@ class FacePage(Schema):
     next_cursor: str | None
 
 
-class EnrolledFace(Schema):
+class EnrolledFace(FaceView):
     """A face that was stored."""
 
     face_id: str
-    box: Box
-    detection_score: float = Field(ge=0, le=1)
     cosine_to_person: Cosine | None = Field(
         description="Best raw cosine to another face of this person, enrolled or in this request; null when "
         "there is none. A low one suggests that a picture of somebody else slipped in."

@@ -308,7 +308,7 @@ async def test_events_share_nothing(gala: Api) -> None:
 
 async def test_pages(gala: Api) -> None:
     for n in range(5):
-        await gala.enrol(f"p{n}", ADA, name=f"N{n}")
+        await gala.enrol(f"p{n}", picture(f"p{n}"), name=f"N{n}")
     for n in range(3):
         await gala.create_event(f"x{n}")
     for path, part, size in ((PEOPLE, "people", 2), ("/v1/events", "events", 3)):
