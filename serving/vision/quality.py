@@ -25,8 +25,12 @@ _EYE_DISTANCE_PX = 27.0
 
 _MIN_SIDE_PX = 16
 _MIN_REGION_PX = 64.0
+_ROUNDING = 0.25
+"""Mean squared second difference, in grey levels, that rounding to 8 bits leaves in a chip halved in size:
+the variance 1/12, once for the chip and once for its luma, times 1 + 4 + 1, over the 4 pixels averaged."""
+
 _GRADIENT_FLOOR = 0.25
-"""Mean squared gradient, in (grey levels per pixel)^2, below which rounding to 8 bits outweighs detail."""
+"""Mean squared gradient, in (grey levels per pixel)^2, below which there is no detail to speak of."""
 
 _FACE_MARGIN = 0.5
 """What the ellipse of the face adds around the landmarks on every side, in eye distances."""
@@ -110,6 +114,8 @@ def estimate_pose(landmarks: Floats | NDArray[np.float64]) -> HeadPose:
             `UNKNOWN_POSE`.
     """
     points = np.asarray(landmarks, np.float64)
+    if not np.isfinite(points).all():
+        return UNKNOWN_POSE
     (a, b, c), (d, e, f) = (_TO_AFFINE @ (points - points[2])).T.tolist()
     p, q, r = a * a + b * b + c * c, a * d + b * e + c * f, d * d + e * e + f * f
     if not 0 < p + r < math.inf:
@@ -189,12 +195,13 @@ class QualityMeter:
         self, crop: Picture, landmarks: Floats, width: int, height: int
     ) -> tuple[float, float, float]:
         """Sharpness, brightness and contrast; all 0 where nothing of the face lies in the picture."""
-        matrix = fit_similarity(
-            np.asarray(landmarks, np.float64), self._template.points, self._template.weights
-        )
+        points = np.asarray(landmarks, np.float64)
+        if not np.isfinite(points).all():
+            return 0.0, 0.0, 0.0
+        matrix = fit_similarity(points, self._template.points, self._template.weights)
         (a, b, shift_x), (_, _, shift_y) = matrix.tolist()  # a turn and a scale: the rows are (a, b), (-b, a)
         upscaling = math.hypot(a, b)
-        if not (0 < upscaling < math.inf and math.isfinite(shift_x + shift_y)):
+        if not (upscaling > 0 and math.isfinite(upscaling + shift_x + shift_y)):
             return 0.0, 0.0, 0.0
         side = max(_MIN_SIDE_PX, round(len(crop) * min(self._scale, 1 / upscaling, 1.0)))
         mask = self._mask_of(side)
@@ -225,7 +232,7 @@ class QualityMeter:
         return self._masks[side]
 
 
-def _measure_sharpness(luma: NDArray[np.uint8], mask: _Mask) -> float:
+def _measure_sharpness(luma: Floats, mask: _Mask) -> float:
     # Pixels count when all their neighbours do, or the edge of the picture would look sharp.
     inside = cv2.erode(mask, _CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(np.float32)
     count = max(1.0, float(inside.sum()))
@@ -236,7 +243,8 @@ def _measure_sharpness(luma: NDArray[np.uint8], mask: _Mask) -> float:
         slope *= inside
         bend *= inside
         steepness = float(np.vdot(slope, slope)) / count
-        frequencies.append(math.sqrt(float(np.vdot(bend, bend)) / count / max(steepness, _GRADIENT_FLOOR)))
+        bending = max(0.0, float(np.vdot(bend, bend)) / count - _ROUNDING)
+        frequencies.append(math.sqrt(bending / max(steepness, _GRADIENT_FLOOR)))
     return min(frequencies)
 
 
