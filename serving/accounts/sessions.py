@@ -84,6 +84,8 @@ class Sessions:
             raise TokenInvalid
         if parts[0] != "rcr" or not parts[1].isalnum():
             raise TokenInvalid
+        if not await self._database.read(_exists, parts[1]):  # before the write lock is taken for a stranger
+            raise TokenInvalid
         return await self._write(partial(_renew, parts[1], hash_secret(parts[2]), self._lifetime_s))
 
     async def end(self, session_id: str) -> None:
@@ -171,6 +173,10 @@ def _purge(connection: Connection, account_id: str) -> None:
     ids = connection.execute(over.with_for_update(skip_locked=True)).scalars().all()
     if ids:
         connection.execute(delete(session).where(session.c.id.in_(ids)))
+
+
+def _exists(connection: Connection, session_id: str) -> bool:
+    return connection.execute(select(session.c.id).where(session.c.id == session_id)).first() is not None
 
 
 def _renew(

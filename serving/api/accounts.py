@@ -26,7 +26,6 @@ from serving.api.schemas.accounts import (
     PasswordChange,
 )
 from serving.api.services import Services, ServicesOf
-from serving.api.sign_in_limits import check_sign_in, note_failed_sign_in
 from serving.errors import (
     AccountExists,
     BodyTooLarge,
@@ -73,6 +72,8 @@ async def create_account(
     may_manage = identity is not None and identity.manages_accounts()
     if not may_manage and not services.settings.auth.sign_up:
         raise SignUpClosed
+    if not may_manage:
+        await services.rate_limiter.admit_sign_up(request)
     new = await read_json(request, NewAccount, deadline.remaining_s())
     chosen = (new.role, new.all_events, new.events)
     if not may_manage:
@@ -83,6 +84,7 @@ async def create_account(
             )
         if new.password is None:
             raise InvalidRequest("password is needed to sign up", field="password")
+        await services.rate_limiter.admit_sign_up(request)
     if new.all_events and new.events is not None:
         raise InvalidRequest("give events, or all_events, not both", field="events")
     created = await services.accounts.accounts.create(
@@ -183,13 +185,13 @@ async def change_password(
     if old is None and found.has_password and not identity.manages_accounts():
         raise InvalidRequest("old is needed: the password so far", field="old")
     if old is not None:
-        await check_sign_in(request, services, found.name)
+        await services.rate_limiter.check_sign_in(request, found.name)
     try:
         await services.accounts.accounts.change_password(
             found, change.new, old, identity.session_id if account_id == identity.account_id else None
         )
     except SignInFailed:
-        await note_failed_sign_in(request, services, found.name)
+        await services.rate_limiter.note_failed_sign_in(request, found.name)
         raise
     return Response(status_code=204)
 

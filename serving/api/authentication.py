@@ -31,7 +31,6 @@ from serving.api.schemas.accounts import (
     WhoAmI,
 )
 from serving.api.services import Services, ServicesOf
-from serving.api.sign_in_limits import check_sign_in, note_failed_sign_in
 from serving.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -74,11 +73,11 @@ async def sign_in(request: Request, services: ServicesOf, deadline: DeadlineOf) 
     The answer to an unknown name, a wrong password and a disabled account is the same, and takes as long.
     """
     given = await read_json(request, SignIn, deadline.remaining_s())
-    await check_sign_in(request, services, given.name)
+    await services.rate_limiter.check_sign_in(request, given.name)
     try:
         start = await services.accounts.sessions.sign_in(given.name, given.password)
     except SignInFailed:
-        await note_failed_sign_in(request, services, given.name)
+        await services.rate_limiter.note_failed_sign_in(request, given.name)
         raise
     return _issue(request, services, start)
 
@@ -120,7 +119,7 @@ async def sign_in_by_face(
         name = _merge_name(name, body.fields)
         if len(body.pictures) != 1:
             raise InvalidRequest("signing in takes exactly one picture")
-        await check_sign_in(request, services, name)
+        await services.rate_limiter.check_sign_in(request, name)
         try:
             face = await find_single_face(
                 services, body.pictures[0], SingleFace.only, QualityLevel.standard, deadline
@@ -132,7 +131,7 @@ async def sign_in_by_face(
             )
         except RollcallError as error:
             if error.status < 500:
-                await note_failed_sign_in(request, services, name)
+                await services.rate_limiter.note_failed_sign_in(request, name)
             raise
     return _issue(request, services, start, event_id)
 

@@ -16,6 +16,7 @@ import pytest_asyncio
 from serving.accounts import KeyRing, TokenVerifier
 from serving.accounts.services import make_account_services
 from serving.accounts.tables import session
+from serving.api.rate_limits import RateLimiter
 from serving.database import Database
 from serving.errors import RateLimited
 from tests.unit.api.api_fakes import picture
@@ -132,7 +133,8 @@ class Limiter:
 @pytest.fixture
 def limiter(monkeypatch: pytest.MonkeyPatch) -> Limiter:
     made = Limiter()
-    monkeypatch.setattr("serving.api.sign_in_limits.find_limiter", lambda services: made)
+    for method in ("check_sign_in", "note_failed_sign_in"):
+        monkeypatch.setattr(RateLimiter, method, staticmethod(getattr(made, method)))
     return made
 
 
