@@ -19,6 +19,7 @@ from tests.unit.api.conftest import AUDIENCE, ISSUER, Api
 
 ADA = picture("ada")
 PEOPLE, RECOGNISE = "/v1/events/gala/people", "/v1/events/gala/recognise"
+CHECK_INS = "/v1/events/gala/check-ins"
 
 ROUTES = {
     "create event": ("POST", "/v1/events", {"json": {"id": "other"}}, "operator"),
@@ -34,6 +35,10 @@ ROUTES = {
     "get person": ("GET", PEOPLE + "/ada", {}, "operator"),
     "delete person": ("DELETE", PEOPLE + "/ada", {}, "operator"),
     "recognise": ("POST", RECOGNISE, {"content": ADA}, "member"),
+    "check in": ("POST", CHECK_INS, {"content": ADA}, "member"),
+    "list check-ins": ("GET", CHECK_INS, {}, "operator"),
+    "count check-ins": ("GET", CHECK_INS + "/summary", {}, "operator"),
+    "undo a check-in": ("DELETE", CHECK_INS + "/ada", {}, "operator"),
     "model": ("GET", "/v1/model", {}, "member"),
 }
 RANKS = ["member", "operator", "administrator"]

@@ -19,6 +19,7 @@ PICTURE_CODES = {
 }  # fmt: skip
 TOKEN_CODES = {"token_missing", "token_invalid", "token_expired", "forbidden"}
 EVENT, PEOPLE = "/v1/events/{event}", "/v1/events/{event}/people"
+CHECK_INS = "/v1/events/{event}/check-ins"
 MET = {
     ("post", "/v1/events"): {
         "event_exists", "invalid_request", "pack_mismatch", "false_match_rate_not_supported",
@@ -35,6 +36,10 @@ MET = {
     ("get", PEOPLE + "/{person}"): {"unknown_event", "unknown_person"},
     ("delete", PEOPLE + "/{person}"): {"unknown_event", "unknown_person", "stage_unavailable"},
     ("post", EVENT + "/recognise"): PICTURE_CODES,
+    ("post", CHECK_INS): PICTURE_CODES | {"event_closed", "policy_not_allowed"},
+    ("get", CHECK_INS): {"unknown_event", "invalid_request"},
+    ("get", CHECK_INS + "/summary"): {"unknown_event"},
+    ("delete", CHECK_INS + "/{person}"): {"unknown_event", "unknown_person"},
     ("get", "/v1/model"): set(),
     ("get", "/readyz"): {"stage_unavailable"},
     ("get", "/healthz"): set(),
