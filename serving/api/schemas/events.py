@@ -151,7 +151,7 @@ class EventView(Schema):
     decision_threshold: Cosine | None = Field(
         description="Raw cosine at or above which a face is a match here; null while another pack serves, or "
         "when its calibration supports no false match rate that small any more.",
-        examples=[0.9585],
+        examples=[0.9426],
     )
     decision_false_match_rate: float | None = Field(
         description="What that threshold stands for; never below what the calibration supports.",
