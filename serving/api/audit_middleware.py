@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.accounts.access_check import KEY_PREFIX
 from serving.api.client_address import find_address, network_of
 from serving.api.route_index import FoundRoute
 from serving.api.services import Services
-from serving.audit.records import AuditEntry
+from serving.audit.records import MAX_TEXT_CHARS, AuditEntry
 from serving.registry.identifiers import is_event_id, is_person_id
 
+SECRET_STARTS = (KEY_PREFIX, "eyJ")
+"""Of API keys and of tokens: should somebody put one where an id belongs, it is not written down."""
 DENIED = frozenset({401, 403, 429})
 
 
@@ -81,20 +85,31 @@ def _make_entry(services: Services, found: FoundRoute, scope: Scope, status: int
     state = scope["state"]
     identity = state.get("identity")
     event = state.get("event")
-    event_id = event.id if event is not None else found.event
-    person_id = state.get("audit_person_id") or found.person
+    event_id = event.id if event is not None else _keep(found.event, is_event_id)
+    person_id = _keep(state.get("audit_person_id") or found.person, is_person_id)
+    named = {name: value for name, value in found.others.items() if _keep(value, is_person_id)}
     return AuditEntry(
         actor_kind="anonymous" if identity is None else identity.kind,
         actor_id=None if identity is None else identity.id,
         actor=None if identity is None else identity.subject,
         action=found.facts.action,
         event_key=None if event is None else event.key,
-        # Ids that nothing can have are not ids but whatever somebody typed.
-        event_id=event_id if event_id is not None and is_event_id(event_id) else None,
-        person_id=person_id if person_id is not None and is_person_id(person_id) else None,
+        event_id=event_id,
+        person_id=person_id,
         outcome=outcome,
         status=status,
         address=find_address(scope, services.settings.rate_limits.trusted_proxies),
-        request_id=state.get("request_id"),
-        details=state.get("audit_details"),
+        request_id=_keep(state.get("request_id"), _is_request_id),
+        details={**named, **state.get("audit_details", {})},
     )
+
+
+def _keep(text: str | None, is_id: Callable[[str], bool]) -> str | None:
+    """What a caller sent in the place of an id, unless it can be none, or looks like a key or a token."""
+    if text is None or not is_id(text) or text.startswith(SECRET_STARTS):
+        return None
+    return text
+
+
+def _is_request_id(text: str) -> bool:
+    return len(text) <= MAX_TEXT_CHARS

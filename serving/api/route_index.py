@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -59,11 +59,12 @@ class RouteFacts:
 
 @dataclass(frozen=True, slots=True)
 class FoundRoute:
-    """A route, and what stands in the path for `{event}` and `{person}`."""
+    """A route, and what stands in the path for its `{event}`, its `{person}` and its other parameters."""
 
     facts: RouteFacts
     event: str | None = None
     person: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ class RouteIndex:
         for pattern, facts in self._patterns.get((method, path.count("/")), ()):
             if found := pattern.fullmatch(path):
                 named = found.groupdict()
-                return FoundRoute(facts, named.get("event"), named.get("person"))
+                return FoundRoute(facts, named.pop("event", None), named.pop("person", None), named)
         return None
 
 

@@ -43,7 +43,7 @@ class Refusals:
             self._timer = asyncio.get_running_loop().call_later(WINDOW_S, self.end_window)
         key: tuple[str | None, ...] = (origin, entry.actor_id, entry.actor, entry.outcome)
         counted = dataclasses.replace(entry, request_id=None, person_id=None)
-        if entry.actor_kind != "anonymous" or entry.outcome == "credentials_wrong":
+        if entry.actor_kind != "anonymous" or entry.outcome == "sign_in_failed":
             key += (entry.action,)
         else:
             counted = dataclasses.replace(counted, action=ANY_ACTION, event_id=None, event_key=None)

@@ -116,6 +116,12 @@ class AuditTrail:
         if self._refusals.is_first(entry, origin):
             await self.note(entry)
 
+    async def flush(self) -> None:
+        """Return when nothing waits to be written."""
+        if self._writer is not None and not self._writer.done():
+            self._wake.set()
+            await asyncio.shield(self._writer)
+
     async def stop(self) -> None:
         """Write what waits, for which there are `STOP_TIMEOUT_S` seconds."""
         self._refusals.end_window()

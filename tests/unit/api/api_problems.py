@@ -23,7 +23,8 @@ def check_problem(answer: httpx.Response, code: str) -> dict:
     assert isinstance(body["detail"], str)
     assert body["detail"]
     assert isinstance(body["context"], dict)
-    retry_after = None if kind.retry_after_s is None else str(math.ceil(kind.retry_after_s))
+    retry_after_s = body["context"].get("retry_after_s", kind.retry_after_s)
+    retry_after = None if retry_after_s is None else str(math.ceil(retry_after_s))
     assert answer.headers.get("retry-after") == retry_after
     assert ("www-authenticate" in answer.headers) == (kind.status == 401)
     assert answer.headers["x-request-id"] == body["request_id"]

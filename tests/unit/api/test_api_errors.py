@@ -13,13 +13,14 @@ from serving.accounts.keys import KeyRing
 from serving.accounts.tokens import TokenIssuer
 from serving.api.envelope import problems
 from serving.errors import ALL_ERRORS, DeadlineExceeded, InternalError, Overloaded, StageUnavailable
-from tests.unit.api.api_fakes import fail_next, picture
+from tests.unit.api.api_fakes import DIMENSION, fail_next, picture
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import AUDIENCE, ISSUER, Api
 
 ADA = picture("ada")
 PEOPLE, RECOGNISE = "/v1/events/gala/people", "/v1/events/gala/recognise"
 CHECK_INS = "/v1/events/gala/check-ins"
+SOUGHT = {"pack_id": "starter-int8-mirror", "vectors": [[1.0] * DIMENSION]}
 
 ROUTES = {
     "create event": ("POST", "/v1/events", {"json": {"id": "other"}}, "operator"),
@@ -35,6 +36,13 @@ ROUTES = {
     "get person": ("GET", PEOPLE + "/ada", {}, "operator"),
     "delete person": ("DELETE", PEOPLE + "/ada", {}, "operator"),
     "recognise": ("POST", RECOGNISE, {"content": ADA}, "member"),
+    "recognise many": ("POST", RECOGNISE + "/batch", {"content": ADA}, "member"),
+    "identify": ("POST", "/v1/events/gala/identify", {"content": ADA}, "member"),
+    "verify": ("POST", PEOPLE + "/ada/verify", {"content": ADA}, "member"),
+    "search": ("POST", "/v1/events/gala/search", {"json": SOUGHT}, "member"),
+    "detect": ("POST", "/v1/detect", {"content": ADA}, "member"),
+    "embed": ("POST", "/v1/embed", {"content": ADA}, "member"),
+    "compare": ("POST", "/v1/compare", {"files": [("picture", ADA), ("picture", ADA)]}, "member"),
     "check in": ("POST", CHECK_INS, {"content": ADA}, "member"),
     "list check-ins": ("GET", CHECK_INS, {}, "operator"),
     "count check-ins": ("GET", CHECK_INS + "/summary", {}, "operator"),
@@ -283,11 +291,19 @@ async def test_the_sender_may_choose_the_request_id(gala: Api) -> None:
     assert answer.json()["request_id"] == "of-a-bug"
 
 
-@pytest.mark.parametrize("sent", ["a b", "x" * 129, "<script>", "a\tb"])
+@pytest.mark.parametrize("sent", ["x" * 128, "<script>", "a", "~!"])
 async def test_the_body_names_the_id_that_serve_puts_in_the_header(gala: Api, sent: str) -> None:
     answer = await gala.client.get("/v1/events/nope", headers={"X-Request-ID": sent})
     assert answer.json()["request_id"] == sent
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("sent", ["a b", "x" * 129, "a\tb", "", "\xe9"])
+async def test_an_id_that_is_none_is_replaced(gala: Api, sent: str) -> None:
+    headers = {b"X-Request-ID": sent.encode("latin-1")}
+    answer = await gala.client.get("/v1/events/nope", headers=headers)
+    assert uuid.UUID(answer.json()["request_id"])
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
 async def test_every_answer_has_an_id_and_stays_out_of_caches_and_frames(gala: Api) -> None:

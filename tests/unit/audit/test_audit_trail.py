@@ -40,8 +40,7 @@ async def read_all(trail: AuditTrail, filters: AuditFilters = EVERYTHING, limit:
 
 
 async def wait_until_written(trail: AuditTrail) -> None:
-    assert trail._writer is not None
-    await asyncio.wait_for(asyncio.shield(trail._writer), 30)
+    await asyncio.wait_for(trail.flush(), 30)
 
 
 async def test_what_is_recorded_comes_back_whole(trail: AuditTrail) -> None:
