@@ -11,6 +11,8 @@ from serving.runtime import set_ray_flags
 
 set_ray_flags(own_cluster=True)  # before anything imports Ray
 
+pytest_plugins = ["tests.service_fixtures"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

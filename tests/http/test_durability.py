@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from loadtest.service import Service
-from tests.http.conftest import make_client
+from tests.service_fixtures import make_client
 
 KILLS = 2
 
@@ -43,7 +43,11 @@ def test_kill_9_right_after_an_enrolment_loses_nothing_and_ctrl_c_leaves_nothing
                 check_everyone(client)
             for place in range(3):
                 person = f"guest-{kill}-{place}"
-                answer = client.post("/v1/events/gala/people", params={"person_id": person}, files=guest)
+                answer = client.post(
+                    "/v1/events/gala/people",
+                    params={"person_id": person, "on_duplicate": "allow"},
+                    files=guest,
+                )
                 assert answer.status_code == 201, answer.text
                 enrolled.append(person)
         service.kill()

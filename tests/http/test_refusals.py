@@ -16,7 +16,7 @@ import pytest
 from loadtest.service import Service
 from serving.accounts.keys import KeyRing
 from serving.accounts.tokens import TokenIssuer
-from tests.http.conftest import MAX_PENDING_REQUESTS
+from tests.service_fixtures import MAX_PENDING_REQUESTS
 
 ENVELOPE = {"type", "title", "status", "detail", "code", "cure", "context", "request_id"}
 

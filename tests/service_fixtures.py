@@ -1,4 +1,4 @@
-"""One real service for the HTTP tests, started by the command that users run."""
+"""One real service for all tests that ask one, started by the command that users run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def client(service: Service, token: str) -> Iterator[httpx.Client]:
 @pytest.fixture
 def event(client: httpx.Client) -> Iterator[str]:
     """A fresh event; its URL."""
-    created = client.post("/v1/events", json={})
+    created = client.post("/v1/events", json={"request_policy": "any", "quality_level": "off"})
     assert created.status_code == 201, created.text
     url = f"/v1/events/{created.json()['id']}"
     yield url
