@@ -17,12 +17,19 @@ PICTURE_CODES = {
     "too_many_pixels", "picture_too_small", "invalid_request", "overloaded", "deadline_exceeded",
     "stage_unavailable", "unknown_event",
 }  # fmt: skip
+DECISION_CODES = {
+    "event_closed", "pack_mismatch", "policy_not_allowed", "false_match_rate_not_supported"
+}  # fmt: skip
+SINGLE_FACE_CODES = {"no_face", "several_faces", "quality_too_low"}
 TOKEN_CODES = {"token_missing", "token_invalid", "token_expired", "forbidden"}
 EVENT, PEOPLE = "/v1/events/{event}", "/v1/events/{event}/people"
 CHECK_INS = "/v1/events/{event}/check-ins"
 MET = {
     ("post", "/v1/events"): {
-        "event_exists", "invalid_request", "pack_mismatch", "false_match_rate_not_supported",
+        "event_exists",
+        "invalid_request",
+        "pack_mismatch",
+        "false_match_rate_not_supported",
     },
     ("get", "/v1/events"): {"invalid_request"},
     ("get", EVENT): {"unknown_event"},
@@ -35,7 +42,19 @@ MET = {
     ("get", PEOPLE): {"unknown_event", "invalid_request"},
     ("get", PEOPLE + "/{person}"): {"unknown_event", "unknown_person"},
     ("delete", PEOPLE + "/{person}"): {"unknown_event", "unknown_person", "stage_unavailable"},
-    ("post", EVENT + "/recognise"): PICTURE_CODES,
+    ("post", EVENT + "/recognise"): PICTURE_CODES | DECISION_CODES,
+    ("post", EVENT + "/recognise/batch"): PICTURE_CODES | DECISION_CODES,
+    ("post", EVENT + "/identify"): PICTURE_CODES | DECISION_CODES | SINGLE_FACE_CODES,
+    ("post", PEOPLE + "/{person}/verify"): PICTURE_CODES
+    | DECISION_CODES
+    | SINGLE_FACE_CODES
+    | {"unknown_person"},
+    ("post", EVENT + "/search"): DECISION_CODES | {"body_too_large", "invalid_request", "unknown_event"},
+    ("post", "/v1/detect"): PICTURE_CODES - {"unknown_event"},
+    ("post", "/v1/embed"): PICTURE_CODES - {"unknown_event"},
+    ("post", "/v1/compare"): PICTURE_CODES - {"unknown_event"}
+    | SINGLE_FACE_CODES
+    | {"pack_mismatch", "false_match_rate_not_supported"},
     ("post", CHECK_INS): PICTURE_CODES | {"event_closed", "policy_not_allowed"},
     ("get", CHECK_INS): {"unknown_event", "invalid_request"},
     ("get", CHECK_INS + "/summary"): {"unknown_event"},
