@@ -7,6 +7,9 @@ from pathlib import Path
 
 import httpx
 
+FREE = {"request_policy": "any"}
+"""Events whose requests may ask for any threshold."""
+
 
 def test_a_guest_is_found_in_a_group_and_the_others_are_unknown(
     client: httpx.Client, event: str, samples: dict[str, Path]
@@ -45,7 +48,9 @@ def test_three_forms_of_body_give_the_same_answer(
         {"content": portrait, "headers": {"Content-Type": "image/png"}},
     ]
     for place, body in enumerate(bodies):
-        enrolled = client.post(f"{event}/people", params={"person_id": f"person-{place}"}, **body)
+        enrolled = client.post(
+            f"{event}/people", params={"person_id": f"person-{place}", "on_duplicate": "allow"}, **body
+        )
         assert enrolled.status_code == 201, enrolled.text
     answers = [client.post(f"{event}/recognise", params={"top_k": 4}, **body) for body in bodies]
     assert [answer.status_code for answer in answers] == [200] * 4
@@ -61,7 +66,7 @@ def test_people_of_another_event_are_never_found(
 ) -> None:
     guest = {"picture": samples["guest"].read_bytes()}
     assert client.post(f"{event}/people", params={"person_id": "guest"}, files=guest).status_code == 201
-    other = f"/v1/events/{client.post('/v1/events', json={}).json()['id']}"
+    other = f"/v1/events/{client.post('/v1/events', json=FREE).json()['id']}"
     face = client.post(f"{other}/recognise", params={"threshold": -1}, files=guest).json()["faces"][0]
     assert face["outcome"] == "unknown"
     assert face["candidates"] == []
@@ -72,17 +77,22 @@ def test_people_of_another_event_are_never_found(
 
 def test_erased_people_and_events_are_gone(client: httpx.Client, samples: dict[str, Path]) -> None:
     guest = {"picture": samples["guest"].read_bytes()}
-    assert client.post("/v1/events", json={"id": "short-lived"}).status_code == 201
+    assert client.post("/v1/events", json={"id": "short-lived", **FREE}).status_code == 201
     event = "/v1/events/short-lived"
     for person in ("one", "two"):
-        assert client.post(f"{event}/people", params={"person_id": person}, files=guest).status_code == 201
+        assert (
+            client.post(
+                f"{event}/people", params={"person_id": person, "on_duplicate": "allow"}, files=guest
+            ).status_code
+            == 201
+        )
     assert client.delete(f"{event}/people/one").status_code == 204
     assert client.delete(f"{event}/people/one").json()["code"] == "unknown_person"
     found = client.post(f"{event}/recognise", params={"top_k": 5}, files=guest).json()["faces"][0]
     assert [candidate["person_id"] for candidate in found["candidates"]] == ["two"]
     assert client.delete(event).status_code == 204
     assert client.post(f"{event}/recognise", files=guest).json()["code"] == "unknown_event"
-    assert client.post("/v1/events", json={"id": "short-lived"}).status_code == 201
+    assert client.post("/v1/events", json={"id": "short-lived", **FREE}).status_code == 201
     again = client.post(f"{event}/recognise", params={"threshold": -1}, files=guest).json()["faces"][0]
     assert again["candidates"] == []
     client.delete(event)
