@@ -238,6 +238,8 @@ async def _count(services: Services, event: Event) -> EventView:
 
 def _view(services: Services, event: Event, *, people: int, faces: int) -> EventView:
     threshold = _find_threshold(services, event)
+    # Seven digits, since the way there and back through the curve leaves 9.99999999e-05 of 1e-4.
+    rate = None if threshold is None else float(f"{services.calibration.false_match_rate(threshold):.6e}")
     policy = EventPolicy.model_construct(
         threshold=event.threshold,
         false_match_rate=event.target_false_match_rate,
@@ -250,9 +252,7 @@ def _view(services: Services, event: Event, *, people: int, faces: int) -> Event
         pack_id=event.pack_id,
         policy=policy if policy.to_policy().is_given else None,
         decision_threshold=threshold,
-        decision_false_match_rate=None
-        if threshold is None
-        else services.calibration.false_match_rate(threshold),
+        decision_false_match_rate=rate,
         request_policy=RequestPolicy(event.request_policy),
         quality_level=level,
         effective_quality_level=level or services.settings.quality.enrolment_level,

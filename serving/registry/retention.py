@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, delete, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, literal, select, tuple_, update
 
 from serving.database import Database
 from serving.database.metadata import now_utc
-from serving.registry import erasures, idempotency
+from serving.registry import people
 from serving.registry.paging import check_limit
 from serving.registry.tables import DELETING, IS_OPEN, event, person
 
@@ -86,8 +86,11 @@ def retention_periods(connection: Connection, pack_id: str) -> list[int]:
 def expired_people(
     connection: Connection, pack_id: str, retention_days: int, after: ExpiredPerson | None, limit: int
 ) -> list[ExpiredPerson]:
-    """In the order of the index over events and `updated_at`, so that nobody else is looked at."""
-    place = (person.c.event_key, person.c.updated_at, person.c.id)
+    """Event by event, in the order of the index on `updated_at`, so that nobody else is looked at.
+
+    Ordered by the key of `event`, not the same one of `person`: else SQLite would go through everybody.
+    """
+    place = (event.c.key, person.c.updated_at, person.c.id)
     expired = (
         select(event.c.key, event.c.id, event.c.retention_days, person.c.id, person.c.updated_at)
         .join(person, person.c.event_key == event.c.key)
@@ -137,15 +140,14 @@ def forget_person(connection: Connection, expired: ExpiredPerson, also: Also) ->
     )
     if connection.execute(held.with_for_update(read=True)).first() is None:
         return False
-    doomed = delete(person).where(
+    still_expired = select(person.c.id).where(
         person.c.event_key == expired.event_key,
         person.c.id == expired.id,
         person.c.updated_at <= _expiry(expired.retention_days),
     )
-    if connection.execute(doomed).rowcount == 0:
+    if connection.execute(still_expired.with_for_update()).first() is None:
         return False
-    idempotency.forget_person(connection, expired.event_key, expired.id)
-    erasures.plan_erasure(connection, expired.event_key, expired.id, erasures.REVISIT_S)
+    people.delete_person(connection, expired.event_key, expired.id)
     also(connection)
     return True
 
