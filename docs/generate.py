@@ -1,12 +1,14 @@
-"""Writes the pages that are made from code: configuration.md from the settings, errors.md from the errors.
+"""Writes what is made from code: configuration.md (settings), errors.md (errors), openapi.json (routes).
 
 Run it with `make docs`; a test fails when a page is not what this would write.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,6 +17,7 @@ from pydantic.fields import FieldInfo
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from serving.api.app import create_app  # noqa: E402
 from serving.errors import ALL_ERRORS  # noqa: E402
 from serving.graph.tuning import BatchTuning, IngressTuning, StageTuning  # noqa: E402
 from serving.settings import ENV_PREFIX, Settings  # noqa: E402
@@ -73,6 +76,12 @@ def write_errors() -> str:
     return MADE_BY + "\n".join(lines) + "\n"
 
 
+def write_openapi() -> str:
+    """docs/openapi.json, for those who make clients from it, and to see what a change does to them."""
+    app = create_app(SimpleNamespace(settings=Settings(_env_file=None)))  # type: ignore[arg-type,call-arg]
+    return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
 def _is_section(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
@@ -100,7 +109,7 @@ def _show(value: Any) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
-PAGES = {"configuration.md": write_configuration, "errors.md": write_errors}
+PAGES = {"configuration.md": write_configuration, "errors.md": write_errors, "openapi.json": write_openapi}
 
 if __name__ == "__main__":
     for name, write in PAGES.items():
