@@ -43,8 +43,8 @@ from serving.settings_sections import (
 
 ENV_PREFIX = "ROLLCALL_"
 DOTENV = Path(".env")
-NOT_SETTINGS = frozenset({"SHARED_DIR", "TEST_POSTGRES_URL", "TEST_ALL_PICTURES"})
-"""Suffixes of ROLLCALL_ variables that the test-suite reads and the service does not."""
+NOT_SETTINGS = frozenset({"SHARED_DIR", "TEST_POSTGRES_URL", "TEST_ALL_PICTURES", "TOKEN", "URL"})
+"""Suffixes of ROLLCALL_ variables that the test-suite or a command reads and the service does not."""
 
 
 class _DotEnvSource(EnvSettingsSource):

@@ -1,0 +1,313 @@
+"""`rollcall people`: what it sends, how patient it is, what it says, and how it goes on after a cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from serving import cli
+from serving.commands import bulk, service_client
+from serving.commands.service_client import ServiceClient
+from serving.errors import CommandError
+
+JOB = {"id": "j1", "state": "done", "total": 3, "done": 3, "rejected": 0, "error": None}
+EXPORTED = b'{"person_id": "ada"}\n'
+
+
+def problem(status: int, code: str, **headers: str) -> httpx.Response:
+    body = {"code": code, "detail": f"it is {code}", "cure": f"cure {code}"}
+    return httpx.Response(status, json=body, headers=headers)
+
+
+@dataclass
+class FakeService:
+    """Answers as the service does; `trouble` is answered first, one at each request."""
+
+    trouble: list[httpx.Response | Exception] = field(default_factory=list)
+    pictures: list[dict[str, str]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    uploads: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+    jobs: list[dict[str, Any]] = field(default_factory=lambda: [JOB])
+    rejections: list[dict[str, Any]] = field(default_factory=list)
+    requests: int = 0
+    on_picture: Callable[[dict[str, str]], httpx.Response | None] = lambda _: None
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests += 1
+        body = await request.aread()
+        assert request.headers["authorization"] == "Bearer secret"
+        if self.trouble:
+            trouble = self.trouble.pop(0)
+            if isinstance(trouble, Exception):
+                raise trouble
+            return trouble
+        path = request.url.path.removeprefix("/v1/events/gala")
+        if path == "/people":
+            return self._enrol(request, body)
+        if path == "/imports":
+            self.uploads.append((request.headers["content-type"], body, dict(request.url.params)))
+            return httpx.Response(202, json={"id": "j1"})
+        if path == "/exports":
+            return httpx.Response(202, json={"id": "j1"})
+        if path == "/jobs/j1":
+            return httpx.Response(200, json=self.jobs.pop(0) if len(self.jobs) > 1 else self.jobs[0])
+        if path == "/jobs/j1/rejections":
+            start = int(request.url.params.get("cursor", 0))
+            page = self.rejections[start : start + 2]
+            cursor = str(start + 2) if start + 2 < len(self.rejections) else None
+            return httpx.Response(200, json={"rejections": page, "next_cursor": cursor})
+        if path == "/jobs/j1/result":
+            return httpx.Response(200, content=EXPORTED)
+        raise AssertionError(path)
+
+    def _enrol(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+        fields = {}
+        for part in BytesParser().parsebytes(head + body).get_payload():
+            name = re.search('name="([^"]+)"', part["Content-Disposition"])
+            assert name is not None
+            fields[name[1]] = part.get_payload(decode=True).decode()
+        refusal = self.on_picture(fields)
+        if refusal is not None:
+            return refusal
+        self.pictures.append(fields)
+        self.keys.append(request.headers["idempotency-key"])
+        return httpx.Response(201, json={})
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeService:
+    fake = FakeService()
+
+    def connect(url: str, token: str) -> ServiceClient:
+        return ServiceClient(url, token, httpx.MockTransport(fake))
+
+    monkeypatch.setattr(bulk, "ServiceClient", connect)
+    monkeypatch.setattr(bulk, "POLL_S", 0.001)
+    monkeypatch.setattr(service_client, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(service_client, "LONGEST_PAUSE_S", 0.002)
+    for name in list(os.environ):
+        if name.upper().startswith("ROLLCALL_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("ROLLCALL_TOKEN", "secret")
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures of two people, one of nobody, and what is known of them."""
+    made = tmp_path / "people"
+    for name in ("ada/1.jpg", "ada/2.jpg", "bob.png", ".DS_Store", "not an id/1.jpg"):
+        path = made / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (made / "people.ndjson").write_text(
+        '{"person_id": "ada", "name": "Ada", "metadata": {"table": 4}}\nbad\n'
+    )
+    return made
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(cli.app, ["people", *map(str, words)])
+
+
+def import_folder(folder: Path, *words: object) -> Result:
+    return run("import", folder, "--event", "gala", *words)
+
+
+def notes(folder: Path) -> list[Path]:
+    return list(folder.parent.glob(".*.rollcall"))
+
+
+def test_a_folder_is_sent_picture_by_picture(service: FakeService, folder: Path, tmp_path: Path) -> None:
+    result = import_folder(folder, "--rejections", tmp_path / "out.ndjson", "--on-duplicate", "allow")
+    assert result.exit_code == bulk.REJECTED, result.output
+    sent = sorted(service.pictures, key=lambda each: each["picture"])
+    assert [(each["person_id"], each["picture"]) for each in sent] == [
+        ("ada", "ada/1.jpg"),
+        ("ada", "ada/2.jpg"),
+        ("bob", "bob.png"),
+    ]
+    assert (sent[0]["name"], json.loads(sent[0]["metadata"])) == ("Ada", {"table": 4})
+    assert "name" not in sent[2]
+    assert {each["on_duplicate"] for each in sent} == {"allow"}
+    assert len(set(service.keys)) == 3
+    lines = [json.loads(line) for line in (tmp_path / "out.ndjson").read_text().splitlines()]
+    assert [(line["name"], line["code"]) for line in lines] == [
+        ("not an id/1.jpg", "invalid_request"),
+        ("people.ndjson: line 2", "invalid_request"),
+    ]
+    assert "2 rejected" in result.stderr
+    assert "not an id/1.jpg" in result.stderr
+
+
+def good_only(folder: Path) -> None:
+    (folder / "not an id" / "1.jpg").unlink()
+    (folder / "people.ndjson").unlink()
+
+
+def test_all_is_well(service: FakeService, folder: Path) -> None:
+    good_only(folder)
+    assert import_folder(folder).exit_code == 0
+    assert notes(folder) == []
+
+
+def test_after_a_cut_only_the_rest_is_sent(service: FakeService, folder: Path) -> None:
+    good_only(folder)
+    service.on_picture = lambda fields: (
+        problem(401, "token_expired") if fields["person_id"] == "bob" else None
+    )
+    result = import_folder(folder, "--parallel", 1)
+    assert isinstance(result.exception, CommandError)
+    assert "rollcall token" in result.exception.detail
+    assert len(service.pictures) == 2
+    assert len(notes(folder)) == 1
+    service.on_picture = lambda _: None
+    (folder / "ada" / "1.jpg").write_text("another picture by now")
+    assert import_folder(folder).exit_code == 0
+    assert sorted(each["picture"] for each in service.pictures[2:]) == ["another picture by now", "bob.png"]
+    assert notes(folder) == []
+
+
+def test_what_was_sent_to_one_event_is_not_taken_as_sent_to_another(
+    service: FakeService, folder: Path
+) -> None:
+    service.on_picture = lambda fields: problem(422, "no_face") if fields["person_id"] == "bob" else None
+    assert import_folder(folder).exit_code == bulk.REJECTED
+    count = len(service.pictures)
+    assert import_folder(folder, "--url", "http://other").exit_code == bulk.REJECTED
+    assert len(service.pictures) == 2 * count
+
+
+def test_a_rejected_picture_is_tried_again_next_time(service: FakeService, folder: Path) -> None:
+    good_only(folder)
+    service.on_picture = lambda fields: problem(422, "no_face") if fields["person_id"] == "bob" else None
+    assert import_folder(folder).exit_code == bulk.REJECTED
+    service.on_picture = lambda _: None
+    assert import_folder(folder).exit_code == 0
+    assert [each["picture"] for each in service.pictures].count("bob.png") == 1
+    assert len(service.pictures) == 3
+
+
+PASSING: dict[str, Callable[[], httpx.Response | Exception]] = {
+    "overloaded": lambda: problem(503, "overloaded", **{"Retry-After": "0"}),
+    "rate limited": lambda: problem(429, "rate_limited", **{"Retry-After": "0"}),
+    "late": lambda: problem(504, "deadline_exceeded"),
+    "a proxy's own page": lambda: httpx.Response(502, text="<html>"),
+    "at work already": lambda: problem(409, "request_in_progress"),
+    "no connection": lambda: httpx.ConnectError("refused"),
+    "cut off": lambda: httpx.RemoteProtocolError("gone"),
+}
+
+
+@pytest.mark.parametrize("trouble", PASSING.values(), ids=PASSING.keys())
+def test_what_passes_is_waited_out(service: FakeService, folder: Path, trouble: Callable[[], Any]) -> None:
+    good_only(folder)
+    service.trouble = [trouble() for _ in range(5)]
+    assert import_folder(folder).exit_code == 0
+    assert len(service.pictures) == 3
+
+
+def test_a_service_that_is_not_there_is_given_up(service: FakeService, folder: Path) -> None:
+    service.trouble = [httpx.ConnectError("refused") for _ in range(200)]
+    result = import_folder(folder)
+    assert isinstance(result.exception, CommandError)
+    assert "ConnectError" in result.exception.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(404, "unknown_event"), (403, "forbidden"), (409, "event_closed"), (401, "token_missing")],
+)
+def test_what_no_picture_can_help_ends_the_command(
+    service: FakeService, folder: Path, status: int, code: str
+) -> None:
+    service.trouble = [problem(status, code) for _ in range(50)]
+    result = import_folder(folder)
+    assert isinstance(result.exception, CommandError)
+    assert code in result.exception.detail
+    assert service.requests <= 9
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("people.zip", "application/zip"),
+        ("people.tar", "application/x-tar"),
+        ("people.tar.gz", "application/gzip"),
+        ("people.tgz", "application/gzip"),
+        ("people.ndjson", "application/x-ndjson"),
+    ],
+)
+def test_a_file_becomes_a_job(service: FakeService, tmp_path: Path, name: str, kind: str) -> None:
+    content = os.urandom(3 * 2**20)
+    (tmp_path / name).write_bytes(content)
+    service.jobs = [{**JOB, "state": "queued", "total": None, "done": 0}, {**JOB, "state": "running"}, JOB]
+    service.trouble = [problem(503, "overloaded")]  # the file is read anew for the second try
+    result = run("import", tmp_path / name, "--event", "gala", "--quality", "strict")
+    assert result.exit_code == 0, result.output
+    assert service.uploads == [(kind, content, {"quality": "strict"})]
+
+
+def test_the_rejections_of_a_job_are_all_fetched(service: FakeService, tmp_path: Path) -> None:
+    (tmp_path / "people.zip").write_bytes(b"PK")
+    service.rejections = [
+        {"item": place, "name": f"p{place}/[bold].jpg", "code": "no_face", "detail": "[red]x[/]"}
+        for place in range(5)
+    ]
+    out = tmp_path / "out.ndjson"
+    result = run("import", tmp_path / "people.zip", "--event", "gala", "--rejections", out)
+    assert result.exit_code == bulk.REJECTED
+    assert len(out.read_text().splitlines()) == 5
+    assert "p0/[bold].jpg" in result.stderr
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_a_job_that_ends_otherwise(service: FakeService, tmp_path: Path, state: str) -> None:
+    (tmp_path / "people.zip").write_bytes(b"PK")
+    error = {"code": "bad_archive", "detail": "it is cut off"} if state == "failed" else None
+    service.jobs = [{**JOB, "state": state, "error": error}]
+    result = run("import", tmp_path / "people.zip", "--event", "gala")
+    assert isinstance(result.exception, CommandError)
+    assert state in result.exception.detail
+
+
+def test_an_export_is_written_for_this_user_alone(service: FakeService, tmp_path: Path) -> None:
+    result = run("export", "--event", "gala", "-o", tmp_path / "all.ndjson")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "all.ndjson").read_bytes() == EXPORTED
+    assert stat.S_IMODE((tmp_path / "all.ndjson").stat().st_mode) == 0o600
+
+
+def test_an_export_that_fails_leaves_no_file(service: FakeService, tmp_path: Path) -> None:
+    service.jobs = [{**JOB, "state": "cancelled"}]
+    assert run("export", "--event", "gala", "-o", tmp_path / "all.ndjson").exit_code == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["empty", "people.rar"])
+def test_sources_that_cannot_be(service: FakeService, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.mkdir() if name == "empty" else path.write_text("x")
+    assert isinstance(run("import", path, "--event", "gala").exception, CommandError)
+    assert service.requests == 0
+
+
+def test_what_must_be_given(service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("import", tmp_path / "nothing", "--event", "gala").exit_code == 2
+    assert run("import", tmp_path).exit_code == 2
+    monkeypatch.delenv("ROLLCALL_TOKEN")
+    assert run("import", tmp_path, "--event", "gala").exit_code == 2
