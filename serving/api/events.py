@@ -144,6 +144,7 @@ async def change_event(
     request that begins after the answer.
     """
     changes = await read_json(request, EventChanges, deadline.remaining_s())
+    request.state.audit_details = {"changed": sorted(changes.model_fields_set)}
     _check_policy(services, changes.policy)
     return await _count(services, await services.registry.update_event(event.key, changes.to_fields()))
 

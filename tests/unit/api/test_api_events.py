@@ -94,6 +94,12 @@ async def test_changes_in_any_order_come_to_what_a_merge_patch_says(api: Api) ->
         assert settings_of(await change(api, **changes)) == expected
 
 
+async def test_the_audit_trail_says_what_was_changed(gala: Api) -> None:
+    await change(gala, name="Gala", retention_days=None)
+    entries = (await gala.client.get("/v1/audit", params={"action": "events.change"})).json()["entries"]
+    assert [each["details"] for each in entries] == [{"changed": ["name", "retention_days"]}]
+
+
 @pytest.mark.parametrize(
     ("patch", "expected"),
     [
