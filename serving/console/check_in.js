@@ -114,7 +114,11 @@ async function offerEvents() {
   } else {
     offered.push(...(session.events ?? []).map((id) => ({ id, name: null })));
   }
-  part("event").replaceChildren(...offered.map(({ id, name }) => new Option(name ? `${name} (${id})` : id, id)));
+  part("event").replaceChildren(...offered.map(({ id, name }) => {
+    const option = new Option(name ? `${name} (${id})` : id, id);
+    option.dataset.title = name ?? id;
+    return option;
+  }));
   if (door && offered.some(({ id }) => id === door.event)) part("event").value = door.event;
   const byId = offered.length === 0;
   part("event-from-list").hidden = byId;
@@ -145,7 +149,7 @@ async function openCamera(asked = {}) {
 
 async function start(asked = { facingMode: "user" }) {
   stop();
-  const mine = { stream: null, failures: 0, strangers: 0, arrivals: new Map(), arrived: 0, enrolled: null };
+  const mine = { stream: null, failures: 0, strangers: 0, arrivals: new Map(), arrived: 0, lastHour: 0, enrolled: null };
   run = mine;
   show("live");
   part("camera-trouble").hidden = true;
@@ -299,7 +303,10 @@ function setBanner(kind, title, detail) {
 // ---- who has arrived
 
 function noteArrival(mine, face) {
-  if (face.arrived === "now") mine.arrived += 1;
+  if (face.arrived === "now") {
+    mine.arrived += 1;
+    mine.lastHour += 1;
+  }
   if (mine.arrivals.has(face.person.person_id)) return;
   if (!session.permissions.has("read_people") && face.arrived !== "now") mine.arrived += 1;
   mine.arrivals.set(face.person.person_id, { ...face.person, first_at: face.first_at, place: door.place });
@@ -319,6 +326,7 @@ function showArrivals(mine) {
   part("no-arrivals").hidden = latest.length > 0;
   part("arrived").textContent = mine.arrived;
   part("of-enrolled").textContent = mine.enrolled === null ? "seen at this door" : `of ${mine.enrolled} arrived`;
+  part("last-hour").textContent = mine.enrolled === null ? "" : `${mine.lastHour} in the last hour`;
   part("share").hidden = !mine.enrolled;
   if (mine.enrolled) part("share").value = Math.min(mine.arrived / mine.enrolled, 1);
 }
@@ -337,8 +345,7 @@ async function followSummary(mine) {
           mine.arrivals = new Map(found.check_ins.map((each) => [each.person_id, each]));
           known = summary.arrived;
         }
-        Object.assign(mine, { arrived: summary.arrived, enrolled: summary.enrolled });
-        part("last-hour").textContent = `${summary.arrived_last_hour} in the last hour`;
+        Object.assign(mine, { arrived: summary.arrived, lastHour: summary.arrived_last_hour, enrolled: summary.enrolled });
         showArrivals(mine);
       }
     } catch (problem) {
@@ -363,7 +370,7 @@ part("choose-form").addEventListener("submit", (event) => {
   const byId = list.disabled;
   door = {
     event: byId ? part("event-id").value.trim() : list.value,
-    title: byId ? part("event-id").value.trim() : list.selectedOptions[0].text,
+    title: byId ? part("event-id").value.trim() : list.selectedOptions[0].dataset.title,
     place: part("place").value.trim() || null,
     faces: part("faces").value,
   };

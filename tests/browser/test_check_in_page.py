@@ -1,0 +1,228 @@
+"""The camera page in a real browser, before the real service: a film of the sample pictures is its camera."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from loadtest.service import Service
+from tests.browser.chromium import Page, find_chromium, open_browser
+
+CHROMIUM = find_chromium()
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+SCENE = (640, 480)
+FRAMES_OF_EACH = 120
+"""Four seconds: Chromium plays such a file at 30 pictures a second, over and over."""
+
+
+def set_scene(picture: Path, zoom: float) -> bytes:
+    """A JPEG of the picture before a wall."""
+    width, height = SCENE
+    wall = np.full((height, width, 3), (96, 104, 112), np.uint8)
+    person = cv2.resize(cv2.imread(str(picture)), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    person = person[:height, :width]
+    top, left = (height - person.shape[0]) // 2, (width - person.shape[1]) // 2
+    wall[top : top + person.shape[0], left : left + person.shape[1]] = person
+    return cv2.imencode(".jpg", wall, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def film(samples: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guest stands before the camera, then somebody who is not enrolled."""
+    guest, stranger = set_scene(samples["guest"], 1.7), set_scene(samples["portrait"], 3)
+    path = tmp_path_factory.mktemp("film") / "door.mjpeg"
+    path.write_bytes(guest * FRAMES_OF_EACH + stranger * FRAMES_OF_EACH)
+    return path
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(film: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
+    assert CHROMIUM is not None
+    profile = tmp_path_factory.mktemp("chromium")
+    async with open_browser(CHROMIUM, profile, f"--use-file-for-fake-video-capture={film}") as open_page:
+        yield open_page
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Any, service: Service) -> AsyncIterator[Page]:
+    page = await browser()
+    await allow_camera(page, service, "granted")
+    yield page
+    await page.command("Page.close")
+
+
+@pytest.fixture
+def gala(client: httpx.Client, samples: dict[str, Path]) -> str:
+    """The id of an event where the guest is enrolled."""
+    event = client.post("/v1/events", json={"name": "Winter gala"}).json()["id"]
+    enrolled = client.post(
+        f"/v1/events/{event}/people",
+        data={"person_id": "guest", "name": "A guest"},
+        files={"picture": samples["guest"].read_bytes()},
+    )
+    assert enrolled.status_code == 201, enrolled.text
+    return str(event)
+
+
+async def allow_camera(page: Page, service: Service, setting: str) -> None:
+    camera = {"name": "camera"}
+    await page.command("Browser.setPermission", permission=camera, setting=setting, origin=service.url)
+
+
+async def sign_in_by_token(page: Page, service: Service, token: str) -> None:
+    await page.open(f"{service.url}/check-in")
+    await page.click("radio", "Token or API key")
+    await page.fill("textbox", "Token or API key", token)
+    await page.click("button", "Sign in")
+    await page.wait_for("!document.getElementById('choose').hidden")
+
+
+async def start_camera(page: Page, event: str, place: str = "") -> None:
+    await page.evaluate(f"document.getElementById('event').value = {json.dumps(event)}")
+    if place:
+        await page.fill("textbox", "Place (may be left out)", place)
+    await page.click("button", "Start the camera")
+
+
+def banner_is(kind: str) -> str:
+    return f"document.getElementById('banner').dataset.kind === '{kind}'"
+
+
+def pictures_sent(page: Page) -> list[tuple[float, float | None]]:
+    """When each picture was sent and when its answer was there, in seconds."""
+    ends = {
+        event["params"]["requestId"]: event["params"]["timestamp"]
+        for event in page.events
+        if event["method"] in ("Network.loadingFinished", "Network.loadingFailed")
+    }
+    return [
+        (event["params"]["timestamp"], ends.get(event["params"]["requestId"]))
+        for event in page.events
+        if event["method"] == "Network.requestWillBeSent"
+        and event["params"]["request"]["method"] == "POST"
+        and "/check-ins" in event["params"]["request"]["url"]
+    ]
+
+
+async def test_a_guest_arrives_and_a_stranger_does_not(
+    page: Page, service: Service, client: httpx.Client, token: str, gala: str, tmp_path: Path
+) -> None:
+    await sign_in_by_token(page, service, token)
+    assert await page.evaluate("document.getElementById('token').value") == ""
+    await page.look(tmp_path / "choose-light.png")
+    await start_camera(page, gala, "north door")
+
+    await page.wait_for(banner_is("match"))
+    assert await page.text_of("banner-title") == "A guest"
+    assert await page.text_of("where") == "Winter gala · north door"
+    await page.wait_for("document.getElementById('counter').innerText === '1 of 1 arrived'")
+    await page.wait_for(
+        "(() => { const c = document.getElementById('overlay');"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "for (let i = 0; i < d.length; i += 4) if (d[i] === 0x35 && d[i + 1] === 0xd0) return true; })()"
+    )
+    assert await page.text_of("last-hour") == "1 in the last hour"
+    [arrival] = client.get(f"/v1/events/{gala}/check-ins").json()["check_ins"]
+    assert (arrival["person_id"], arrival["place"], arrival["times"]) == ("guest", "north door", 1)
+    moment = datetime.fromisoformat(arrival["first_at"].replace("Z", "+00:00"))
+    shown = await page.evaluate("document.querySelector('#arrivals li').innerText")
+    assert shown.split("\n")[0] == "A guest"
+    assert shown.split("\n")[-1] == "north door"
+    form = "{hour: '2-digit', minute: '2-digit'}"
+    expected = await page.evaluate(f"new Date({moment.timestamp() * 1000}).toLocaleTimeString([], {form})")
+    assert expected in shown
+    await page.look(tmp_path / "guest-light.png")
+    await page.look(tmp_path / "guest-phone.png", width=390, height=844, phone=True)
+
+    await page.wait_for(banner_is("unknown"))
+    assert await page.text_of("banner-title") == "Not recognised"
+    await page.look(tmp_path / "stranger-dark.png", scheme="dark")
+    assert await page.text_of("counter") == "1 of 1 arrived"
+
+    sent = pictures_sent(page)
+    assert len(sent) > 5
+    for (began, ended), (following, _) in itertools.pairwise(sent):
+        assert ended is not None
+        assert ended <= following  # never two in flight
+        assert following - began > 0.3  # at most three a second
+    elsewhere = [
+        event["params"]["request"]["url"]
+        for event in page.events
+        if event["method"] == "Network.requestWillBeSent"
+        and not event["params"]["request"]["url"].startswith((f"{service.url}/", "data:", "blob:", "about:"))
+    ]
+    assert elsewhere == []
+    assert page.complaints() == []
+
+    await page.click("button", "Sign out")
+    await page.wait_for("document.getElementById('video').srcObject === null")
+    await page.find("button", "Sign in")
+
+
+async def test_a_session_that_ends_is_said_so(
+    page: Page, service: Service, client: httpx.Client, gala: str, tmp_path: Path
+) -> None:
+    name, password = f"door-{uuid.uuid4().hex[:8]}", "a long enough passphrase"
+    made = client.post(
+        "/v1/accounts", json={"name": name, "password": password, "role": "member", "events": [gala]}
+    )
+    assert made.status_code == 201, made.text
+    await page.open(f"{service.url}/check-in")
+    await page.look(tmp_path / "sign-in-dark.png", scheme="dark")
+    await page.fill("textbox", "Name", name)
+    await page.fill("textbox", "Password", "not this one at all")
+    await page.press_enter()
+    await page.wait_for("document.getElementById('sign-in-problem').innerText.includes('do not belong')")
+    await page.evaluate("document.getElementById('password').value = ''")
+    await page.fill("textbox", "Password", password)
+    await page.press_enter()
+    await page.wait_for("!document.getElementById('choose').hidden")
+    await start_camera(page, gala)
+    await page.wait_for(banner_is("match"))
+    # A member may not see who else came: the door counts what it sees itself.
+    assert await page.text_of("counter") == "1 seen at this door"
+    disabled = client.patch(f"/v1/accounts/{made.json()['id']}", json={"disabled": True})
+    assert disabled.status_code == 200, disabled.text
+    await page.wait_for("document.getElementById('sign-in-problem').innerText.includes('signed out')")
+    assert await page.evaluate("document.getElementById('video').srcObject === null")
+
+
+async def test_a_refused_camera_and_a_busy_service_are_said_so(
+    page: Page, service: Service, token: str, gala: str, tmp_path: Path
+) -> None:
+    await sign_in_by_token(page, service, token)
+    await allow_camera(page, service, "denied")
+    await start_camera(page, gala)
+    await page.wait_for("document.getElementById('camera-problem').innerText.includes('refused')")
+    await page.look(tmp_path / "refused-phone-dark.png", width=390, height=844, phone=True, scheme="dark")
+    await allow_camera(page, service, "granted")
+
+    busy = {
+        "responseCode": 503,
+        "responseHeaders": [{"name": "Retry-After", "value": "2"}],
+        "body": "",
+    }
+    left = [busy]
+    await page.intercept("*/check-ins?faces*", lambda _: left.pop() if left else None)
+    await page.click("button", "Try again")
+    await page.wait_for(banner_is("trouble"))
+    assert await page.text_of("banner-title") == "The service is busy"
+    assert await page.text_of("banner-detail") == "Trying again in 2 s."
+    await page.wait_for(banner_is("match"))
+    (first, _), (second, _) = pictures_sent(page)[:2]
+    assert second - first >= 2
