@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.accounts import Identity, Permission, Role
+from serving.accounts import Identity, Permission, Role, Scope
 from serving.errors import Forbidden, UnknownEvent
 
 EXPECTED = {
@@ -23,7 +23,7 @@ ORDER = [Role.member, Role.operator, Role.administrator]
 
 
 def identity(role: Role, events: frozenset[str] | None = None) -> Identity:
-    return Identity("ada", role, events, "t1", 0)
+    return Identity("ada", "account", "1", "1", role, role.permissions, events)
 
 
 @pytest.mark.parametrize("permission", Permission)
@@ -49,3 +49,27 @@ def test_a_bound_identity_cannot_tell_other_events_from_none() -> None:
     with pytest.raises(UnknownEvent):
         identity(Role.administrator, frozenset()).require_event("gala")
     identity(Role.member).require_event("fair")
+
+
+def test_only_who_is_bound_to_nothing_manages_accounts() -> None:
+    identity(Role.administrator).require_account_management()
+    identity(Role.administrator).require_account()
+    for caller in (identity(Role.administrator, frozenset({"gala"})), identity(Role.operator)):
+        assert not caller.manages_accounts()
+        with pytest.raises(Forbidden):
+            caller.require_account_management()
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_a_key_lacks_what_no_scope_allows(scope: Scope) -> None:
+    key = Identity("ada", "api_key", "k", "1", None, scope.permissions, None, is_bound=True)
+    for permission in Permission:
+        if key.may(permission):
+            key.require(permission)
+            continue
+        with pytest.raises(Forbidden) as caught:
+            key.require(permission)
+        assert caught.value.context["permission"] == permission.value
+    assert not scope.permissions & {Permission.manage_accounts, Permission.manage_api_keys}
+    with pytest.raises(Forbidden):
+        key.require_account()

@@ -84,12 +84,28 @@ def test_the_newest_key_signs_and_all_verify(tmp_path: Path) -> None:
     assert verifier.verify(TokenIssuer(ring, "i", "a").issue("bob", "member", None, 60)).subject == "bob"
 
 
-def test_a_key_added_by_another_process_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_added_by_another_process_is_found_at_once(tmp_path: Path) -> None:
     here, there = KeyRing(tmp_path).load_or_create(), KeyRing(tmp_path).load_or_create()
-    kid = there.rotate()
-    assert here.find(kid) is None  # it read the directory a moment ago
-    monkeypatch.setattr(keys_module, "RESCAN_INTERVAL_S", 0.0)
-    assert here.find(kid) is not None
+    for _ in range(3):
+        kid = there.rotate()
+        assert here.find(kid) is not None
+        assert kid in [key["kid"] for key in here.to_jwks()["keys"]]
+
+
+def test_unknown_keys_do_not_make_it_read_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = KeyRing(tmp_path).load_or_create()
+    reads: list[Path] = []
+    read_key = keys_module._read_key
+    monkeypatch.setattr(keys_module, "_read_key", lambda path: reads.append(path) or read_key(path))
+    for n in range(500):
+        assert ring.find(f"{n:043}") is None
+    assert reads == []
+    KeyRing(tmp_path).rotate()
+    for n in range(500):
+        assert ring.find(f"{n:043}") is None
+    assert len(reads) <= 4  # once for the change, not once for each
 
 
 def test_a_withdrawn_key_no_longer_verifies(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Events are walls: whatever an identity bound to one event sends, nothing of another is told or changed.
 
 The routes come from the OpenAPI document, so that a new one is among them by itself. The intruders are bound
-to event `mine` and know the id of everything at event `theirs`, but not the names, which all contain `canary`.
+to event `mine` and know the id of everything at event `theirs`, but not the names, which contain `canary`.
 """
 
 from __future__ import annotations

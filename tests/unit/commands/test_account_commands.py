@@ -11,13 +11,13 @@ from sqlalchemy import Connection, insert, update
 from typer.testing import CliRunner
 
 from serving import cli
-from serving.accounts.identities import Identity, Role
+from serving.accounts.identities import Role
 from serving.accounts.keys import KeyRing
 from serving.accounts.tables import account
-from serving.accounts.tokens import TokenVerifier
+from serving.accounts.tokens import TokenClaims, TokenVerifier
 from serving.database import Database
 from serving.database.metadata import now_utc
-from serving.errors import CommandError, InvalidRequest, RollcallError
+from serving.errors import CommandError, InvalidRequest, LastAdministrator, RollcallError
 from serving.settings import load_settings
 
 
@@ -47,7 +47,7 @@ def refused(kind: type[RollcallError], *words: str) -> RollcallError:
     return result.exception
 
 
-def verify(token: str) -> Identity:
+def verify(token: str) -> TokenClaims:
     settings = load_settings()
     keys = KeyRing(settings.keys_dir).load()
     return TokenVerifier(keys, settings.auth.issuer, settings.auth.audience).verify(token)
@@ -58,8 +58,14 @@ def lifetime_s(token: str) -> int:
     return claims["exp"] - claims["iat"]
 
 
+def find(name: str) -> str:
+    """The id of the account of this name."""
+    lines = [line.split("\t") for line in done("account", "list").splitlines()]
+    return next(id for found, _, _, id in lines if found == name)
+
+
 def change(values: dict[str, object]) -> None:
-    """Insert an account, or change the one of that name: the commands cannot do it yet."""
+    """Insert an account, or change the one of that name: no command does that."""
 
     def work(connection: Connection) -> None:
         changed = connection.execute(update(account).where(account.c.name == values["name"]).values(**values))
@@ -83,7 +89,8 @@ def test_the_first_administrator_and_a_token() -> None:
     assert token.count(".") == 2
     assert "\n" not in token
     identity = verify(token)
-    assert (identity.subject, identity.role, identity.events) == ("ada@example.org", Role.administrator, None)
+    assert (identity.role, identity.events) == (Role.administrator, None)
+    assert identity.subject == find("ada@example.org")
     assert lifetime_s(token) == load_settings().auth.token_lifetime_s
     assert verify(done("token", "ada@example.org")).token_id != identity.token_id
 
@@ -100,14 +107,14 @@ def test_of_several_accounts_one_must_be_named() -> None:
     done("admin", "create", "ada")
     done("admin", "create", "bob")
     assert "several accounts" in refused(CommandError, "token").detail
-    assert verify(done("token", "bob")).subject == "bob"
+    assert verify(done("token", "bob")).subject == find("bob")
 
 
 def test_a_disabled_account_gets_no_token_and_does_not_count() -> None:
     done("admin", "create", "ada")
     done("admin", "create", "bob")
     change({"name": "bob", "disabled_at": now_utc()})
-    assert verify(done("token")).subject == "ada"
+    assert verify(done("token")).subject == find("ada")
     assert "disabled" in refused(CommandError, "token", "bob").detail
     change({"name": "ada", "disabled_at": now_utc()})
     assert "no account" in refused(CommandError, "token").detail
@@ -134,10 +141,45 @@ def test_nobody_gets_more_than_the_account_may(role: str, asked: str | None, all
         assert asked in error.detail
 
 
-def test_before_there_is_an_account() -> None:
-    assert "rollcall admin create" in refused(CommandError, "token").detail
+@pytest.mark.parametrize(
+    "words",
+    [("token",), ("token", "eve"), ("account", "list"), ("account", "disable", "eve"), ("keys", "rotate")],
+)
+def test_where_no_service_ever_ran_nothing_is_made(words: tuple[str, ...]) -> None:
+    detail = refused(CommandError, *words).detail
+    assert "no data" in detail
+    assert "rollcall admin create" in detail
+    assert not load_settings().data_dir.exists()
+
+
+def test_accounts_that_are_not_there() -> None:
+    done("admin", "create", "ada")
     assert "rollcall admin create eve" in refused(CommandError, "token", "eve").detail
     assert "no account" in refused(CommandError, "token", "no/such name").detail
+    assert "no account" in refused(CommandError, "account", "disable", "eve").detail
+
+
+def test_disabling_from_the_command_line() -> None:
+    done("admin", "create", "ada")
+    refused(LastAdministrator, "account", "disable", "ada")
+    done("admin", "create", "bob")
+    assert done("account", "disable", "ada") == "ada is disabled"
+    assert [line.split("\t")[:3] for line in done("account", "list").splitlines()] == [
+        ["ada", "administrator", "disabled"],
+        ["bob", "administrator", "active"],
+    ]
+    assert "disabled" in refused(CommandError, "token", "ada").detail
+    assert done("account", "disable", "--undo", "ada") == "ada is active"
+    assert verify(done("token", "ada"))
+
+
+def test_rotation_keeps_old_tokens_good() -> None:
+    done("admin", "create", "ada")
+    old = done("token")
+    assert "signs from now on" in done("keys", "rotate")
+    new = done("token")
+    assert jwt.get_unverified_header(old)["kid"] != jwt.get_unverified_header(new)["kid"]
+    assert verify(old).subject == verify(new).subject
 
 
 @pytest.mark.parametrize("name", ["a b", "", "x" * 200, "-", "[red]"])
@@ -147,7 +189,7 @@ def test_names_that_cannot_be(name: str) -> None:
 
 def test_a_name_is_taken_once() -> None:
     done("admin", "create", "ada")
-    assert "exists already" in refused(InvalidRequest, "admin", "create", "ada").detail
+    assert "rollcall token ada" in refused(CommandError, "admin", "create", "ada").detail
     done("admin", "create", "Ada")  # case counts
 
 
@@ -194,4 +236,4 @@ def test_wrong_settings_reach_the_terminal_as_one_message(monkeypatch: pytest.Mo
 
 
 def test_version() -> None:
-    assert done("version")
+    assert done("version") == done("--version")
