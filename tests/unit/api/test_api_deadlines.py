@@ -90,7 +90,7 @@ async def test_a_recognition_ends_when_its_caller_goes(gala: Api) -> None:
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_an_enrolment_comes_to_its_end_without_its_caller(gala: Api, cancelled: bool) -> None:
     reached, go_on = hold(gala, "enrol")
-    caller = caller_of(gala, "POST", PEOPLE + "", ADA)
+    caller = caller_of(gala, "POST", PEOPLE, ADA)
     caller.scope["query_string"] = b"person_id=ada"
     running = caller.call(gala.app)
     await asyncio.wait_for(reached.wait(), 30)
@@ -100,6 +100,8 @@ async def test_an_enrolment_comes_to_its_end_without_its_caller(gala: Api, cance
         with pytest.raises(asyncio.CancelledError):
             await running
     go_on.set()
+    if not cancelled:
+        await asyncio.wait_for(running, 30)
 
     async def find() -> bool:
         return (await gala.client.get(PEOPLE + "/ada")).status_code == 200
@@ -109,6 +111,8 @@ async def test_an_enrolment_comes_to_its_end_without_its_caller(gala: Api, cance
             break
         await asyncio.sleep(0.02)
     assert await find()
+    if not cancelled:
+        await asyncio.wait_for(running, 30)
     assert (caller.status is None) == cancelled
 
 
