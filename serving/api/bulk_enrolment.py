@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import uuid
 from collections.abc import Sequence
 
 import numpy as np
 
 from serving.api.deadlines import Deadline
-from serving.api.enrolment import NewPictures, enrol_person, store_faces
+from serving.api.enrolment import CLEAN_UP_TIMEOUT_S, NewPictures, enrol_person
+from serving.api.policies import Policy, decide_threshold
 from serving.api.resemblance import refuse_duplicates
 from serving.api.services import Services
+from serving.errors import DuplicatePerson, ErasedMeanwhile
+from serving.gallery.records import FaceRecord
+from serving.graph.sweep import erase_orphans
 from serving.jobs.records import ImportOptions, PersonFacts
 from serving.jobs.source import VectorFace
 from serving.jobs.vector_lines import with_consent
+from serving.registry.bulk_enrolment import NewPerson
 from serving.registry.records import Event, NewFace
 from serving.vision.picture import read_header
 from serving.vision.quality_gates import QualityLevel
@@ -51,31 +58,67 @@ class BulkEnroller:
     async def enrol_vectors(
         self,
         event: Event,
-        person: PersonFacts,
-        faces: Sequence[VectorFace],
+        people: Sequence[tuple[PersonFacts, Sequence[VectorFace]]],
         options: ImportOptions,
         timeout_s: float,
     ) -> None:
-        """Enrol faces that come as vectors, all or none; raises what `store_faces` raises.
+        """Enrol people whose faces come as vectors, each person once, all or none.
 
         Raises:
             DuplicatePerson: a face matches another person, and that is to be refused.
+            ErasedMeanwhile: `context["person"]` was deleted while this ran, or the event was.
+            RollcallError: as `Registry.begin_enrolment`.
         """
         services, deadline = self._services, Deadline(timeout_s)
-        person = with_consent(person, options.consent_reference)
         if (options.on_duplicate or services.settings.enrolment.on_duplicate) == "refuse":
-            vectors = np.stack([face.vector for face in faces])
-            await refuse_duplicates(services, event, vectors, person.id, deadline, sees_people=False)
-        named = [(face.id or _make_face_id(event, face), face) for face in faces]
-        await store_faces(
-            services,
-            event,
-            person.id,
-            person.details,
-            [(NewFace(face_id), face.vector) for face_id, face in named],
-            deadline,
-            created_at={face_id: face.created_at for face_id, face in named if face.created_at is not None},
-        )
+            await self._refuse_duplicates(event, people, deadline)
+        now = time.time()
+        new: list[NewPerson] = []
+        records: list[FaceRecord] = []
+        for person, faces in people:
+            named = {face.id or _make_face_id(event, face): face for face in faces}
+            details = with_consent(person, options.consent_reference).details
+            new.append(NewPerson(person.id, details, tuple(map(NewFace, named))))
+            records += [
+                FaceRecord(
+                    event.key,
+                    person.id,
+                    face_id,
+                    face.vector,
+                    now if face.created_at is None else face.created_at,
+                )
+                for face_id, face in named.items()
+            ]
+        await services.registry.bulk.begin(event.key, new)
+        try:
+            await services.stages.enrol(records, deadline.remaining_s())
+            await services.registry.bulk.finish(event.key, new)
+        except ErasedMeanwhile as error:
+            await erase_orphans(
+                services.registry, services.stages, event.key, error.context["person"], CLEAN_UP_TIMEOUT_S
+            )
+            raise
+
+    async def _refuse_duplicates(
+        self, event: Event, people: Sequence[tuple[PersonFacts, Sequence[VectorFace]]], deadline: Deadline
+    ) -> None:
+        """Refuse faces that match another person, who may also be among these people themselves."""
+        services = self._services
+        stacked = [np.stack([face.vector for face in faces]) for _, faces in people]
+        every = np.concatenate(stacked)
+        owners = np.repeat(np.arange(len(people)), [len(vectors) for vectors in stacked])
+        configured = services.settings.recognition.threshold
+        threshold = decide_threshold(event, Policy(), services.calibration, configured)
+        if np.any((every @ every.T >= threshold) & (owners[:, None] != owners)):
+            raise DuplicatePerson("two people of the upload match each other")
+        searches = [
+            refuse_duplicates(services, event, vectors, person.id, deadline, sees_people=False)
+            for (person, _), vectors in zip(people, stacked, strict=True)
+        ]
+        outcomes = await asyncio.gather(*searches, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
 
 def _make_face_id(event: Event, face: VectorFace) -> str:

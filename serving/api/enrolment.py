@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -126,13 +126,11 @@ async def store_faces(
     deadline: Deadline,
     *,
     must_exist: bool = False,
-    created_at: Mapping[str, float] | None = None,
 ) -> Person:
     """Enrol faces whose vectors are known, all or none; of several with one id the last counts.
 
     Args:
         faces: at least one; each vector float32 [D] of the event's pack, unit length.
-        created_at: of faces that were made earlier, seconds since the epoch by face id.
 
     Returns:
         The person with all enrolled faces.
@@ -155,10 +153,8 @@ async def store_faces(
         must_exist=must_exist,
     )
     now = time.time()
-    moments = created_at or {}
     records = [
-        FaceRecord(event.key, person.id, face_id, vector, moments.get(face_id, now))
-        for face_id, (_, vector) in announced.items()
+        FaceRecord(event.key, person.id, face_id, vector, now) for face_id, (_, vector) in announced.items()
     ]
     try:
         await services.stages.enrol(records, deadline.remaining_s())

@@ -78,7 +78,7 @@ class Archive:
         faults = self._people.faults
         for place in range(start, len(faults)):
             line, fault = faults[place]
-            yield Group(None, [Item(place, f"{PEOPLE_FILE}: {line}"[:512], fault)])
+            yield Group([Item(place, f"{PEOPLE_FILE}: {line}"[:512], fault)])
         place = max(start, len(faults))
         while place - len(faults) < len(self._plan):
             group = self._read_group(place, place - len(faults))
@@ -126,13 +126,15 @@ class Archive:
         first = self._plan[planned_at]
         if first.fault is not None or first.person is None:
             fault = first.fault or InvalidRequest()
-            return Group(None, [Item(place, first.entry.name, fault)])
+            return Group([Item(place, first.entry.name, fault)])
+        person = self._people.facts_of(first.person)
         items: list[Item] = []
         for planned in self._plan[planned_at : planned_at + self._limits.group]:
             if planned.person != first.person:
                 break
-            items.append(Item(place + len(items), planned.entry.name, self._read_entry(planned.entry)))
-        return Group(self._people.facts_of(first.person), items)
+            content = self._read_entry(planned.entry)
+            items.append(Item(place + len(items), planned.entry.name, content, person))
+        return Group(items)
 
     def _read_entry(self, entry: Entry) -> bytes | RollcallError:
         try:

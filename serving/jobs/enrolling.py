@@ -27,10 +27,9 @@ class Enroller(Protocol):
     async def enrol_vectors(
         self,
         event: Event,
-        person: PersonFacts,
-        faces: Sequence[VectorFace],
+        people: Sequence[tuple[PersonFacts, Sequence[VectorFace]]],
         options: ImportOptions,
         timeout_s: float,
     ) -> None:
-        """Enrol faces that come as vectors, all or none."""
+        """Enrol people whose faces come as vectors, each person once, all or none."""
         ...

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from serving.errors import EventClosed, InternalError, RollcallError, UnknownEvent
+from serving.errors import ErasedMeanwhile, EventClosed, InternalError, RollcallError, UnknownEvent
 from serving.jobs.enrolling import Enroller
 from serving.jobs.patience import wait_out
-from serving.jobs.records import ImportOptions, PersonFacts
+from serving.jobs.records import ImportOptions
 from serving.jobs.reporting import Reporter
-from serving.jobs.source import Group, ImportSource, Item, VectorFace
+from serving.jobs.source import Group, ImportSource, Item
 
 logger = logging.getLogger("ray.serve")
 
@@ -85,39 +85,58 @@ class Importer:
                 self._reporter.settle(item.place, item.name, item.content)
             else:
                 good.append(item)
-        if group.person is not None and good:
-            await self._import_items(group.person, good)
+        if good:
+            await self._import_items(good)
 
-    async def _import_items(self, person: PersonFacts, items: Sequence[Item]) -> None:
+    async def _import_items(self, items: Sequence[Item]) -> None:
         try:
-            await wait_out(lambda: self._enrol(person, items), self._is_healthy)
+            await wait_out(lambda: self._enrol(items), self._is_healthy)
         except (EventClosed, UnknownEvent):
             raise
+        except ErasedMeanwhile as error:
+            # Whoever was erased stays so, and is not enrolled anew by trying once more.
+            erased = error.context.get("person")
+            is_alone = len({_id_of(item) for item in items}) == 1
+            rest = [item for item in items if not is_alone and _id_of(item) != erased]
+            if len(rest) == len(items):
+                rest = []
+            for item in items:
+                if item not in rest:
+                    self._reporter.settle(item.place, item.name, error)
+            for item in rest:
+                await self._import_items([item])
         except RollcallError as error:
-            if len(items) > 1:  # the good ones must not suffer from the bad
+            if len(items) == 1:
+                self._reporter.settle(items[0].place, items[0].name, error)
+            else:  # the good ones must not suffer from the bad
                 for item in items:
-                    await self._import_items(person, [item])
-                return
-            self._reporter.settle(items[0].place, items[0].name, error)
-            return
-        for item in items:
-            self._reporter.settle(item.place, item.name)
+                    await self._import_items([item])
+        else:
+            for item in items:
+                self._reporter.settle(item.place, item.name)
 
-    async def _enrol(self, person: PersonFacts, items: Sequence[Item]) -> None:
+    async def _enrol(self, items: Sequence[Item]) -> None:
         event = self._reporter.event
         if event.closed_at is not None:
             raise EventClosed
         pictures = [item.content for item in items if isinstance(item.content, bytes)]
-        faces: list[VectorFace] = [
-            face for item in items if isinstance(item.content, tuple) for face in item.content
+        people = [
+            (item.person, item.content)
+            for item in items
+            if isinstance(item.content, tuple) and item.person is not None
         ]
+        person = items[0].person
         try:
-            if pictures:
+            if pictures and person is not None:
                 await self._enroller.enrol_pictures(event, person, pictures, self._options, self._timeout_s)
-            if faces:
-                await self._enroller.enrol_vectors(event, person, faces, self._options, self._timeout_s)
+            if people:
+                await self._enroller.enrol_vectors(event, people, self._options, self._timeout_s)
         except RollcallError:
             raise
         except Exception as error:
             logger.error("an item of an import failed: %s", type(error).__name__, exc_info=error)
             raise InternalError from None
+
+
+def _id_of(item: Item) -> str | None:
+    return None if item.person is None else item.person.id

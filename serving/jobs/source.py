@@ -53,18 +53,21 @@ class Item:
         place: from 0, the same each time the upload is read.
         name: of the entry or line, as it stands there.
         content: a picture file, the faces of one person, or why the item is rejected.
+        person: whose; None when the item is rejected.
     """
 
     place: int
     name: str
     content: bytes | tuple[VectorFace, ...] | RollcallError
+    person: PersonFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Items that follow each other and are of one person; None when all of them are rejected."""
+    """Items that follow each other and are enrolled together: pictures of one person, or several people
+    with vectors, each once.
+    """
 
-    person: PersonFacts | None
     items: Sequence[Item]
 
 

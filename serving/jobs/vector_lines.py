@@ -29,6 +29,9 @@ from serving.registry.identifiers import check_face_id
 from serving.registry.records import Person
 
 MAX_FACES_PER_LINE = 1000
+PEOPLE_PER_GROUP = 25
+FACES_PER_GROUP = 500
+"""What is enrolled in one transaction and one call to the gallery, a line with more faces apart."""
 _SPARE_LINES = 1000
 _FIELDS = frozenset({"person_id", "name", "metadata", "consent_reference", "pack_id", "faces"})
 _FACE_FIELDS = frozenset({"face_id", "vector", "vector_f32", "created_at"})
@@ -64,10 +67,25 @@ class VectorLines:
         return lines
 
     def groups(self, start: int) -> Iterator[Group]:
-        """See `ImportSource`; each line is a group."""
+        """See `ImportSource`."""
+        items: list[Item] = []
+        people: set[str] = set()
+        faces = 0
         for place, (number, line) in enumerate(self._lines()):
-            if place >= start:
-                yield self._read_line(place, number, line)
+            if place < start:
+                continue
+            item = self._read_line(place, number, line)
+            count = len(item.content) if isinstance(item.content, tuple) else 0
+            is_known = item.person is not None and item.person.id in people
+            if items and (is_known or len(items) >= PEOPLE_PER_GROUP or faces + count > FACES_PER_GROUP):
+                yield Group(items)
+                items, people, faces = [], set(), 0
+            items.append(item)
+            faces += count
+            if item.person is not None:
+                people.add(item.person.id)
+        if items:
+            yield Group(items)
 
     def close(self) -> None:
         """See `ImportSource`."""
@@ -90,15 +108,15 @@ class VectorLines:
             elif number > 2 * self._limits.max_items + _SPARE_LINES:
                 raise BadArchive("the upload holds too many lines", max_items=self._limits.max_items)
 
-    def _read_line(self, place: int, number: int, line: bytes | None) -> Group:
+    def _read_line(self, place: int, number: int, line: bytes | None) -> Item:
         name = f"line {number}"
         try:
             if line is None:
                 raise InvalidRequest(f"the line has more than {MAX_LINE_BYTES} bytes")
             person, faces = read_person(line, self._pack_id, self._dimension)
         except RollcallError as error:
-            return Group(None, [Item(place, name, error)])
-        return Group(person, [Item(place, f"{name}: {person.id}", faces)])
+            return Item(place, name, error)
+        return Item(place, f"{name}: {person.id}", faces, person)
 
 
 def read_person(line: bytes, pack_id: str, dimension: int) -> tuple[PersonFacts, tuple[VectorFace, ...]]:

@@ -13,6 +13,7 @@ from serving.database import Database
 from serving.database.metadata import now_utc
 from serving.errors import InvalidRequest, UnknownEvent, UnknownPerson
 from serving.registry import enrolment, erasures, events, people, statistics
+from serving.registry.bulk_enrolment import BulkEnrolments
 from serving.registry.identifiers import (
     check_event_id,
     check_face_id,
@@ -52,11 +53,13 @@ class Registry:
 
     Attributes:
         requests: those that carry an Idempotency-Key.
+        bulk: enrolments of many people at once.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.requests = KeyedRequests(database)
+        self.bulk = BulkEnrolments(database)
 
     async def open(self) -> None:
         """Connect and bring the tables up to date; nothing happens when the database is open."""

@@ -20,7 +20,6 @@ from serving.jobs.files import JobFiles
 from serving.jobs.jobs import Jobs
 from serving.jobs.records import Actor, ImportOptions, Job, JobKind, PersonFacts
 from serving.jobs.runner import JobRunner
-from serving.jobs.source import VectorFace
 from serving.packs.configured import find_configured_pack
 from serving.registry import Registry
 from serving.registry.records import Event, NewFace
@@ -89,12 +88,9 @@ class FakeEnroller:
             self.in_flight -= len(pictures)
 
     async def enrol_vectors(
-        self, event: Event, person: PersonFacts, faces: Any, options: ImportOptions, timeout_s: float
+        self, event: Event, people: Any, options: ImportOptions, timeout_s: float
     ) -> None:
-        named: list[VectorFace] = list(faces)
-        await self.enrol_pictures(
-            event, person, [face.vector.tobytes() for face in named], options, timeout_s
-        )
+        raise NotImplementedError
 
 
 class FakeAudit:

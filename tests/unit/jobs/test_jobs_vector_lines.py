@@ -139,7 +139,7 @@ def test_a_bad_line_is_rejected_alone(tmp_path: Path, content: Any) -> None:
     total, groups = groups_of(tmp_path / "u", upload)
     assert total == 3
     assert codes(groups) == ["ok", "invalid_request", "ok"]
-    assert groups[1].items[0].name == "line 2"
+    assert [item.name for group in groups for item in group.items][1] == "line 2"
 
 
 RAW: dict[str, bytes] = {
@@ -173,7 +173,7 @@ def test_a_line_that_is_too_long_is_passed_over(tmp_path: Path, monkeypatch: pyt
     total, groups = groups_of(tmp_path / "u", b"\xef\xbb\xbf" + good + b"\r\n\n" + b"x" * 2000 + b"\n" + good)
     assert total == 3
     assert codes(groups) == ["ok", "invalid_request", "ok"]
-    assert [group.items[0].name for group in groups] == ["line 1: ada", "line 3", "line 4: ada"]
+    assert [item.name for group in groups for item in group.items] == ["line 1: ada", "line 3", "line 4: ada"]
 
 
 @pytest.mark.parametrize("start", range(5))
@@ -195,3 +195,26 @@ TOO_MUCH: dict[str, Callable[[], bytes]] = {
 def test_uploads_that_are_refused_as_a_whole(tmp_path: Path, make: Callable[[], bytes]) -> None:
     with pytest.raises(BadArchive):
         groups_of(tmp_path / "u", make())
+
+
+def test_people_are_grouped_each_once_and_within_bounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.jobs.vector_lines.PEOPLE_PER_GROUP", 3)
+    monkeypatch.setattr("serving.jobs.vector_lines.FACES_PER_GROUP", 4)
+    two = [{"face_id": name, "vector": UNIT} for name in "ab"]
+    people = [
+        line(person_id="p1"),
+        line(person_id="p2"),
+        line(person_id="p1"),
+        line(person_id="p3"),
+        {"bad": 1},
+        line(person_id="p4"),
+        line(person_id="p5", faces=[*two, {"vector": UNIT}]),
+        line(person_id="p6", faces=two),
+    ]
+    upload = b"\n".join(json.dumps(each).encode() for each in people)
+    _, groups = groups_of(tmp_path / "u", upload)
+    assert [[item.place for item in group.items] for group in groups] == [[0, 1], [2, 3, 4], [5, 6], [7]]
+    _, groups = groups_of(tmp_path / "u", upload, 3)
+    assert [[item.place for item in group.items] for group in groups] == [[3, 4, 5], [6], [7]]
