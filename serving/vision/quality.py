@@ -19,6 +19,7 @@ from serving.vision.picture import Picture
 
 _Box = tuple[float, float, float, float]
 _Mask = NDArray[np.uint8]
+_Doubles = NDArray[np.float64]
 
 _EYE_DISTANCE_PX = 27.0
 """Scale of the measured luma: what is finer is mostly noise, and hardly helps recognition."""
@@ -52,7 +53,7 @@ _FACE_CM = np.array(
         [2.456, 4.343, -4.284],
     ]
 )
-_TO_AFFINE: NDArray[np.float64] = np.linalg.pinv(_FACE_CM - _FACE_CM.mean(axis=0))  # [3, 5]
+_TO_AFFINE: _Doubles = np.linalg.pinv(_FACE_CM - _FACE_CM.mean(axis=0))  # [3, 5]
 _MIN_SHAPE = 1e-4
 """Singular values of the fitted projection whose product is a smaller share of their squares: no face."""
 
@@ -101,7 +102,7 @@ UNKNOWN_POSE = HeadPose(90.0, 0.0, 0.0)
 """Of points that make no face; a full profile, so that no gate takes them for a good one."""
 
 
-def estimate_pose(landmarks: Floats | NDArray[np.float64]) -> HeadPose:
+def estimate_pose(landmarks: Floats | _Doubles) -> HeadPose:
     """The pose whose scaled orthographic view of a generic face best explains five landmarks.
 
     The 2x3 projection is fitted by least squares and the nearest one with orthogonal rows of equal length
@@ -146,7 +147,7 @@ def measure_cut(box: _Box, width: int, height: int) -> float:
 
 
 class QualityMeter:
-    """Measures faces that were aligned to one template; about 0.2 ms of CPU each.
+    """Measures faces that were aligned to one template; about 0.15 ms of CPU each.
 
     The luma (BT.601) of the chip is first scaled to eyes 27 px apart, or to the resolution that the face had
     in the picture where that is coarser. So sharpness neither falls with the upscaling of small faces nor
@@ -161,9 +162,16 @@ class QualityMeter:
     """
 
     def __init__(self, template: AlignmentTemplate) -> None:
+        points = template.points
+        eyes_px = max(1.0, float(np.hypot(*(points[1] - points[0]))))
+        low, high = points.min(axis=0) - _FACE_MARGIN * eyes_px, points.max(axis=0) + _FACE_MARGIN * eyes_px
         self._template = template
-        self._scale = _EYE_DISTANCE_PX / max(1.0, float(np.hypot(*(template.points[1] - template.points[0]))))
-        self._masks: dict[int, _Mask] = {}
+        self._scale = _EYE_DISTANCE_PX / eyes_px
+        self._centre, self._radii = (low + high) / 2, np.maximum(1.0, (high - low) / 2)
+        # Of the chip only this part is looked at.
+        self._left, self._top = np.clip(np.floor(low), 0, template.size_px - 1).astype(int).tolist()
+        self._right, self._bottom = np.clip(np.ceil(high) + 1, 1, template.size_px).astype(int).tolist()
+        self._ellipses: dict[tuple[int, int], _Mask] = {}
 
     def measure(
         self, crop: Picture, box: _Box, landmarks: Floats, detection_score: float, width: int, height: int
@@ -203,12 +211,17 @@ class QualityMeter:
         upscaling = math.hypot(a, b)
         if not (upscaling > 0 and math.isfinite(upscaling + shift_x + shift_y)):
             return 0.0, 0.0, 0.0
-        side = max(_MIN_SIDE_PX, round(len(crop) * min(self._scale, 1 / upscaling, 1.0)))
-        mask = self._mask_of(side)
-        if _reaches_out(matrix, len(crop), width, height):
-            mask = mask & _find_inside(matrix, len(crop), side, width, height)
-        luma = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (side, side), interpolation=cv2.INTER_AREA)
-        counts = cv2.calcHist([luma], [0], mask, [256], [0, 256]).ravel()
+        scale = min(self._scale, 1 / upscaling, 1.0)
+        part = crop[self._top : self._bottom, self._left : self._right]
+        rows, columns = (max(_MIN_SIDE_PX, round(length * scale)) for length in part.shape[:2])
+        u = _spread(self._left, self._right, columns)
+        v = _spread(self._top, self._bottom, rows)
+        mask = self._ellipse(u, v)
+        if _reaches_out(matrix, self._template.size_px, width, height):
+            mask = mask & _find_inside(matrix, u, v, width, height)
+        grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        luma = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA)
+        counts = cv2.calcHist([luma], [0], mask, [256], [-0.5, 255.5]).ravel()
         below = counts.cumsum()
         weight = float(below[-1])
         if weight < _MIN_REGION_PX:
@@ -217,19 +230,13 @@ class QualityMeter:
         brightness = float(counts @ _GREYS) / weight
         return _measure_sharpness(luma, mask), brightness, float(high - low)
 
-    def _mask_of(self, side: int) -> _Mask:
-        """1 within the ellipse of the face in a chip scaled to [side, side], else 0."""
-        if side not in self._masks:
-            points = self._template.points
-            margin = _FACE_MARGIN * float(np.hypot(*(points[1] - points[0])))
-            low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
-            grid = _chip_grid(self._template.size_px, side)
-            x, y = (
-                (grid - (low[axis] + high[axis]) / 2) / max(1.0, (high[axis] - low[axis]) / 2)
-                for axis in (0, 1)
-            )
-            self._masks[side] = (x[None, :] ** 2 + y[:, None] ** 2 <= 1).astype(np.uint8)
-        return self._masks[side]
+    def _ellipse(self, u: _Doubles, v: _Doubles) -> _Mask:
+        """1 within the ellipse of the face, else 0, at the columns u and rows v of the chip."""
+        size = len(u), len(v)
+        if size not in self._ellipses:
+            x, y = (u - self._centre[0]) / self._radii[0], (v - self._centre[1]) / self._radii[1]
+            self._ellipses[size] = (x[None, :] ** 2 + y[:, None] ** 2 <= 1).astype(np.uint8)
+        return self._ellipses[size]
 
 
 def _measure_sharpness(luma: Floats, mask: _Mask) -> float:
@@ -248,7 +255,7 @@ def _measure_sharpness(luma: Floats, mask: _Mask) -> float:
     return min(frequencies)
 
 
-def _reaches_out(matrix: NDArray[np.float64], size_px: int, width: int, height: int) -> bool:
+def _reaches_out(matrix: _Doubles, size_px: int, width: int, height: int) -> bool:
     """Whether a chip shows anything beyond the picture; matrix [2, 3] leads from picture to chip."""
     (a, b, shift_x), (_, _, shift_y) = matrix.tolist()
     norm = a * a + b * b
@@ -261,26 +268,24 @@ def _reaches_out(matrix: NDArray[np.float64], size_px: int, width: int, height: 
     return False
 
 
-def _find_inside(matrix: NDArray[np.float64], size_px: int, side: int, width: int, height: int) -> _Mask:
-    """1 where a pixel of the scaled chip [side, side] shows the picture, 0 where it shows the black beyond.
+def _find_inside(matrix: _Doubles, u: _Doubles, v: _Doubles, width: int, height: int) -> _Mask:
+    """1 where the chip shows the picture, 0 where it shows the black beyond, at the columns u and rows v.
 
     matrix: [2, 3] from picture to chip.
     """
     a, b = matrix[0, 0], matrix[0, 1]
     norm = a * a + b * b
-    reach = size_px / side  # a scaled pixel mixes this many, and the bilinear chip one more
-    grid = _chip_grid(size_px, side)
-    u, v = grid - matrix[0, 2], grid - matrix[1, 2]
-    x = (a * u[None, :] - b * v[:, None]) / norm
-    y = (b * u[None, :] + a * v[:, None]) / norm
-    margin = (reach / 2 + 1) / math.sqrt(norm)
+    reach = max(u[1] - u[0], v[1] - v[0]) / 2 + 1  # averaging, and the bilinear sampling of the chip
+    across, down = (u - matrix[0, 2])[None, :], (v - matrix[1, 2])[:, None]
+    x, y = (a * across - b * down) / norm, (b * across + a * down) / norm
+    margin = reach / math.sqrt(norm)
     inside = (x >= margin) & (y >= margin) & (x <= width - 1 - margin) & (y <= height - 1 - margin)
     return np.asarray(inside, np.uint8)
 
 
-def _chip_grid(size_px: int, side: int) -> NDArray[np.float64]:
-    """Where the pixel centres of the scaled chip lie in the chip, [side]."""
-    return np.asarray((np.arange(side) + 0.5) * (size_px / side) - 0.5, np.float64)
+def _spread(start: int, stop: int, count: int) -> _Doubles:
+    """Where the centres of count pixels lie that share the pixels start..stop of the chip evenly, [count]."""
+    return np.asarray((np.arange(count) + 0.5) * ((stop - start) / count) + (start - 0.5), np.float64)
 
 
 def _finite(value: float) -> float:

@@ -74,6 +74,18 @@ def test_every_face_carries_its_quality(portrait: np.ndarray, pipeline: FacePipe
     assert len(pickle.dumps(face.quality)) < 400
 
 
+def test_the_finder_knows_where_the_picture_ends(people: list[np.ndarray], pipeline: FacePipeline) -> None:
+    cut = 0
+    for picture in people:
+        x, _, w, _ = _face(picture, pipeline).box
+        part = np.ascontiguousarray(picture[:, : round(x + 0.8 * w)])
+        for face in pipeline.finder.find_decoded([part])[0].faces:
+            height, width = part.shape[:2]
+            assert face.quality.cut_fraction == pytest.approx(measure_cut(face.box, width, height))
+            cut += face.quality.cut_fraction > 0.03
+    assert cut
+
+
 def test_blur_lowers_sharpness_step_by_step(people: list[np.ndarray], pipeline: FacePipeline) -> None:
     for picture in people:
         width = _quality(picture, pipeline).face_px
@@ -101,11 +113,11 @@ def test_sharpness_follows_neither_contrast_nor_size(
         before = _quality(picture, pipeline)
         faint = _quality((picture * 0.5 + 60).astype(np.uint8), pipeline)
         assert faint.sharpness == pytest.approx(before.sharpness, rel=0.1)
-        for size in (96, 64, 48):
+        for size, kept in ((96, 0.7), (64, 0.7), (40, 0.85)):
             scale = size / before.face_px
             if scale < 1:
                 small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                assert _quality(small, pipeline).sharpness > 0.7 * before.sharpness
+                assert _quality(small, pipeline).sharpness > kept * before.sharpness
 
 
 def test_light_and_contrast_follow_the_picture(people: list[np.ndarray], pipeline: FacePipeline) -> None:
@@ -176,7 +188,7 @@ def test_cutting_the_face_raises_the_cut_fraction(people: list[np.ndarray], pipe
             if share <= 0.3:
                 # The black beyond the edge is neither dark skin nor a sharp contour.
                 assert quality.brightness == pytest.approx(face.quality.brightness, rel=0.15)
-                assert quality.sharpness == pytest.approx(face.quality.sharpness, rel=0.2)
+                assert quality.sharpness == pytest.approx(face.quality.sharpness, rel=0.3)
         assert fractions == sorted(fractions)
 
 
