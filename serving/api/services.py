@@ -18,7 +18,6 @@ from serving.jobs.jobs import Jobs
 from serving.packs.calibration import Calibration
 from serving.packs.manifest import Pack
 from serving.registry.attendance import CheckIns
-from serving.registry.records import Event
 from serving.registry.registry import Registry
 from serving.settings import Settings
 
@@ -40,13 +39,6 @@ class Services:
     rate_limiter: RateLimiter
     check_ins: CheckIns
     jobs: Jobs
-
-    def threshold_for(self, event: Event, asked: float | None = None) -> float:
-        """The raw cosine that decides: the request's, else the event's, the settings', the pack's."""
-        for threshold in (asked, event.threshold, self.settings.recognition.threshold):
-            if threshold is not None:
-                return threshold
-        return self.calibration.default_threshold
 
 
 async def get_services(request: Request) -> Services:
