@@ -24,6 +24,11 @@ SINGLE_FACE_CODES = {"no_face", "several_faces", "quality_too_low"}
 TOKEN_CODES = {"token_missing", "token_invalid", "token_expired", "forbidden"}
 EVENT, PEOPLE = "/v1/events/{event}", "/v1/events/{event}/people"
 CHECK_INS = "/v1/events/{event}/check-ins"
+FACES = PEOPLE + "/{person}/faces"
+ENROLMENT_CODES = PICTURE_CODES | {
+    "no_face", "several_faces", "quality_too_low", "policy_not_allowed", "consent_required",
+    "duplicate_person", "event_closed", "erased_meanwhile", "idempotency_key_reused", "request_in_progress",
+}  # fmt: skip
 MET = {
     ("post", "/v1/events"): {
         "event_exists",
@@ -38,7 +43,17 @@ MET = {
     ("post", EVENT + "/reopen"): {"unknown_event"},
     ("get", EVENT + "/statistics"): {"unknown_event"},
     ("delete", EVENT): {"unknown_event", "stage_unavailable"},
-    ("post", PEOPLE): PICTURE_CODES | {"no_face", "several_faces", "erased_meanwhile"},
+    ("post", PEOPLE): ENROLMENT_CODES,
+    ("patch", PEOPLE + "/{person}"): {
+        "unknown_event",
+        "unknown_person",
+        "consent_required",
+        "body_too_large",
+        "invalid_request",
+    },
+    ("post", FACES): ENROLMENT_CODES | {"unknown_person"},
+    ("get", FACES): {"unknown_event", "unknown_person", "invalid_request"},
+    ("delete", FACES + "/{face}"): {"unknown_event", "unknown_person", "unknown_face", "stage_unavailable"},
     ("get", PEOPLE): {"unknown_event", "invalid_request"},
     ("get", PEOPLE + "/{person}"): {"unknown_event", "unknown_person"},
     ("delete", PEOPLE + "/{person}"): {"unknown_event", "unknown_person", "stage_unavailable"},
