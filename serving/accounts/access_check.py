@@ -104,6 +104,9 @@ class AccessCheck:
         Raises:
             TokenRevoked: the account is gone or disabled, the session over, or the token withdrawn.
         """
+        for id in (claims.subject, claims.session_id):
+            if id is not None and not (id.isascii() and id.isalnum()):
+                raise TokenRevoked  # no id of ours; PostgreSQL would not even take a NUL
         return await self._database.look_up(_identify_bearer, claims)
 
     async def identify_key(self, text: str) -> Identity:
