@@ -82,7 +82,7 @@ async def recognise_batch(
         own_judgements = [next(rest) for _ in decisions]
         of_pictures.append(own_judgements)
         results.append(
-            RecognisedPicture.model_construct(
+            RecognisedPicture(
                 status="ok",
                 width=found.width,
                 height=found.height,
@@ -91,7 +91,7 @@ async def recognise_batch(
         )
     note_judgements(request, services, event, of_pictures)
     timings, headers = clock.finish()
-    answer = BatchRecognition.model_construct(
+    answer = BatchRecognition(
         request_id=find_request_id(request),
         event_id=event.id,
         pack_id=services.pack.id,

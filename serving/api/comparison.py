@@ -107,7 +107,7 @@ async def compare(
     clock.mark("match")
     request.state.audit_details = {"references": len(references)}
     timings, headers = clock.finish()
-    answer = Comparison.model_construct(
+    answer = Comparison(
         request_id=find_request_id(request),
         pack_id=services.pack.id,
         dimension=services.pack.dimension,
@@ -243,7 +243,7 @@ def _rank(
             continue
         cosine = min(1.0, max(-1.0, round(float(np.dot(asked.vector, side.vector)), 6)))
         results.append(
-            ComparedReference.model_construct(
+            ComparedReference(
                 index=place,
                 id=side.id,
                 face=None if side.face is None else view_face(side.face),

@@ -21,12 +21,12 @@ from serving.vision.quality_gates import Fault
 def view_box(box: tuple[float, float, float, float]) -> Box:
     """A box (x, y, width, height), to a tenth of a pixel."""
     x, y, width, height = box
-    return Box.model_construct(x=round(x, 1), y=round(y, 1), width=round(width, 1), height=round(height, 1))
+    return Box(x=round(x, 1), y=round(y, 1), width=round(width, 1), height=round(height, 1))
 
 
 def view_quality(quality: FaceQuality) -> QualityView:
     """The measures, with as many digits as they are worth."""
-    return QualityView.model_construct(
+    return QualityView(
         face_px=round(quality.face_px, 1),
         sharpness=round(quality.sharpness, 3),
         brightness=round(quality.brightness, 1),
@@ -45,7 +45,7 @@ def face_fields(face: Face) -> dict[str, Any]:
     )
     return {
         "box": view_box(face.box),
-        "landmarks": Landmarks.model_construct(
+        "landmarks": Landmarks(
             left_eye=left_eye,
             right_eye=right_eye,
             nose=nose,
@@ -59,7 +59,7 @@ def face_fields(face: Face) -> dict[str, Any]:
 
 def view_face(face: Face) -> FaceView:
     """A face by itself."""
-    return FaceView.model_construct(**face_fields(face))
+    return FaceView(**face_fields(face))
 
 
 def view_faults(faults: Iterable[Fault]) -> list[FaultView]:

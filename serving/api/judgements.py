@@ -101,7 +101,7 @@ class Judge:
         matched = best_cosine is not None and best_cosine >= self.threshold
         shown = known[: self.top_k] if self.sees_people else known[:1] if matched else []
         views = [
-            CandidateView.model_construct(
+            CandidateView(
                 person_id=candidate.person_id,
                 name=names[candidate.person_id],
                 face_id=candidate.face_id,

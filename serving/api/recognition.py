@@ -75,7 +75,7 @@ async def recognise(
         clock.mark("names")
     note_judgements(request, services, event, [judgements])
     timings, headers = clock.finish()
-    answer = Recognition.model_construct(
+    answer = Recognition(
         request_id=find_request_id(request),
         event_id=event.id,
         pack_id=services.pack.id,
@@ -103,8 +103,6 @@ async def search_probes(
 def answer_faces(probes: Sequence[Probe], judgements: Sequence[Judgement]) -> list[RecognisedFace]:
     """The faces of one picture and who they are."""
     return [
-        RecognisedFace.model_construct(
-            **face_fields(probe.face), **judgement.fields, faults=view_faults(probe.faults)
-        )
+        RecognisedFace(**face_fields(probe.face), **judgement.fields, faults=view_faults(probe.faults))
         for probe, judgement in zip(probes, judgements, strict=True)
     ]

@@ -65,12 +65,12 @@ async def search(
         clock.mark("names")
     note_judgements(request, services, event, [judgements])
     timings, headers = clock.finish()
-    answer = VectorVerdicts.model_construct(
+    answer = VectorVerdicts(
         request_id=find_request_id(request),
         event_id=event.id,
         pack_id=pack.id,
         threshold=judge.threshold,
-        results=[Verdict.model_construct(**judgement.fields) for judgement in judgements],
+        results=[Verdict(**judgement.fields) for judgement in judgements],
         timings=timings,
     )
     return write_answer(answer, headers)

@@ -37,4 +37,4 @@ class StageClock:
         parts = [*self.parts_ms.items(), ("total", total_ms)]
         header = ", ".join(f"{part};dur={spent_ms:.1f}" for part, spent_ms in parts)
         values: dict[str, Any] = {f"{part}_ms": round(spent_ms, 2) for part, spent_ms in parts}
-        return Timings.model_construct(**values), {"Server-Timing": header}
+        return Timings(**values), {"Server-Timing": header}

@@ -65,15 +65,13 @@ async def detect(
     faces = choose_faces(found, options.faces)
     request.state.audit_details = {"pictures": 1, "faces": len(faces)}
     timings, headers = clock.finish()
-    answer = Detection.model_construct(
+    answer = Detection(
         request_id=find_request_id(request),
         pack_id=services.pack.id,
         width=found.width,
         height=found.height,
         faces=[
-            DetectedFace.model_construct(
-                **face_fields(face), faults=view_faults(find_faults(face.quality, options.quality))
-            )
+            DetectedFace(**face_fields(face), faults=view_faults(find_faults(face.quality, options.quality)))
             for face in faces
         ],
         timings=timings,
@@ -123,7 +121,7 @@ async def embed(
             continue
         found, probes = outcome
         results.append(
-            EmbeddedPicture.model_construct(
+            EmbeddedPicture(
                 status="ok",
                 width=found.width,
                 height=found.height,
@@ -132,7 +130,7 @@ async def embed(
         )
     request.state.audit_details = {"pictures": len(outcomes)}
     timings, headers = clock.finish()
-    answer = Embedding.model_construct(
+    answer = Embedding(
         request_id=find_request_id(request),
         pack_id=services.pack.id,
         dimension=services.pack.dimension,
@@ -143,7 +141,7 @@ async def embed(
 
 
 def _view_embedded(probe: Probe, encoding: Literal["json", "base64"]) -> EmbeddedFace:
-    return EmbeddedFace.model_construct(
+    return EmbeddedFace(
         **face_fields(probe.face),
         faults=view_faults(probe.faults),
         vector=None if probe.vector is None else _encode(probe.vector, encoding),

@@ -73,7 +73,7 @@ async def identify(
         clock.mark("names")
     note_judgements(request, services, event, [judgements])
     timings, headers = clock.finish()
-    answer = Identification.model_construct(
+    answer = Identification(
         request_id=find_request_id(request),
         event_id=event.id,
         pack_id=services.pack.id,
@@ -82,7 +82,7 @@ async def identify(
         pictures=[
             view_failure(outcome)
             if isinstance(outcome, RollcallError)
-            else UsedPicture.model_construct(status="ok", face=view_face(outcome))
+            else UsedPicture(status="ok", face=view_face(outcome))
             for outcome in outcomes
         ],
         timings=timings,
@@ -127,7 +127,7 @@ async def verify(
     shown = together if verified or judge.sees_people else None
     request.state.audit_details = {"pictures": len(outcomes), "verified": verified}
     timings, headers = clock.finish()
-    answer = Verification.model_construct(
+    answer = Verification(
         request_id=find_request_id(request),
         event_id=event.id,
         pack_id=services.pack.id,
@@ -195,7 +195,7 @@ def _view_pictures(
         if nearest is not None and nearest.cosine < judge.threshold and not judge.sees_people:
             nearest = None
         views.append(
-            ComparedPicture.model_construct(
+            ComparedPicture(
                 status="ok",
                 face=view_face(outcome),
                 cosine=None if nearest is None else nearest.cosine,
