@@ -32,6 +32,7 @@ from serving.errors import (
     SeveralFaces,
     UnknownEvent,
 )
+from serving.registry.identifiers import check_person_id
 from serving.registry.keyed_requests import StoredAnswer
 from serving.registry.person_details import PersonDetails
 from serving.registry.records import Event, Person
@@ -76,6 +77,8 @@ async def answer_enrolment(
         if isinstance(options, PersonFields):
             details = PersonDetails(options.name, options.metadata, options.consent_reference)
             person_id = options.person_id
+        if person_id is not None:
+            check_person_id(person_id)
         details.check()
         sees_people = identity.may(Permission.read_people)
 

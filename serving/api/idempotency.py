@@ -121,7 +121,7 @@ async def answer_once(
     requests = services.registry.requests
     asked = KeyedRequest(
         id=_name_request(request, identity, event.key, key),
-        fingerprint=fingerprint(),
+        fingerprint=await asyncio.to_thread(fingerprint),  # of up to `load.max_body_bytes`
         event_key=event.key,
         person_id=person_id,
         lifetime_s=services.settings.enrolment.idempotency_s,

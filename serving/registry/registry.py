@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from serving.database import Database
 from serving.database.metadata import now_utc
-from serving.errors import InvalidRequest, UnknownEvent, UnknownPerson
+from serving.errors import InvalidRequest, UnknownEvent, UnknownFace, UnknownPerson
 from serving.registry import enrolment, erasures, events, people, statistics
 from serving.registry.bulk_enrolment import BulkEnrolments
 from serving.registry.identifiers import (
@@ -338,6 +338,8 @@ class Registry:
         """An enrolled face of a person; raises UnknownPerson or UnknownFace."""
         if not is_person_id(person_id):
             raise UnknownPerson
+        if not is_event_id(face_id):  # the rule is the same
+            raise UnknownFace
         return await self._database.look_up(people.get_face, event_key, person_id, face_id)
 
     async def delete_face(self, event_key: str, person_id: str, face_id: str) -> bool:

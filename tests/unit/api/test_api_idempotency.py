@@ -142,6 +142,13 @@ async def test_bad_keys(gala: Api, key: str) -> None:
     assert gala.stages.calls == []
 
 
+@pytest.mark.parametrize("person", ["a/b", "x" * 129, "a\0"])
+async def test_nothing_is_claimed_for_an_id_that_nobody_can_have(gala: Api, person: str) -> None:
+    with patch.object(gala.registry.requests, "claim", side_effect=AssertionError):
+        answer = await gala.client.post(PEOPLE, params={"person_id": person}, content=ADA, headers=KEY)
+    check_problem(answer, "invalid_request")
+
+
 @pytest.mark.parametrize("key", ["x" * 255, '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "a b"])
 async def test_usual_keys(gala: Api, key: str) -> None:
     for replayed in (False, True):
