@@ -97,7 +97,10 @@ def test_rates_without_support_are_refused(calibration: Calibration, rate: float
 
 def test_calibration_survives_storage(calibration: Calibration) -> None:
     assert parse_calibration(json.dumps(calibration.to_json())) == calibration
-    for text in ("", "[]", "{}", json.dumps(calibration.to_json() | {"curve": [[0.5, 0.1], [0.4, 0.01]]})):
+    stored = calibration.to_json()
+    falling = stored | {"curve": [[0.5, 0.1], [0.4, 0.01]]}
+    other_bands = stored | {"bands": {"certain": 0.9}}
+    for text in ("", "[]", "{}", json.dumps(falling), json.dumps(other_bands)):
         with pytest.raises(PackError):
             parse_calibration(text)
 
