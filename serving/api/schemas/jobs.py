@@ -14,15 +14,14 @@ _JOB: dict[str, Any] = {
     "id": "5f0c6f1b2b8e4a6f9a3d1c7e8b4a2f10",
     "event_id": "gala-2026",
     "kind": "import_pictures",
-    "state": "running",
+    "state": "done",
     "created_by": "ada",
     "created_at": "2026-05-01T18:00:00Z",
     "started_at": "2026-05-01T18:00:01Z",
-    "finished_at": None,
+    "finished_at": "2026-05-01T18:06:40Z",
     "total": 1200,
-    "done": 340,
+    "done": 1200,
     "rejected": 3,
-    "error": None,
     "has_result": False,
 }
 
@@ -50,7 +49,7 @@ class JobView(Schema):
     total: int | None = Field(description="Pictures or people in all; null until they are counted.")
     done: int = Field(description="How many are finished, the rejected among them.")
     rejected: int = Field(description="How many were rejected; `/rejections` lists them.")
-    error: JobError | None = Field(description="Why it failed; what was done before stays.")
+    error: JobError | None = Field(None, description="Why it failed; what was done before stays.")
     has_result: bool = Field(description="Whether `/result` can be fetched.")
 
 

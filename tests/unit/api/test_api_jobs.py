@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import stat
-import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timezone
 from typing import Any
@@ -192,10 +191,9 @@ async def test_a_thousand_people_there_and_back_in_seconds(gala: Api) -> None:
         + "\n"
         for number, vector in enumerate(vectors)
     )
-    started = time.monotonic()
     job = await imported(gala, lines.encode(), LINES, on_duplicate="allow")
     content = await exported(gala)
-    assert time.monotonic() - started < 60  # some 4 s; ten times that is something else than slowness
+    assert gala.stages.counts["enrol"] <= 40  # each of them is two commits
     assert (job["done"], job["rejected"]) == (1000, 0)
     found = {
         each["person_id"]: each["faces"][0]["vector_f32"] for each in map(json.loads, content.splitlines())

@@ -23,7 +23,7 @@ DECISION_CODES = {
 SINGLE_FACE_CODES = {"no_face", "several_faces", "quality_too_low"}
 TOKEN_CODES = {"token_missing", "token_invalid", "token_expired", "forbidden"}
 EVENT, PEOPLE = "/v1/events/{event}", "/v1/events/{event}/people"
-CHECK_INS = "/v1/events/{event}/check-ins"
+CHECK_INS, JOBS = "/v1/events/{event}/check-ins", "/v1/events/{event}/jobs"
 FACES = PEOPLE + "/{person}/faces"
 ENROLMENT_CODES = PICTURE_CODES | {
     "no_face", "several_faces", "quality_too_low", "policy_not_allowed", "consent_required",
@@ -74,6 +74,28 @@ MET = {
     ("get", CHECK_INS): {"unknown_event", "invalid_request"},
     ("get", CHECK_INS + "/summary"): {"unknown_event"},
     ("delete", CHECK_INS + "/{person}"): {"unknown_event", "unknown_person"},
+    ("post", EVENT + "/imports"): {
+        "unknown_event",
+        "event_closed",
+        "policy_not_allowed",
+        "bad_archive",
+        "body_too_large",
+        "too_many_jobs",
+        "deadline_exceeded",
+        "invalid_request",
+    },
+    ("post", EVENT + "/exports"): {"unknown_event", "too_many_jobs"},
+    ("get", JOBS): {"unknown_event", "invalid_request"},
+    ("get", JOBS + "/{job}"): {"unknown_event", "unknown_job"},
+    ("delete", JOBS + "/{job}"): {"unknown_event", "unknown_job", "job_finished"},
+    ("get", JOBS + "/{job}/rejections"): {"unknown_event", "unknown_job"},
+    ("get", JOBS + "/{job}/result"): {
+        "unknown_event",
+        "unknown_job",
+        "job_not_finished",
+        "not_found",
+        "stage_unavailable",
+    },
     ("get", "/v1/model"): set(),
     ("get", "/readyz"): {"stage_unavailable"},
     ("get", "/healthz"): set(),
