@@ -149,7 +149,7 @@ async function openCamera(asked = {}) {
 
 async function start(asked = { facingMode: "user" }) {
   stop();
-  const mine = { stream: null, failures: 0, strangers: 0, arrivals: new Map(), arrived: 0, lastHour: 0, enrolled: null };
+  const mine = { stream: null, failures: 0, strangers: 0, arrivals: new Map(), noted: 0, arrived: 0, lastHour: 0, enrolled: null };
   run = mine;
   show("live");
   part("camera-trouble").hidden = true;
@@ -220,9 +220,9 @@ function takePicture() {
 
 async function watch(mine) {
   while (run === mine) {
+    const picture = !document.hidden && part("video").readyState >= 2 ? await takePicture() : null;
     const began = performance.now();
     let waitMs = MIN_PERIOD_MS;
-    const picture = !document.hidden && part("video").readyState >= 2 ? await takePicture() : null;
     if (picture && run === mine) {
       try {
         const query = { faces: door.faces, place: door.place, quality: "standard" };
@@ -303,13 +303,17 @@ function setBanner(kind, title, detail) {
 // ---- who has arrived
 
 function noteArrival(mine, face) {
+  const { person_id: id } = face.person;
   if (face.arrived === "now") {
     mine.arrived += 1;
     mine.lastHour += 1;
+    mine.noted += 1;
+  } else if (mine.arrivals.has(id)) {
+    return;
+  } else if (!session.permissions.has("read_people")) {
+    mine.arrived += 1;
   }
-  if (mine.arrivals.has(face.person.person_id)) return;
-  if (!session.permissions.has("read_people") && face.arrived !== "now") mine.arrived += 1;
-  mine.arrivals.set(face.person.person_id, { ...face.person, first_at: face.first_at, place: door.place });
+  mine.arrivals.set(id, { ...face.person, first_at: face.first_at, place: door.place });
   showArrivals(mine);
 }
 
@@ -336,15 +340,18 @@ async function followSummary(mine) {
   const path = `events/${encodeURIComponent(door.event)}/check-ins`;
   let known = null;
   while (run === mine) {
+    const noted = mine.noted;
     try {
       const summary = document.hidden ? null : await call("GET", `${path}/summary`);
       if (summary && run === mine) {
-        if (summary.arrived !== known) {
-          const found = await call("GET", path, { query: { limit: String(SHOWN_ARRIVALS) } });
-          if (run !== mine) return;
-          mine.arrivals = new Map(found.check_ins.map((each) => [each.person_id, each]));
-          known = summary.arrived;
+        const found = summary.arrived === known ? null : await call("GET", path, { query: { limit: String(SHOWN_ARRIVALS) } });
+        if (run !== mine) return;
+        if (mine.noted !== noted) { // somebody arrived meanwhile, whom these answers may not know
+          await sleep(MIN_PERIOD_MS);
+          continue;
         }
+        if (found) mine.arrivals = new Map(found.check_ins.map((each) => [each.person_id, each]));
+        known = summary.arrived;
         Object.assign(mine, { arrived: summary.arrived, lastHour: summary.arrived_last_hour, enrolled: summary.enrolled });
         showArrivals(mine);
       }

@@ -100,7 +100,7 @@ class Page:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
-    async def wait_for(self, expression: str, timeout_s: float = 30) -> None:
+    async def wait_for(self, expression: str, timeout_s: float = 60) -> None:
         """Until the expression is true; raises AssertionError with what the page then says."""
         end = time.monotonic() + timeout_s
         while not await self.evaluate(expression):

@@ -125,6 +125,16 @@ async def test_what_is_refused_records_nothing(
     assert await arrivals(gala) == []
 
 
+async def test_a_place_that_is_no_text(gala: Api) -> None:
+    await gala.enrol("ada", ADA)
+    text = base64.b64encode(ADA).decode()
+    for place in (r'"\ud800"', "5", "[]", '"\u2028"', r'"\u0000"'):
+        body = f'{{"picture": "{text}", "place": {place}}}'.encode()
+        answer = await gala.client.post(CHECK_INS, content=body, headers={"Content-Type": "application/json"})
+        check_problem(answer, "invalid_request")
+    assert await arrivals(gala) == []
+
+
 async def test_a_stricter_policy_holds_at_the_door(gala: Api) -> None:
     await gala.enrol("ada", ADA)
     [face] = await see(gala, picture("ada:0.97"), threshold=0.99)
