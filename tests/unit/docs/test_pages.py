@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -37,3 +38,27 @@ def test_operators_find_every_deployment(repository: Path, name: str) -> None:
     text = (repository / name).read_text()
     for deployment in ("Ingress", "Detector", "Embedder", "Matcher"):
         assert f"- name: {deployment}" in text
+
+
+def test_every_feature_has_its_test(repository: Path) -> None:
+    rows = re.findall(
+        r"^\| .+ \| .+ \| `([^`:]+)::(\w+)` \|$", (repository / "docs" / "features.md").read_text(), re.M
+    )
+    assert len(rows) > 50
+    for path, name in rows:
+        tests = repository / path
+        assert tests.is_file(), f"docs/features.md names {path}"
+        assert re.search(rf"^ *(?:async )?def {name}\(", tests.read_text(), re.M), f"{path} has no {name}"
+    proved = (repository / "docs" / "features.md").read_text().count("\n| ") - 6 * 1
+    assert proved == len(rows), "a row without a test"
+
+
+def test_every_route_is_a_feature(repository: Path) -> None:
+    """Whoever adds a route says in docs/api.md what it is for."""
+    document = json.loads((repository / "docs" / "openapi.json").read_text())
+    told = (repository / "docs" / "api.md").read_text()
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"`{method.upper()} {path}`" in told, (
+                f"docs/api.md does not tell of {method.upper()} {path}"
+            )
