@@ -21,7 +21,7 @@ from serving.database.metadata import now_utc
 from serving.errors import ApiKeyInvalid, TokenRevoked
 from serving.registry.tables import IS_OPEN, event
 
-MAX_EVENTS = 200
+MAX_EVENTS = 100
 """Events that one account or key may be bound to: each of its requests reads them."""
 
 KEY_PREFIX = "rck_"

@@ -320,3 +320,20 @@ async def test_links_that_cannot_be(gala: Api) -> None:
     assert (await gala.client.delete("/v1/events/gala")).status_code == 204
     check_problem(await gala.client.get(f"{ACCOUNTS}/{ada}/person"), "unknown_person")
     assert (await gala.client.delete(f"{ACCOUNTS}/{ada}")).status_code == 204
+
+
+async def test_every_route_about_callers_needs_one(api: Api) -> None:
+    open_to_all = {("post", ACCOUNTS), ("post", "/v1/auth/sign-in"), ("post", "/v1/auth/sign-in/face"),
+                   ("post", "/v1/auth/refresh")}  # fmt: skip
+    tried = 0
+    for path, methods in api.app.openapi()["paths"].items():
+        if not path.startswith((ACCOUNTS, "/v1/auth", "/v1/api-keys")):
+            continue
+        for method in methods:
+            if (method, path) not in open_to_all:
+                url = path.replace("{account}", "me").replace("{key}", "x")
+                check_problem(await api.anonymous().request(method, url), "token_missing")
+                answer = await api.anonymous(Authorization="Bearer a.b.c").request(method, url)
+                check_problem(answer, "token_invalid")
+                tried += 1
+    assert tried == 14

@@ -69,6 +69,9 @@ ROUTES = {
     "export of the audit trail": ("GET", "/v1/audit/export", {}, "operator"),
     "model": ("GET", "/v1/model", {}, "member"),
 }
+OF_CALLERS = ("/v1/accounts", "/v1/auth/", "/v1/api-keys")
+"""Whose tests have tables of their own: what they answer depends on whose account it is."""
+
 RANKS = ["member", "operator", "administrator"]
 EVERY_ROUTE = pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES.keys())
 
@@ -78,7 +81,7 @@ def test_every_route_of_the_application_is_in_this_table(shared_app: Any) -> Non
         (method.upper(), path.replace("{event}", "gala").replace("{person}", "ada"))
         for path, methods in shared_app.openapi()["paths"].items()
         for method in methods
-        if path.startswith("/v1")
+        if path.startswith("/v1") and not path.startswith(OF_CALLERS)
     }
     assert documented == {route[:2] for route in ROUTES.values()}
 
