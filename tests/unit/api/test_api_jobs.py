@@ -400,3 +400,34 @@ async def test_the_audit_trail_tells_of_jobs(gala: Api) -> None:
     }
     assert found["jobs.finish"]["actor"] == job["created_by"]
     assert found["jobs.import"]["details"]["job"] == job["id"]
+
+
+async def test_two_people_of_one_upload_with_the_same_face(gala: Api) -> None:
+    lines = (line("ada", "ada") + line("bob", "bob") + line("twin", "ada:0.99")).encode()
+    job = await imported(gala, lines, LINES)
+    assert job["rejections"] == [("line 3: twin", "duplicate_person")]
+    assert job["done"] == 3
+    assert (await imported(gala, lines, LINES, on_duplicate="allow"))["rejected"] == 0
+
+
+@pytest.mark.parametrize("kind", [LINES, ZIP], ids=["vectors", "pictures"])
+async def test_who_is_erased_meanwhile_is_not_enrolled_anew(gala: Api, kind: str) -> None:
+    if kind == LINES:
+        data = (line("ada", "ada") + line("bob", "bob") + line("eve", "eve")).encode()
+    else:
+        ada = [("ada/1.png", picture("ada")), ("ada/2.png", picture("ada", salt="2"))]
+        data = make_zip([*ada, ("bob.png", picture("bob"))])
+
+    async def erase() -> None:
+        if any(person == "ada" for _, person, _ in gala.stages.gallery):
+            gala.stages.after.clear()
+            answer = await gala.client.delete("/v1/events/gala/people/ada")
+            assert answer.status_code == 204, answer.text
+
+    gala.stages.after["enrol"] = erase
+    job = await imported(gala, data, kind)
+    assert {code for _, code in job["rejections"]} == {"erased_meanwhile"}
+    assert all("ada" in name for name, _ in job["rejections"])
+    assert (await gala.client.get("/v1/events/gala/people/ada")).status_code == 404
+    assert (await gala.client.get("/v1/events/gala/people/bob")).status_code == 200
+    assert not [key for key in gala.stages.gallery if key[1] == "ada"]
