@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -37,6 +38,14 @@ _FALSE_MATCH_RATE = 1e-3
 _PERCENTILES = (0, 1, 5, 50, 95, 99, 100)
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _LEVELS = tuple(LIMITS)
+_BINS: Mapping[str, tuple[float, ...]] = {
+    "yaw_degrees": (0, 20, 30, 40, 91),
+    "pitch_degrees": (0, 6, 8, 10, 12, 91),
+    "roll_degrees": (0, 6, 10, 181),
+    "sharpness": (0, 0.62, 0.7, 0.8, 2),
+    "detection_score": (0, 0.8, 0.83, 0.86, 0.9, 1),
+    "brightness": (0, 80, 100, 120, 256),
+}
 
 Damage = Callable[[Picture, float], Picture]
 """From a picture and the width of its face in pixels to a worse picture."""
@@ -102,7 +111,10 @@ def measure_portraits(
 
 
 def miss_rates(portraits: Portraits, threshold: float) -> list[tuple[str, int, float]]:
-    """(which pairs, how many, false non-match rate) of all pairs of pictures of the same person, by gate."""
+    """(which pairs, how many, false non-match rate) of all pairs of pictures of the same person.
+
+    By gate, and by the worse picture of the pair in single measures.
+    """
     first, second = np.nonzero(np.triu(portraits.people[:, None] == portraits.people[None, :], 1))
     missed = np.einsum("ij,ij->i", portraits.vectors[first], portraits.vectors[second]) < threshold
     rows = [("all", np.ones(len(missed), bool))]
@@ -110,6 +122,12 @@ def miss_rates(portraits: Portraits, threshold: float) -> list[tuple[str, int, f
         good = np.array([not find_faults(face, level) for face in portraits.faces])
         both = good[first] & good[second]
         rows += [(f"both pass {level.value}", both), (f"one fails {level.value}", ~both)]
+    for name, edges in _BINS.items():
+        values = np.array([abs(getattr(face, name)) for face in portraits.faces])
+        worse = (np.maximum if name.endswith("degrees") else np.minimum)(values[first], values[second])
+        rows += [
+            (f"{name} {low:g} to {high:g}", (worse >= low) & (worse < high)) for low, high in pairwise(edges)
+        ]
     return [(name, int(chosen.sum()), _share(missed[chosen])) for name, chosen in rows]
 
 
