@@ -150,8 +150,8 @@ class QualityMeter:
     """Measures faces that were aligned to one template; 0.15 to 0.2 ms of CPU each.
 
     The luma (BT.601) of the chip is first scaled to eyes 27 px apart, or to the resolution that the face had
-    in the picture where that is coarser. So sharpness neither falls with the upscaling of small faces nor
-    rises with noise that recognition does not see.
+    in the picture where that is coarser. So sharpness hardly falls with the upscaling of small faces, nor
+    does it rise with noise that recognition does not see.
 
     Sharpness is the root mean squared spatial frequency of the gradient, sqrt(mean I_xx^2 / mean I_x^2) by
     Parseval's theorem, in radians per pixel of that luma; of the two axes the lower counts, because a shaken
