@@ -44,7 +44,14 @@ def _load(name: str) -> tuple[bytes, str]:
 PAGE = "check_in.html"
 PARTS = {
     name: _load(name)
-    for name in (PAGE, "check_in.css", "check_in.js", "check_in_calls.js", "check_in_drawing.js")
+    for name in (
+        PAGE,
+        "check_in.css",
+        "check_in.js",
+        "check_in_calls.js",
+        "check_in_camera.js",
+        "check_in_drawing.js",
+    )
 }
 """Read once: a page is a few kilobytes."""
 

@@ -2,11 +2,10 @@
 // Tokens live in this module's variables and nowhere else.
 
 import { Problem, send } from "./check_in_calls.js";
+import { openCamera, takePicture } from "./check_in_camera.js";
 import { KINDS, drawBoxes, nameOf, timeOf } from "./check_in_drawing.js";
 
 const MIN_PERIOD_MS = 334; // three pictures a second, one after the other
-const MAX_SIDE = 960;
-const JPEG_QUALITY = 0.85;
 const SUMMARY_PERIOD_MS = 20_000;
 const JUST_ARRIVED_MS = 15_000; // so long the door says welcome to whoever stays before it
 const UNKNOWN_IN_A_ROW = 2; // one blurred picture of a guest is no stranger
@@ -99,13 +98,13 @@ async function signIn() {
   part("password").value = part("token").value = "";
   await offerEvents();
   show("choose");
-  part(part("event-by-id").hidden ? "event" : "event-id").focus();
+  part(part("event").disabled ? "event-id" : "event").focus();
 }
 
 async function offerEvents() {
   const offered = [];
+  let cursor = null;
   if (session.permissions.has("read_events")) {
-    let cursor = null;
     for (let page = 0; page < MAX_EVENT_PAGES && (page === 0 || cursor); page += 1) {
       const found = await call("GET", "events", { query: { closed: "false", limit: "200", cursor } });
       offered.push(...found.events.map((each) => ({ id: each.id, name: each.name })));
@@ -120,7 +119,7 @@ async function offerEvents() {
     return option;
   }));
   if (door && offered.some(({ id }) => id === door.event)) part("event").value = door.event;
-  const byId = offered.length === 0;
+  const byId = offered.length === 0 || cursor !== null; // none that may be listed, or too many to choose from
   part("event-from-list").hidden = byId;
   part("event").disabled = byId;
   part("event-by-id").hidden = !byId;
@@ -128,24 +127,6 @@ async function offerEvents() {
 }
 
 // ---- the camera
-
-const CAMERA_TROUBLE = {
-  NotAllowedError: "The camera was refused. Allow it for this page in the browser's settings (often a camera sign in the address bar), then try again.",
-  NotFoundError: "No camera was found. Connect one, then try again.",
-  NotReadableError: "The camera is in use by another program. Close that, then try again.",
-};
-
-async function openCamera(asked = {}) {
-  if (!navigator.mediaDevices?.getUserMedia) {
-    throw new Error("Browsers give the camera only to secure pages. Open this page over https, or on the machine itself as localhost.");
-  }
-  const size = { width: { ideal: 1280 }, height: { ideal: 720 } };
-  try {
-    return await navigator.mediaDevices.getUserMedia({ audio: false, video: { ...size, ...asked } });
-  } catch (error) {
-    throw new Error(CAMERA_TROUBLE[error.name] ?? `The camera could not be opened (${error.name}).`);
-  }
-}
 
 async function start(asked = { facingMode: "user" }) {
   stop();
@@ -207,20 +188,9 @@ async function keepAwake(mine) {
   mine.wakeLock = await navigator.wakeLock.request("screen").catch(() => null);
 }
 
-const sketch = document.createElement("canvas");
-
-function takePicture() {
-  const video = part("video");
-  const scale = Math.min(1, MAX_SIDE / Math.max(video.videoWidth, video.videoHeight));
-  sketch.width = Math.round(video.videoWidth * scale);
-  sketch.height = Math.round(video.videoHeight * scale);
-  sketch.getContext("2d", { alpha: false }).drawImage(video, 0, 0, sketch.width, sketch.height);
-  return new Promise((done) => sketch.toBlob(done, "image/jpeg", JPEG_QUALITY));
-}
-
 async function watch(mine) {
   while (run === mine) {
-    const picture = !document.hidden && part("video").readyState >= 2 ? await takePicture() : null;
+    const picture = !document.hidden && part("video").readyState >= 2 ? await takePicture(part("video")) : null;
     const began = performance.now();
     let waitMs = MIN_PERIOD_MS;
     if (picture && run === mine) {
@@ -382,9 +352,14 @@ part("choose-form").addEventListener("submit", (event) => {
     faces: part("faces").value,
   };
   submit(event.target, "choose-problem", start);
+  part("live").focus();
 });
 
-part("change-event").addEventListener("click", () => { stop(); show("choose"); part("event").focus(); });
+part("change-event").addEventListener("click", () => {
+  stop();
+  show("choose");
+  part(part("event").disabled ? "event-id" : "event").focus();
+});
 part("try-again").addEventListener("click", () => start());
 part("switch-camera").addEventListener("click", () => {
   const next = (run.cameras.indexOf(run.camera) + 1) % run.cameras.length;

@@ -174,7 +174,7 @@ async def test_a_guest_arrives_and_a_stranger_does_not(
     await page.find("button", "Sign in")
 
 
-async def test_a_session_that_ends_is_said_so(
+async def test_a_session_goes_on_until_it_is_ended(
     page: Page, service: Service, client: httpx.Client, gala: str, tmp_path: Path
 ) -> None:
     name, password = f"door-{uuid.uuid4().hex[:8]}", "a long enough passphrase"
@@ -196,6 +196,16 @@ async def test_a_session_that_ends_is_said_so(
     await page.wait_for(banner_is("match"))
     # A member may not see who else came: the door counts what it sees itself.
     assert await page.text_of("counter") == "1 seen at this door"
+
+    expired = [{"responseCode": 401, "body": ""}]
+    await page.intercept("*/check-ins?faces*", lambda _: expired.pop() if expired else None)
+    await page.wait_for(
+        "performance.getEntriesByType('resource').some(e => e.name.endsWith('/v1/auth/refresh'))"
+    )
+    answered = "performance.getEntriesByType('resource').filter(e => e.name.includes('check-ins?')).length"
+    await page.wait_for(f"{answered} >= {await page.evaluate(answered) + 2}")
+    assert await page.evaluate("document.getElementById('live').hidden") is False
+
     disabled = client.patch(f"/v1/accounts/{made.json()['id']}", json={"disabled": True})
     assert disabled.status_code == 200, disabled.text
     await page.wait_for("document.getElementById('sign-in-problem').innerText.includes('signed out')")

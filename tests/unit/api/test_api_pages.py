@@ -13,7 +13,7 @@ from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import Api
 
 PAGE = "/check-in"
-SCRIPTS = ["check_in.js", "check_in_calls.js", "check_in_drawing.js"]
+SCRIPTS = ["check_in.js", "check_in_calls.js", "check_in_camera.js", "check_in_drawing.js"]
 FILES = [PAGE, *(f"/check-in/{name}" for name in ("check_in.css", *SCRIPTS))]
 POLICY = {
     "default-src": "'none'",
