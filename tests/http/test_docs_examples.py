@@ -85,6 +85,8 @@ def workplace(
         "PYTHONPATH": str(REPOSITORY),
         "URL": service.url,
         "TOKEN": token,
+        "ROLLCALL_TOKEN": token,
+        "ROLLCALL_URL": service.url,
     }
     return folder, environment
 

@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from loadtest.service import Service
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-EXAMPLES = 15
+EXAMPLES = 8
 EVENT, DOOMED_EVENT, PERSON = "fuzz", "fuzz-doomed", "guest"
 CHECKS = [
     not_a_server_error,
@@ -49,6 +49,18 @@ PICTURES = st.sampled_from(make_pictures())
 schemathesis.openapi.format("binary", PICTURES)
 for media_type in ("image/jpeg", "image/png", "image/webp"):
     schemathesis.openapi.media_type(media_type, PICTURES)
+
+UPLOADS = ("application/zip", "application/x-tar", "application/gzip", "application/x-ndjson")
+for media_type in UPLOADS:
+    schemathesis.openapi.media_type(
+        media_type, st.sampled_from([b"", b"PK\x03\x04", b"{}\n", b'{"person_id": 1}\n'])
+    )
+
+
+@schemathesis.serializer(*UPLOADS)
+def send_upload(context: schemathesis.SerializationContext, value: Any) -> Any:
+    return value if isinstance(value, bytes) else str(value).encode()
+
 
 schema = schemathesis.openapi.from_path(REPOSITORY / "docs" / "openapi.json")
 
