@@ -370,6 +370,7 @@ part("sign-out").addEventListener("click", () => {
   askToSignIn();
 });
 document.addEventListener("visibilitychange", () => { if (run?.stream) keepAwake(run); });
+window.addEventListener("resize", () => drawBoxes(part("overlay"), null)); // they would be out of place
 window.addEventListener("pagehide", stop);
 
 askToSignIn();
