@@ -43,8 +43,9 @@ DESCRIPTION = """
 Who is in this picture, among the people enrolled for that event? How sure is that? And `unknown` when it
 is nobody.
 
-Every route but `/healthz` and `/readyz` needs `Authorization: Bearer <token>`; `rollcall token` prints one.
-Every error is one `application/problem+json` document with a stable `code` and a `cure`.
+Most routes need `Authorization: Bearer <token or API key>`: sign in for a token, or let `rollcall token`
+print one. Health, signing up and in, and the signer's public keys need none. Every error is one
+`application/problem+json` document with a stable `code` and a `cure`.
 """
 
 

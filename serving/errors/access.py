@@ -8,8 +8,8 @@ from serving.errors.base import RollcallError
 class TokenMissing(RollcallError):
     code = "token_missing"
     status = 401
-    title = "This route needs a bearer token"
-    cure = "Send `Authorization: Bearer <token>`; `rollcall token` prints one."
+    title = "This route needs a bearer token or an API key"
+    cure = "Send `Authorization: Bearer <token or key>`; sign in, or `rollcall token` prints one."
 
 
 class TokenInvalid(RollcallError):

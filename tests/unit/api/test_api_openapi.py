@@ -98,6 +98,8 @@ MET = {
         "not_found",
         "stage_unavailable",
     },
+    ("get", "/v1/audit"): {"invalid_request", "unknown_event"},
+    ("get", "/v1/audit/export"): {"invalid_request", "unknown_event"},
     ("get", "/v1/model"): set(),
     ("post", ACCOUNTS): {
         "sign_up_closed",
