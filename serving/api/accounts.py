@@ -72,8 +72,6 @@ async def create_account(
     may_manage = identity is not None and identity.manages_accounts()
     if not may_manage and not services.settings.auth.sign_up:
         raise SignUpClosed
-    if not may_manage:
-        await services.rate_limiter.admit_sign_up(request)
     new = await read_json(request, NewAccount, deadline.remaining_s())
     chosen = (new.role, new.all_events, new.events)
     if not may_manage:
