@@ -207,11 +207,19 @@ async def link_person(
     deadline: DeadlineOf,
     account: AccountId,
 ) -> OwnPersonView:
-    """For operators and administrators who reach the event. A person belongs to one account at most."""
+    """For operators and administrators who reach the event. A person belongs to one account at most.
+
+    To another operator or an administrator only administrators give a person: whoever looks like it can sign
+    in as that account, where signing in by face is on.
+    """
     if identity.kind != "account":
         raise Forbidden("An API key gives people to no account.", needs="an account's own token")
     account_id = identity.account_id if account == "me" else account
     link = await read_json(request, OwnPersonLink, deadline.remaining_s())
+    if account_id == identity.account_id:
+        identity.require_account()
+    elif (await services.accounts.accounts.get(account_id)).role is not Role.member:
+        identity.require_account_management()
     identity.require_event(link.event)
     event = await services.registry.get_event(link.event)
     check_pack(event, services.pack.id)

@@ -331,6 +331,25 @@ async def test_links_that_cannot_be(gala: Api) -> None:
     assert (await gala.client.delete(f"{ACCOUNTS}/{ada}")).status_code == 204
 
 
+async def test_operators_give_people_to_members_and_to_themselves_alone(gala: Api) -> None:
+    for person in ("ada", "bob", "eve"):
+        await enrol(gala, person, person)
+    member, _ = await create(gala, "mia")
+    other, _ = await create(gala, "olga", role="operator", all_events=True)
+    _, operator = await create(gala, "otto", role="operator", events=["gala"])
+    for id, person, code in ((TESTER_ID, "ada", "forbidden"), (other, "ada", "forbidden"),
+                             (member, "ada", None), ("me", "bob", None)):  # fmt: skip
+        answer = await operator.put(f"{ACCOUNTS}/{id}/person", json={"event": "gala", "person_id": person})
+        if code is None:
+            assert answer.status_code == 200, answer.text
+        else:
+            check_problem(answer, code)
+    link = {"event": "gala", "person_id": "eve"}
+    bound = gala.client_for("operator", ["gala"])
+    check_problem(await bound.put(f"{ACCOUNTS}/me/person", json=link), "forbidden")
+    assert (await gala.client.put(f"{ACCOUNTS}/{other}/person", json=link)).status_code == 200
+
+
 async def test_every_route_about_callers_needs_one(api: Api) -> None:
     open_to_all = {("post", ACCOUNTS), ("post", "/v1/auth/sign-in"), ("post", "/v1/auth/sign-in/face"),
                    ("post", "/v1/auth/refresh")}  # fmt: skip
