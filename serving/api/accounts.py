@@ -148,14 +148,14 @@ async def change_account(
     responses=problems(UnknownAccount, LastAdministrator, PackMismatch),
 )
 async def delete_account(
-    services: ServicesOf, identity: IdentityOf, deadline: DeadlineOf, account: AccountId
+    request: Request, services: ServicesOf, identity: IdentityOf, deadline: DeadlineOf, account: AccountId
 ) -> Response:
     """One's own, or as an administrator anybody's. Erases the account's person with every face first."""
     account_id = _resolve(identity, account)
     accounts = services.accounts.accounts
     await accounts.check_removable(account_id)
     for _ in range(_REMOVAL_ATTEMPTS):
-        await _erase_owned(services, account_id, deadline)
+        await _erase_owned(request, services, account_id, deadline)
         if await accounts.remove(account_id):  # unless it was given another person meanwhile
             return Response(status_code=204)
     raise Overloaded("The account is given new people as fast as they are erased.")
@@ -259,10 +259,8 @@ async def delete_person(
     """Erases the person and every face at the event; the account stays."""
     account_id = _resolve(identity, account)
     await services.accounts.accounts.get(account_id)
-    person_id = await _erase_owned(services, account_id, deadline)
-    if person_id is None:
+    if not await _erase_owned(request, services, account_id, deadline):
         raise UnknownPerson("This account owns no person.")
-    request.state.audit_person_id = person_id
     return Response(status_code=204)
 
 
@@ -275,20 +273,21 @@ def _resolve(identity: Identity, account: str) -> str:
     return account
 
 
-async def _erase_owned(services: Services, account_id: str, deadline: Deadline) -> str | None:
-    """Erase the person the account owns; their id, or None where there is nobody."""
+async def _erase_owned(request: Request, services: Services, account_id: str, deadline: Deadline) -> bool:
+    """Erase the person the account owns, whom the audit entry names with the event; whether there was one."""
     owned = await services.accounts.accounts.find_person(account_id)
     if owned is None:
-        return None
+        return False
     try:
         event = await services.registry.get_event(owned.event_id)
     except UnknownEvent:
-        return None  # being deleted with everyone in it
+        return False  # being deleted with everyone in it
     if event.key != owned.event_key:
-        return None  # deleted, and another made under its id
+        return False  # deleted, and another made under its id
+    request.state.event, request.state.audit_person_id = event, owned.person_id
     check_pack(event, services.pack.id)
     await erase_person(services, owned.event_key, owned.person_id, deadline)
-    return owned.person_id
+    return True
 
 
 def _summarise(account: Account) -> AccountSummary:

@@ -103,6 +103,22 @@ async def test_who_did_what_to_which_event_and_person(gala: Api) -> None:
     assert (failed["outcome"], failed["status"]) == ("unknown_person", 404)
 
 
+@pytest.mark.parametrize(("path", "action"), [("", "delete"), ("/person", "delete_person")])
+async def test_who_is_erased_with_an_account_is_named_with_the_event(
+    gala: Api, path: str, action: str
+) -> None:
+    await gala.enrol("ada", ADA)
+    account = (await gala.client.post("/v1/accounts", json={"name": "ada"})).json()["id"]
+    await gala.client.put(f"/v1/accounts/{account}/person", json={"event": "gala", "person_id": "ada"})
+    assert (await gala.client.delete(f"/v1/accounts/{account}{path}")).status_code == 204
+    last = (await entries(gala, gala.client_for("operator", ["gala"]), person="ada"))[-1]
+    assert (last["action"], last["event_id"], last["details"]) == (
+        f"accounts.{action}",
+        "gala",
+        {"account": account},
+    )
+
+
 async def test_the_address_is_written_where_a_proxy_vouches_for_it(make_api: Callable[..., Any]) -> None:
     api = await make_api(rate_limits={"trusted_proxies": 1})
     await api.client.post(
