@@ -55,7 +55,7 @@ class AuditFilters:
 
     Attributes:
         events: ids of the events whose entries the reader may see, None for all entries there are. Entries
-            of no event are among these only.
+            of no event, and of deleted ones whose ids other events have now, are among these only.
         event, person, actor, action, outcome: equal to that.
         since, until: aware moments; `since` is within, `until` is not.
     """

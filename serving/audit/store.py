@@ -7,11 +7,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, insert, or_, select
+from sqlalchemy import Connection, Select, and_, delete, exists, insert, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from serving.audit.records import AuditEntry, AuditFilters
 from serving.audit.tables import audit_entry
+from serving.registry.tables import IS_OPEN, event
 
 SCANNED_ROWS = 10_000
 """Rows looked at for one page, so that a filter without an index costs no more as the trail grows."""
@@ -88,8 +89,22 @@ def _rest(filters: AuditFilters, column: Any) -> list[ColumnElement[bool]]:
         if wanted is not None
     ]
     if filters.events is not None:
-        conditions.append(column.event_id.in_(sorted(filters.events)))
+        conditions += [column.event_id.in_(sorted(filters.events)), _is_of_the_event_now(column)]
     return conditions
+
+
+def _is_of_the_event_now(column: Any) -> ColumnElement[bool]:
+    """Whether an entry is of the event that has its id now, not of a deleted one that had it before.
+
+    An entry without a key is of a request that was refused before the event was looked for.
+    """
+    return exists().where(
+        event.c.id == column.event_id,
+        IS_OPEN,
+        or_(
+            event.c.key == column.event_key, and_(column.event_key.is_(None), event.c.created_at <= column.at)
+        ),
+    )
 
 
 def _place(entry: AuditEntry) -> Place:

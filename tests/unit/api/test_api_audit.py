@@ -263,6 +263,21 @@ async def test_a_reader_sees_the_events_within_reach_only(gala: Api) -> None:
     check_problem(await gala.anonymous().get(AUDIT + "/export"), "token_missing")
 
 
+async def test_an_event_made_anew_shows_nothing_of_the_one_before(gala: Api) -> None:
+    await gala.enrol("ada", ADA)
+    assert (await gala.client.delete("/v1/events/gala")).status_code == 204
+    await gala.create_event("gala")
+    await gala.enrol("eve", EVE)
+    bound = gala.client_for("operator", ["gala"])
+    for query in ({}, {"event": "gala"}):
+        found = await entries(gala, bound, **query)
+        assert [(each["action"], each["person_id"]) for each in found] == [
+            ("events.create", None),
+            ("people.enrol", "eve"),
+        ]
+    assert len(await entries(gala, event="gala")) == 5
+
+
 async def test_filters_and_pages(gala: Api) -> None:
     await gala.enrol("ada", ADA)
     await gala.enrol("eve", EVE)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, insert
 
 from serving.audit import store
 from serving.audit import trail as trail_module
@@ -17,6 +18,7 @@ from serving.audit.refusals import ANY_ACTION, Refusals
 from serving.audit.trail import AuditTrail
 from serving.database import Database
 from serving.errors import InvalidRequest, StageUnavailable
+from serving.registry.tables import OPEN, event
 from serving.settings_sections import AuditSettings
 
 START = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
@@ -157,9 +159,22 @@ async def test_when_memory_is_full_the_caller_is_held_up_and_what_is_lost_is_cou
     assert [each.details for each in found if each.action == "audit.lost"] == [{"entries": 2}]
 
 
+EVENTS = {"gala": ("g2", START + timedelta(seconds=8)), "expo": ("e1", START - timedelta(seconds=1))}
+"""Key and time of those that are open; another `gala` was deleted."""
+
+
+def insert_events(connection: Connection) -> None:
+    rows = [
+        {"key": key, "id": id, "pack_id": "p", "created_at": created_at, "state": OPEN}
+        for id, (key, created_at) in EVENTS.items()
+    ]
+    connection.execute(insert(event), rows)
+
+
 async def test_pages_and_filters_agree_with_a_list_in_memory(
-    trail: AuditTrail, monkeypatch: pytest.MonkeyPatch
+    database: Database, trail: AuditTrail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await database.write(insert_events)
     monkeypatch.setattr(store, "SCANNED_ROWS", 9)
     rng = random.Random(5)
     made = [
@@ -168,11 +183,14 @@ async def test_pages_and_filters_agree_with_a_list_in_memory(
             rng.choice(["people.enrol", "people.delete"]),
             rng.choice(["ok", "no_face"]),
             actor=rng.choice(["ada", "bob"]),
-            event_id=rng.choice(["gala", "expo", None]),
+            event_key=event_key,
+            event_id=rng.choice(
+                {"g1": ["gala"], "g2": ["gala"], "e1": ["expo"]}.get(event_key, [*EVENTS, None])
+            ),
             person_id=rng.choice(["x", "y", None]),
             at=START + timedelta(seconds=rng.randrange(20)),
         )
-        for _ in range(60)
+        for event_key in rng.choices(["g1", "g2", "e1", None], k=60)
     ]
     for each in made:
         await trail.record(each)
@@ -210,8 +228,13 @@ def wanted(filters: AuditFilters, each: AuditEntry) -> bool:
         all(asked in (None, value) for asked, value in pairs)
         and (filters.since is None or each.at >= filters.since)
         and (filters.until is None or each.at < filters.until)
-        and (filters.events is None or each.event_id in filters.events)
+        and (filters.events is None or (each.event_id in filters.events and is_of_event_now(each)))
     )
+
+
+def is_of_event_now(each: AuditEntry) -> bool:
+    key, created_at = EVENTS.get(each.event_id or "", ("", START))
+    return each.event_key == key if each.event_key else bool(key) and each.at >= created_at
 
 
 @pytest.mark.parametrize("cursor", ["!", "YXVkaXQveA", "YXVkaXQvMjAyNnx4", "ZXZlbnQvYQ", "x" * 500])
