@@ -360,6 +360,17 @@ async def test_statistics_of_what_was_noted(gala: Api) -> None:
     assert (await gala.client.get(f"{EVENTS}/other/statistics")).json()["recognitions"] == 1
 
 
+async def test_statistics_tell_a_door_no_scores(gala: Api) -> None:
+    await gala.enrol("ada", picture("ada"))
+    door = gala.client_for("member", ["gala"])
+    answer = await door.post(GALA + "/recognise", content=picture("eve"))
+    assert answer.json()["faces"][0]["best_cosine"] is None
+    await gala.services.statistics.flush()
+    found = (await door.get(GALA + "/statistics")).json()
+    assert (found["unknowns"], found["scores"]) == (1, [])
+    assert len((await gala.client.get(GALA + "/statistics")).json()["scores"]) == 1
+
+
 async def test_a_deletion_that_failed_half_way_hides_the_event_from_every_route(gala: Api) -> None:
     fail_next(gala.stages, "erase_event", StageUnavailable())
     check_problem(await gala.client.delete(GALA), "stage_unavailable")
