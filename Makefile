@@ -25,7 +25,8 @@ types: $(VENV)/.dev-ready ## Types
 
 unit: $(VENV)/.dev-ready ## All tests, on real models, a real Ray and a real gallery
 	@$(BIN)/rollcall packs prepare
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest tests/unit --numprocesses 2 $(ARGS)
+	@$(BIN)/pytest tests/graph tests/http tests/browser $(ARGS)
 
 agreement: $(VENV)/.dev-ready ## The service against the pack in process, on every LFW picture at hand
 	@$(BIN)/rollcall packs prepare

@@ -101,9 +101,12 @@ async def read_batch_sizes(metrics_url: str, function: str, at_least: int) -> di
 
 
 def find_pids(title: str) -> list[int]:
-    """Of this process's descendants with that title."""
+    """Of this process's descendants with that title, but those of services that other tests run."""
+    children = psutil.Process().children(recursive=True)
+    services = [child for child in children if "serving.cli" in child.cmdline()]
+    theirs = {child.pid for service in services for child in service.children(recursive=True)}
     return sorted(
-        child.pid for child in psutil.Process().children(recursive=True) if title in " ".join(child.cmdline())
+        child.pid for child in children if child.pid not in theirs and title in " ".join(child.cmdline())
     )
 
 

@@ -87,7 +87,7 @@ def test_http_agrees_with_the_pack_in_process(
 
     people = sorted(enrolled)
     gallery = np.stack([enrolled[person] for person in people])
-    assert len(people) > 1000 / EVERY_NTH_PERSON
+    assert len(people) > 900 / EVERY_NTH_PERSON
     for path in files:
         faces, answered = expected[path], answers[path]["faces"]
         threshold = answers[path]["threshold"]
