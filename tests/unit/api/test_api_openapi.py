@@ -183,7 +183,7 @@ def walk(node: Any) -> Iterator[dict[str, Any]]:
             yield from walk(child)
 
 
-@pytest.mark.parametrize(("route", "expected"), MET.items(), ids=lambda each: str(each)[:60])
+@pytest.mark.parametrize(("route", "expected"), MET.items(), ids=[f"{method} {path}" for method, path in MET])
 def test_every_route_documents_its_errors(
     document: dict[str, Any], route: tuple[str, str], expected: set[str]
 ) -> None:
