@@ -225,6 +225,7 @@ async def delete_event(
         check_pack(await services.registry.get_event(event), services.pack.id)
     doomed = await services.registry.begin_event_deletion(event)
     request.state.event = doomed
+    await services.jobs.remove_files(doomed.key)
     await services.stages.erase_event(doomed.key, deadline.remaining_s())
     await services.registry.finish_event_deletion(doomed.key)
     return Response(status_code=204)

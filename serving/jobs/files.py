@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,14 +63,15 @@ class JobFiles:
         if name is not None:
             self.path(name).unlink(missing_ok=True)
 
-    def older_than(self, age_s: float) -> Iterator[str]:
-        """The names of files not written to for so many seconds."""
+    def older_than(self, ages_s: Mapping[str, float]) -> Iterator[str]:
+        """The names of files not written to for so many seconds, by kind."""
         if not self._directory.is_dir():
             return
-        newest = time.time() - age_s
+        now = time.time()
         for entry in os.scandir(self._directory):
             try:
-                if _NAME.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < newest:
+                found = _NAME.fullmatch(entry.name)
+                if found and entry.stat(follow_symlinks=False).st_mtime < now - ages_s[found[1]]:
                     yield entry.name
             except FileNotFoundError:
                 continue

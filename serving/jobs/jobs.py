@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -22,7 +22,10 @@ LEASE_S = 30.0
 """How long a runner may be silent before another takes its job over."""
 FORGET_AFTER_DAYS = 30
 """Ended jobs and their rejections are listed for so long."""
-LEFTOVER_AGE_S = 86400.0
+UNREACHABLE_AGE_S = 86400.0
+LEFTOVER_AGES_S = {"upload": 7200.0, "result": 60.0, "partial": 86400.0}
+"""How old a file is that no job needs: an upload takes an hour to arrive at most, and has no job until then;
+a result has one from the start; an export that is being written may wait for the gallery for long."""
 MAX_UPLOADS = 8
 """Uploads one process receives at once: they share one disk."""
 _JOB_CURSOR, _REJECTION_CURSOR = "job", "rejection"
@@ -239,15 +242,24 @@ class Jobs:
         await self._fail_unreachable(now)
         await self._remove_leftovers()
 
+    async def remove_files(self, event_key: str) -> None:
+        """Delete the uploads and results of an event that is being deleted, before its jobs are forgotten.
+
+        What another machine has, or cannot be deleted, is left to the sweep.
+        """
+        for name in await self._database.read(store.files_of, event_key):
+            with suppress(OSError):
+                await asyncio.to_thread(self.files.remove, name)
+
     async def _fail_unreachable(self, now: datetime) -> None:
         error = ("bad_archive", "The upload is not on any machine that could read it. Send it again.")
         for each in await self._database.read(store.claimable, now, _PER_SWEEP, 0):
-            old = each.created_at < now - timedelta(seconds=LEFTOVER_AGE_S)
+            old = each.created_at < now - timedelta(seconds=UNREACHABLE_AGE_S)
             if old and not await self._is_reachable(each):
                 await self._database.write(store.fail_abandoned, each.id, now, error)
 
     async def _remove_leftovers(self) -> None:
-        leftovers = await asyncio.to_thread(lambda: list(self.files.older_than(LEFTOVER_AGE_S)))
+        leftovers = await asyncio.to_thread(lambda: list(self.files.older_than(LEFTOVER_AGES_S)))
         for start in range(0, len(leftovers), _PER_SWEEP):
             names = leftovers[start : start + _PER_SWEEP]
             needed = await self._database.read(store.needed_files, names)

@@ -237,6 +237,12 @@ def delete_older(connection: Connection, before: datetime) -> int:
     return connection.execute(delete(job).where(job.c.finished_at < before)).rowcount
 
 
+def files_of(connection: Connection, event_key: str) -> list[str]:
+    """The files of all jobs of an event."""
+    named = select(job.c.file).where(job.c.event_key == event_key, job.c.file.is_not(None))
+    return list(connection.execute(named).scalars())
+
+
 def needed_files(connection: Connection, names: Sequence[str]) -> frozenset[str]:
     """Those of these files that an unfinished job or a result to fetch stands on."""
     ids = {name.partition(".")[0]: name for name in names}

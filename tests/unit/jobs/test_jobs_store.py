@@ -175,6 +175,25 @@ async def test_the_sweep_leaves_what_is_needed(place: Place) -> None:
     assert (await place.look(job)).file is None
 
 
+async def test_nothing_is_left_on_disk_of_an_event_that_was_deleted(place: Place) -> None:
+    files = place.jobs.files
+    job = await make(place)
+    place.clock.pass_s(1)
+    waiting = await place.upload(b"upload")
+    await place.jobs.claim("one")
+    result, file = files.create(job.id, "result")
+    file.close()
+    await place.jobs.finish(job.id, "one", JobState.done, file=result)
+    await place.registry.begin_event_deletion("gala")
+    await place.registry.finish_event_deletion(place.event.key)
+    await place.jobs.sweep(keep_result_s=3600)
+    assert place.files() == sorted([result, str(waiting.file)]), "an upload may just be on its way"
+    age(files, result, 0.001)
+    age(files, str(waiting.file), 0.1)
+    await place.jobs.sweep(keep_result_s=3600)
+    assert place.files() == []
+
+
 async def test_ended_jobs_are_forgotten_in_the_end(place: Place) -> None:
     job, waiting = await make(place), await make(place, JobKind.import_pictures)
     await place.jobs.cancel(place.event.key, job.id)
