@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -181,13 +182,13 @@ class FakeStages:
         person_id: str | None,
     ) -> Decision:
         best: dict[str, Candidate] = {}
-        for (event, person, face), vector in self.gallery.items():
+        # In order, so that of equals the first by person, then face, comes first, as in the galleries.
+        for (event, person, face), vector in sorted(self.gallery.items(), key=itemgetter(0)):
             if person_id not in (None, person):
                 continue
             cosine = round(float(vector @ probe), 6)
             if event == event_key and (person not in best or best[person].cosine < cosine):
                 best[person] = Candidate(person, face, cosine, self._calibration.false_match_rate(cosine))
-        # The sort is stable: of equals the one stored first comes first.
         ranked = sorted(best.values(), key=lambda candidate: -candidate.cosine)[:top_k]
         return Decision(bool(ranked) and ranked[0].cosine >= threshold, ranked)
 
