@@ -189,7 +189,7 @@ class FakeStages:
             cosine = round(float(vector @ probe), 6)
             if event == event_key and (person not in best or best[person].cosine < cosine):
                 best[person] = Candidate(person, face, cosine, self._calibration.false_match_rate(cosine))
-        ranked = sorted(best.values(), key=lambda candidate: -candidate.cosine)[:top_k]
+        ranked = sorted(best.values(), key=lambda each: (-each.cosine, each.person_id))[:top_k]
         return Decision(bool(ranked) and ranked[0].cosine >= threshold, ranked)
 
     async def enrol(self, faces: Sequence[FaceRecord], remaining_s: float) -> None:
