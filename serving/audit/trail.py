@@ -241,13 +241,13 @@ def _read_place(cursor: str | None) -> store.Place | None:
     text = read_cursor(CURSOR_KIND, cursor)
     if not text:
         return None
-    at, _, id = text.partition("|")
+    moment, _, id = text.partition("|")
     try:
-        place = datetime.fromisoformat(at), int(id)
-    except ValueError:
-        place = None
-    if place is None or place[0].tzinfo is None or not 0 <= place[1] < 2**63:
+        at, number = datetime.fromisoformat(moment), int(id)
+        if at.tzinfo is None or not 0 <= number < 2**63:
+            raise ValueError
+        return at.astimezone(timezone.utc), number
+    except (ValueError, OverflowError):
         raise InvalidRequest(
             "This is not a cursor of this list; take it from the page before.", field="cursor"
         ) from None
-    return place

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from serving.database import Database
 from serving.database.metadata import now_utc
@@ -292,8 +292,8 @@ def _read_job_cursor(cursor: str | None) -> tuple[datetime, str] | None:
     moment, _, job_id = place.partition("/")
     try:
         found = datetime.fromisoformat(moment)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise InvalidRequest("This is not a cursor of this list.", field="cursor")
-    return found, job_id
+        if found.tzinfo is None:
+            raise ValueError
+        return found.astimezone(timezone.utc), job_id
+    except (ValueError, OverflowError):
+        raise InvalidRequest("This is not a cursor of this list.", field="cursor") from None

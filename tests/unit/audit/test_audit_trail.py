@@ -237,7 +237,11 @@ def is_of_event_now(each: AuditEntry) -> bool:
     return each.event_key == key if each.event_key else bool(key) and each.at >= created_at
 
 
-@pytest.mark.parametrize("cursor", ["!", "YXVkaXQveA", "YXVkaXQvMjAyNnx4", "ZXZlbnQvYQ", "x" * 500])
+@pytest.mark.parametrize(
+    "cursor",
+    ["!", "YXVkaXQveA", "YXVkaXQvMjAyNnx4", "ZXZlbnQvYQ", "x" * 500,
+     "YXVkaXQvMDAwMS0wMS0wMVQwMDowMDowMCsxNDowMHwx"],  # no moment in UTC
+)  # fmt: skip
 async def test_cursors_of_nothing(trail: AuditTrail, cursor: str) -> None:
     with pytest.raises(InvalidRequest):
         await trail.page(EVERYTHING, cursor)

@@ -13,6 +13,7 @@ from serving.errors import InvalidRequest, JobFinished, RollcallError, TooManyJo
 from serving.jobs.files import JobFiles
 from serving.jobs.jobs import FORGET_AFTER_DAYS, LEASE_S, ClaimLost
 from serving.jobs.records import ImportOptions, Job, JobKind, JobState, Rejection
+from serving.registry.paging import write_cursor
 from tests.unit.jobs.conftest import EVERY_ENGINE, OPERATOR, Place
 
 pytestmark = EVERY_ENGINE
@@ -93,6 +94,11 @@ async def test_strange_cursors(place: Place, cursor: str) -> None:
         await place.jobs.list(place.event.key, ALL_KINDS, cursor + "x")
     with pytest.raises(InvalidRequest):
         await place.jobs.rejections("0" * 32, cursor)
+
+
+async def test_a_cursor_of_no_moment_in_utc(place: Place) -> None:
+    with pytest.raises(InvalidRequest):
+        await place.jobs.list(place.event.key, ALL_KINDS, write_cursor("job", "0001-01-01T00:00:00+14:00/x"))
 
 
 async def test_only_whoever_holds_the_claim_writes(place: Place) -> None:
