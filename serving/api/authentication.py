@@ -34,6 +34,7 @@ from serving.api.services import Services, ServicesOf
 from serving.errors import (
     BodyTooLarge,
     DeadlineExceeded,
+    FalseMatchRateNotSupported,
     Forbidden,
     InternalError,
     InvalidRequest,
@@ -244,7 +245,7 @@ async def _verify_face(
         )
         is_ours = event.key == owned.event_key and event.pack_id == services.pack.id
         may_match = is_ours and event.closed_at is None
-    except UnknownEvent:
+    except (UnknownEvent, FalseMatchRateNotSupported):
         pass
     event_key = owned.event_key if may_match else uuid.uuid4().hex
     decisions = await services.stages.search(

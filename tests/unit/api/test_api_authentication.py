@@ -392,7 +392,7 @@ async def test_no_answer_tells_why_a_face_was_refused(faces: Api, limiter: Limit
     assert len(limiter.failures) == 5
 
 
-@pytest.mark.parametrize("how", ["closed", "disabled", "erased", "deleted"])
+@pytest.mark.parametrize("how", ["closed", "disabled", "erased", "deleted", "uncalibrated"])
 async def test_a_face_signs_in_only_while_everything_stands(faces: Api, how: str) -> None:
     if how == "closed":
         await faces.client.post("/v1/events/gala/close")
@@ -402,6 +402,9 @@ async def test_a_face_signs_in_only_while_everything_stands(faces: Api, how: str
         await faces.services.accounts.accounts.change(account.id, disabled=True)
     elif how == "erased":
         await faces.client.delete("/v1/events/gala/people/ada-1")
+    elif how == "uncalibrated":  # the calibration has changed since the event was made
+        key = (await faces.registry.get_event("gala")).key
+        await faces.registry.update_event(key, {"target_false_match_rate": 1e-12})
     else:
         await faces.client.delete("/v1/events/gala")
     check_problem(await show(faces, "ada", "ada"), "sign_in_failed")
