@@ -12,9 +12,9 @@ from serving.api.access import Allowed, IdentityOf, PossibleIdentityOf, check_pa
 from serving.api.deadlines import Deadline, DeadlineOf
 from serving.api.envelope import problems
 from serving.api.erasure import erase_person
-from serving.api.events import Cursor, Limit
 from serving.api.json_body import read_json
 from serving.api.openapi import json_body
+from serving.api.paging import Cursor, Limit
 from serving.api.schemas.accounts import (
     AccountChange,
     AccountPage,

@@ -11,9 +11,9 @@ from serving.accounts.records import ApiKey
 from serving.api.access import Allowed
 from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import problems
-from serving.api.events import Cursor, Limit
 from serving.api.json_body import read_json
 from serving.api.openapi import json_body
+from serving.api.paging import Cursor, Limit
 from serving.api.schemas.accounts import ApiKeyPage, ApiKeyView, MadeApiKey, NewApiKey
 from serving.api.services import ServicesOf
 from serving.errors import (

@@ -16,6 +16,7 @@ from pydantic import AwareDatetime
 from serving.accounts.identities import Identity, Permission
 from serving.api.access import Allowed
 from serving.api.envelope import problems
+from serving.api.paging import Cursor, Limit
 from serving.api.schemas.audit import AuditEntryView, AuditPage
 from serving.api.services import ServicesOf
 from serving.audit.records import AuditEntry, AuditFilters
@@ -23,8 +24,6 @@ from serving.errors import InvalidRequest, UnknownEvent
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
-Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="Entries in a page.")]
 Text = Query(max_length=200, pattern=r"^[^\x00]*$")
 ReaderOf = Annotated[Identity, Depends(Allowed(Permission.read_audit))]
 

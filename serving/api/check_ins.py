@@ -14,11 +14,11 @@ from serving.api.access import AllowedAtEvent, PersonId
 from serving.api.bodies import read_pictures
 from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import find_request_id, problems
-from serving.api.events import Cursor, Limit
 from serving.api.face_answers import face_fields, view_faults, write_answer
 from serving.api.judgements import Judgement, make_judge, note_judgements
 from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, FaceChoice, PolicyOptions, merge_options
+from serving.api.paging import Cursor, Limit
 from serving.api.probes import Probe, find_probes
 from serving.api.recognition import EVENT_ERRORS, search_probes
 from serving.api.recognition_bodies import options_body

@@ -21,6 +21,7 @@ from serving.api.idempotency import (
 )
 from serving.api.json_body import read_json
 from serving.api.openapi import json_body
+from serving.api.paging import Cursor, Limit
 from serving.api.policies import Policy, RequestPolicy, Strictness, decide_threshold
 from serving.api.schemas.events import (
     EventChanges,
@@ -48,8 +49,6 @@ from serving.vision.quality_gates import QualityLevel
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 ManagedEvent = Annotated[Event, Depends(AllowedAtEvent(Permission.manage_events, when_closed=True))]
-Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="Entries in a page.")]
 
 _CHANGES_BODY = json_body("What is to change.", EventChanges)
 _CHANGES_BODY["content"]["application/merge-patch+json"] = _CHANGES_BODY["content"]["application/json"]

@@ -13,9 +13,9 @@ from serving.api.enrolment_bodies import FACES_BODY
 from serving.api.enrolment_requests import ENROLMENT_ERRORS, answer_enrolment
 from serving.api.envelope import problems
 from serving.api.erasure import erase_face
-from serving.api.events import Cursor, Limit
 from serving.api.idempotency import CREATED, IDEMPOTENCY_ERRORS, KeyOf
 from serving.api.openapi import PICTURE_ERRORS
+from serving.api.paging import Cursor, Limit
 from serving.api.schemas.people import Enrolment, FacePage, FaceQuery, StoredFace
 from serving.api.services import ServicesOf
 from serving.errors import PackMismatch, UnknownEvent, UnknownFace, UnknownPerson

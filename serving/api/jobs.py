@@ -13,7 +13,7 @@ from serving.accounts.identities import Identity, Permission
 from serving.api.access import AllowedAtEvent, IdentityOf
 from serving.api.enrolment import decide_level
 from serving.api.envelope import problems
-from serving.api.events import Cursor, Limit
+from serving.api.paging import Cursor, Limit
 from serving.api.schemas.jobs import JobError, JobPage, JobView, RejectionPage, RejectionView
 from serving.api.services import ServicesOf
 from serving.api.uploads import LINES_TYPES, TAR_TYPES, ZIP_TYPES, receive_upload

@@ -13,10 +13,10 @@ from serving.api.enrolment_bodies import CHANGE_BODY, ENROLMENT_BODY
 from serving.api.enrolment_requests import ENROLMENT_ERRORS, answer_enrolment, view_person
 from serving.api.envelope import problems
 from serving.api.erasure import erase_person
-from serving.api.events import Cursor, Limit
 from serving.api.idempotency import CREATED, IDEMPOTENCY_ERRORS, KeyOf
 from serving.api.json_body import read_json
 from serving.api.openapi import PICTURE_ERRORS
+from serving.api.paging import Cursor, Limit
 from serving.api.schemas.people import (
     Enrolment,
     PeoplePage,

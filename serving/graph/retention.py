@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from serving.audit.records import AuditEntry
 from serving.audit.store import add_entries
 from serving.audit.trail import AuditTrail
-from serving.errors import RollcallError
+from serving.graph.periodic import Periodic
 from serving.graph.stages import Stages
 from serving.graph.sweep import CALL_TIMEOUT_S, erase_orphans
 from serving.registry.registry import Registry
 from serving.registry.retention import ExpiredEvent, ExpiredPerson, Retention
-
-logger = logging.getLogger("ray.serve")
 
 FIRST_WITHIN_S = 60.0
 """How soon after its start a replica looks, so that a service that is often restarted looks at all."""
@@ -58,28 +53,17 @@ class RetentionJob:
         self._audit = audit
         self._pack_id = pack_id
         self._idempotency_s = idempotency_s
-        self._period_s = period_s
-        self._task: asyncio.Task[None] | None = None
+        self._periodic = Periodic(
+            "retention", self.look_once, period_s=period_s, first_within_s=min(period_s, FIRST_WITHIN_S)
+        )
 
     def start(self) -> None:
         """Look from now on, every `period_s` seconds or so, while the event loop runs."""
-        self._task = asyncio.create_task(self._run())
+        self._periodic.start()
 
     def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _run(self) -> None:
-        await asyncio.sleep(min(self._period_s, FIRST_WITHIN_S) * random.uniform(0.2, 1))  # noqa: S311
-        while True:
-            try:
-                await self.look_once()
-            except RollcallError as error:
-                logger.warning("retention: %s; it will be tried again", error.code)
-            except Exception:
-                logger.exception("retention: it will be tried again")
-            await asyncio.sleep(self._period_s * random.uniform(0.5, 1.5))  # noqa: S311
+        self._periodic.stop()
 
     async def look_once(self) -> None:
         """Erase and forget all that has expired; what fails is left for the next look, or the sweep.

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from serving.errors import RollcallError
+from serving.graph.periodic import Periodic
 from serving.graph.stages import Stages
 from serving.registry.registry import Registry
-
-logger = logging.getLogger("ray.serve")
 
 PERIOD_S = 60.0
 STALE_S = 900.0
@@ -51,26 +47,15 @@ class Sweep:
     def __init__(self, registry: Registry, stages: Stages) -> None:
         self._registry = registry
         self._stages = stages
-        self._task: asyncio.Task[None] | None = None
+        self._periodic = Periodic("sweep", self.sweep_once, period_s=PERIOD_S)
 
     def start(self) -> None:
         """Sweep from now on, every `PERIOD_S` seconds or so, while the event loop runs."""
-        self._task = asyncio.create_task(self._run())
+        self._periodic.start()
 
     def stop(self) -> None:
         """Sweep no more."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(PERIOD_S * random.uniform(0.5, 1.5))  # noqa: S311
-            try:
-                await self.sweep_once()
-            except RollcallError as error:
-                logger.warning("sweep: %s; it will be tried again", error.code)
-            except Exception:
-                logger.exception("sweep: it will be tried again")
+        self._periodic.stop()
 
     async def sweep_once(self, stale_s: float = STALE_S) -> None:
         """Every step on everything that needs it; what fails is left for the next sweep.

@@ -148,10 +148,11 @@ async def run_through_failures(*failures: Exception) -> int:
 
     failing = Failing(World(), World())  # type: ignore[arg-type]
     failing.start()
-    assert failing._task is not None
     await asyncio.sleep(5 * sweep.PERIOD_S)
-    failing._task.cancel()
-    await asyncio.wait([failing._task])
+    failing.stop()
+    until_stopped = begun
+    await asyncio.sleep(5 * sweep.PERIOD_S)
+    assert begun == until_stopped
     return begun
 
 
