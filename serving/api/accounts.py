@@ -220,8 +220,8 @@ async def link_person(
         identity.require_account()
     elif (await services.accounts.accounts.get(account_id)).role is not Role.member:
         identity.require_account_management()
-    identity.require_event(link.event)
-    event = await services.registry.get_event(link.event)
+    identity.require_event(link.event_id)
+    event = await services.registry.get_event(link.event_id)
     check_pack(event, services.pack.id)
     owned = await services.accounts.accounts.find_person(account_id)
     if owned is not None and identity.events is not None and owned.event_id not in identity.events:
@@ -229,7 +229,7 @@ async def link_person(
     await services.accounts.accounts.link_person(account_id, event.key, link.person_id)
     request.state.event = event
     request.state.audit_person_id = link.person_id
-    return OwnPersonView(event=event.id, person_id=link.person_id)
+    return OwnPersonView(event_id=event.id, person_id=link.person_id)
 
 
 @router.get(
@@ -244,7 +244,7 @@ async def get_person(services: ServicesOf, identity: IdentityOf, account: Accoun
     owned = await services.accounts.accounts.find_person(account_id)
     if owned is None:
         raise UnknownPerson("This account owns no person.")
-    return OwnPersonView(event=owned.event_id, person_id=owned.person_id)
+    return OwnPersonView(event_id=owned.event_id, person_id=owned.person_id)
 
 
 @router.delete(

@@ -109,17 +109,17 @@ class OwnPersonLink(Schema):
     """Which enrolled person is the account's own."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"event": "gala-2026", "person_id": "ada"}]}
+        extra="forbid", json_schema_extra={"examples": [{"event_id": "gala-2026", "person_id": "ada"}]}
     )
 
-    event: str = Field(description="The event's id.")
+    event_id: str
     person_id: str = Field(description="The person's id; enrolled there.")
 
 
 class OwnPersonView(Schema):
     """The enrolled person that an account owns."""
 
-    event: str = Field(examples=["gala-2026"])
+    event_id: str = Field(examples=["gala-2026"])
     person_id: str = Field(examples=["ada"])
 
 

@@ -107,6 +107,7 @@ class _Values:
         self._components = components
         self._named = {
             "event": ids.events,
+            "event_id": ids.events,
             "id": ids.events,
             "person": ids.people,
             "person_id": ids.people,

@@ -262,7 +262,7 @@ async def test_deleting_an_account_erases_its_person_and_faces(gala: Api) -> Non
     id = await sign_up(gala)
     client = bearer(gala, await sign_in(gala))
     check_problem(await client.get(f"{ACCOUNTS}/me/person"), "unknown_person")
-    link = {"event": "gala", "person_id": "ada"}
+    link = {"event_id": "gala", "person_id": "ada"}
     check_problem(await client.put(f"{ACCOUNTS}/me/person", json=link), "forbidden")
     answer = await gala.client_for("operator", ["gala"]).put(f"{ACCOUNTS}/{id}/person", json=link)
     assert (answer.status_code, answer.json()) == (200, link)
@@ -277,7 +277,7 @@ async def test_deleting_an_account_erases_its_person_and_faces(gala: Api) -> Non
 async def test_a_failed_erasure_leaves_an_account_to_delete_again(gala: Api) -> None:
     await enrol(gala, "ada", "ada")
     id = await sign_up(gala)
-    await gala.client.put(f"{ACCOUNTS}/{id}/person", json={"event": "gala", "person_id": "ada"})
+    await gala.client.put(f"{ACCOUNTS}/{id}/person", json={"event_id": "gala", "person_id": "ada"})
     from serving.errors import StageUnavailable
 
     fail_next(gala.stages, "erase_person", StageUnavailable())
@@ -290,7 +290,7 @@ async def test_a_failed_erasure_leaves_an_account_to_delete_again(gala: Api) -> 
 async def test_an_account_erases_its_person_and_stays(gala: Api) -> None:
     await enrol(gala, "ada", "ada")
     id = await sign_up(gala)
-    await gala.client.put(f"{ACCOUNTS}/{id}/person", json={"event": "gala", "person_id": "ada"})
+    await gala.client.put(f"{ACCOUNTS}/{id}/person", json={"event_id": "gala", "person_id": "ada"})
     client = bearer(gala, await sign_in(gala))
     await gala.client.post("/v1/events/gala/close")
     assert (await client.delete(f"{ACCOUNTS}/me/person")).status_code == 204
@@ -306,24 +306,24 @@ async def test_links_that_cannot_be(gala: Api) -> None:
     ada, bob = await sign_up(gala), await sign_up(gala, "bob")
     operator = gala.client_for("operator", ["gala"])
     for id, link, code in (
-        (ada, {"event": "other", "person_id": "ada"}, "unknown_event"),
-        (ada, {"event": "nope", "person_id": "ada"}, "unknown_event"),
-        (ada, {"event": "gala", "person_id": "nobody"}, "unknown_person"),
-        (ada, {"event": "gala", "person_id": "\x00"}, "unknown_person"),
-        (ada, {"event": "gala"}, "invalid_request"),
-        ("f" * 32, {"event": "gala", "person_id": "ada"}, "unknown_account"),
-        ("é", {"event": "gala", "person_id": "ada"}, "unknown_account"),
+        (ada, {"event_id": "other", "person_id": "ada"}, "unknown_event"),
+        (ada, {"event_id": "nope", "person_id": "ada"}, "unknown_event"),
+        (ada, {"event_id": "gala", "person_id": "nobody"}, "unknown_person"),
+        (ada, {"event_id": "gala", "person_id": "\x00"}, "unknown_person"),
+        (ada, {"event_id": "gala"}, "invalid_request"),
+        ("f" * 32, {"event_id": "gala", "person_id": "ada"}, "unknown_account"),
+        ("é", {"event_id": "gala", "person_id": "ada"}, "unknown_account"),
     ):
         check_problem(await operator.put(f"{ACCOUNTS}/{id}/person", json=link), code)
-    link = {"event": "gala", "person_id": "ada"}
+    link = {"event_id": "gala", "person_id": "ada"}
     assert (await operator.put(f"{ACCOUNTS}/{ada}/person", json=link)).status_code == 200
     assert (await operator.put(f"{ACCOUNTS}/{ada}/person", json=link)).status_code == 200
     check_problem(await operator.put(f"{ACCOUNTS}/{bob}/person", json=link), "invalid_request")
     elsewhere = gala.client_for("operator", ["other"])
     await gala.client.post("/v1/events/other/people", params={"person_id": "eve"}, content=picture("eve"))
-    link = {"event": "other", "person_id": "eve"}
+    link = {"event_id": "other", "person_id": "eve"}
     check_problem(await elsewhere.put(f"{ACCOUNTS}/{ada}/person", json=link), "forbidden")
-    link = {"event": "gala", "person_id": "bob"}
+    link = {"event_id": "gala", "person_id": "bob"}
     assert (await operator.put(f"{ACCOUNTS}/{ada}/person", json=link)).status_code == 200
     assert (await gala.client.get("/v1/events/gala/people/ada")).status_code == 200
     assert (await gala.client.delete("/v1/events/gala")).status_code == 204
@@ -339,12 +339,12 @@ async def test_operators_give_people_to_members_and_to_themselves_alone(gala: Ap
     _, operator = await create(gala, "otto", role="operator", events=["gala"])
     for id, person, code in ((TESTER_ID, "ada", "forbidden"), (other, "ada", "forbidden"),
                              (member, "ada", None), ("me", "bob", None)):  # fmt: skip
-        answer = await operator.put(f"{ACCOUNTS}/{id}/person", json={"event": "gala", "person_id": person})
+        answer = await operator.put(f"{ACCOUNTS}/{id}/person", json={"event_id": "gala", "person_id": person})
         if code is None:
             assert answer.status_code == 200, answer.text
         else:
             check_problem(answer, code)
-    link = {"event": "gala", "person_id": "eve"}
+    link = {"event_id": "gala", "person_id": "eve"}
     bound = gala.client_for("operator", ["gala"])
     check_problem(await bound.put(f"{ACCOUNTS}/me/person", json=link), "forbidden")
     assert (await gala.client.put(f"{ACCOUNTS}/{other}/person", json=link)).status_code == 200

@@ -109,7 +109,7 @@ async def test_who_is_erased_with_an_account_is_named_with_the_event(
 ) -> None:
     await gala.enrol("ada", ADA)
     account = (await gala.client.post("/v1/accounts", json={"name": "ada"})).json()["id"]
-    await gala.client.put(f"/v1/accounts/{account}/person", json={"event": "gala", "person_id": "ada"})
+    await gala.client.put(f"/v1/accounts/{account}/person", json={"event_id": "gala", "person_id": "ada"})
     assert (await gala.client.delete(f"/v1/accounts/{account}{path}")).status_code == 204
     last = (await entries(gala, gala.client_for("operator", ["gala"]), person="ada"))[-1]
     assert (last["action"], last["event_id"], last["details"]) == (
