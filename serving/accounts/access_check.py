@@ -1,7 +1,8 @@
 """What the database says of a request's credentials, in one look-up: so that revocation holds at once.
 
 Each unit of work is one statement by primary keys (a second one for a key that reaches all events of an
-account which does not), and reads as many rows as the account or key is bound to events, at most MAX_EVENTS.
+account which does not, and for a bound token of an account that does), and reads as many rows as the account
+or key is bound to events, at most MAX_EVENTS, or as a token names, as many as fit into it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from serving.accounts.tokens import TokenClaims
 from serving.database import Database
 from serving.database.metadata import now_utc
 from serving.errors import ApiKeyInvalid, TokenRevoked
+from serving.registry.identifiers import is_event_id
 from serving.registry.tables import IS_OPEN, event
 
 MAX_EVENTS = 100
@@ -39,6 +41,7 @@ _ACCOUNT = (
         account.c.tokens_valid_from,
         session.c.revoked_at,
         session.c.expires_at,
+        event.c.created_at,
         event.c.id,
     )
     .select_from(
@@ -49,6 +52,9 @@ _ACCOUNT = (
         .outerjoin(event, and_(event.c.key == account_event.c.event_key, IS_OPEN))
     )
     .where(account.c.id == bindparam("account"))
+)
+_NAMED = select(event.c.created_at, event.c.id).where(
+    event.c.id.in_(bindparam("ids", expanding=True)), IS_OPEN
 )
 _KEY = (
     select(
@@ -99,7 +105,9 @@ class AccessCheck:
     async def identify_bearer(self, claims: TokenClaims) -> Identity:
         """The caller that a verified token stands for at this moment.
 
-        The role is the lesser of the token's and the account's; the reach is what both allow.
+        The role is the lesser of the token's and the account's; the reach is what both allow. A token that
+        names events reaches those of them that were there when it was made: one made anew under the id of
+        another, be it by somebody else, is not the one that was meant.
 
         Raises:
             TokenRevoked: the account is gone or disabled, the session over, or the token withdrawn.
@@ -137,7 +145,7 @@ def _identify_bearer(connection: Connection, claims: TokenClaims) -> Identity:
     rows = connection.execute(_ACCOUNT, {"account": claims.subject, "session": claims.session_id}).all()
     if not rows:
         raise TokenRevoked("The account is gone.")
-    name, role_text, disabled_at, all_events, valid_from, revoked_at, session_ends_at, _ = rows[0]
+    name, role_text, disabled_at, all_events, valid_from, revoked_at, session_ends_at, _, _ = rows[0]
     if disabled_at is not None:
         raise TokenRevoked("The account is disabled.")
     if claims.session_id is None:
@@ -146,10 +154,11 @@ def _identify_bearer(connection: Connection, claims: TokenClaims) -> Identity:
     elif session_ends_at is None or revoked_at is not None or session_ends_at <= now_utc():
         raise TokenRevoked("The session is over.")
     role = min(Role(role_text), claims.role, key=_RANK.__getitem__)
-    events = claims.events
-    if not all_events:
-        granted = _collect(rows)
-        events = granted if events is None else granted & events
+    events: frozenset[str] | None = None
+    if claims.events is not None:
+        events = _collect_meant(_find_named(connection, claims.events) if all_events else rows, claims)
+    elif not all_events:
+        events = _collect(rows)
     return Identity(
         subject=name,
         kind="account",
@@ -163,6 +172,21 @@ def _identify_bearer(connection: Connection, claims: TokenClaims) -> Identity:
         token_id=claims.token_id,
         expires_at=claims.expires_at,
     )
+
+
+def _find_named(connection: Connection, event_ids: frozenset[str]) -> Sequence[Any]:
+    ids = [each for each in event_ids if is_event_id(each)]
+    return connection.execute(_NAMED, {"ids": ids}).all() if ids else []
+
+
+def _collect_meant(rows: Sequence[Any], claims: TokenClaims) -> frozenset[str]:
+    """Of the open events, (..., created_at, id), those that the token names and that are no younger than it.
+
+    `iat` is in whole seconds, rounded down, so an event of the same second may be the older one.
+    """
+    assert claims.events is not None
+    end = claims.issued_at + 1
+    return frozenset(row[-1] for row in rows if row[-1] in claims.events and row[-2].timestamp() < end)
 
 
 def _identify_key(connection: Connection, key_id: str, secret_hash: str) -> Identity:

@@ -82,7 +82,8 @@ class TokenIssuer:
         Args:
             subject: the id of the account, 1 to 128 characters.
             role: what the bearer may do.
-            events: the ids of the events the token reaches; None means all, an empty list none.
+            events: the ids of the events the token reaches, each of which must exist already: one that is
+                created later is not meant. None means all, an empty list none.
             lifetime_s: 1 second to 366 days.
             session_id: of the sign-in whose end is the token's end too, or None.
 

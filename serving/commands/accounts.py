@@ -88,7 +88,8 @@ def print_token(
     ] = None,
     role: Annotated[Role | None, typer.Option(help="A lesser role than the account's.")] = None,
     event: Annotated[
-        list[str] | None, typer.Option(help="Bind the token to this event; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Bind the token to this event, which must exist already; may be repeated."),
     ] = None,
     hours: Annotated[float | None, typer.Option(min=0.02, max=24 * 90, help="How long it lasts.")] = None,
 ) -> None:

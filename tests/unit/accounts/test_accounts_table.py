@@ -3,14 +3,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import asyncpg
 import pytest
 import pytest_asyncio
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from serving.accounts import Accounts, Role, Scope, TokenClaims
 from serving.accounts import sessions as sessions_module
@@ -33,6 +35,7 @@ from serving.errors import (
     WeakPassword,
 )
 from serving.registry import Registry
+from serving.registry.tables import event
 
 POSTGRES_URL = os.environ.get("ROLLCALL_TEST_POSTGRES_URL")
 NEEDS_POSTGRES = pytest.mark.skipif(not POSTGRES_URL, reason="ROLLCALL_TEST_POSTGRES_URL is not set")
@@ -201,8 +204,8 @@ async def test_deleting_an_account_deletes_all_that_is_its_own(accounts: Account
 
 async def test_the_reach_of_accounts_and_keys(accounts: Accounts) -> None:
     registry = Registry(accounts._database)
-    for event in ("one", "two", "three"):
-        await registry.create_event(event, None, "pack")
+    for id in ("one", "two", "three"):
+        await registry.create_event(id, None, "pack")
     created = await accounts.create("ada", Role.operator, None, ["two", "one"])
     assert created.events == ("one", "two")
     keys, check = ApiKeys(accounts._database), AccessCheck(accounts._database)
@@ -222,6 +225,45 @@ async def test_the_reach_of_accounts_and_keys(accounts: Accounts) -> None:
                  TokenClaims(created.id, Role.member, None, "f" * 32, "t", 0, 0)):  # fmt: skip
         with pytest.raises(TokenRevoked):
             await check.identify_bearer(gone)
+
+
+@pytest.mark.parametrize("reaches_all", [True, False])
+async def test_a_token_for_an_event_is_none_for_another_of_its_id(
+    accounts: Accounts, reaches_all: bool
+) -> None:
+    registry, check = Registry(accounts._database), AccessCheck(accounts._database)
+    for id in ("gala", "expo", "fair"):
+        await registry.create_event(id, None, "pack")
+    granted = None if reaches_all else ["gala", "expo"]
+    ada = await accounts.create("ada", Role.operator, None, granted)
+
+    async def reach(issued_at: int, *ids: str) -> frozenset[str] | None:
+        claims = TokenClaims(ada.id, Role.operator, frozenset(ids), None, "t", issued_at, 0)
+        return (await check.identify_bearer(claims)).events
+
+    async def set_age(id: str, created_at: float) -> None:
+        moment = datetime.fromtimestamp(created_at, timezone.utc)
+        await accounts._database.write(
+            lambda connection: (
+                connection.execute(update(event).where(event.c.id == id).values(created_at=moment)).rowcount
+            )
+        )
+
+    made = int(time.time()) - 5
+    await set_age("gala", made - 3600)
+    await set_age("expo", made + 0.999)  # `iat` has no fractions
+    assert await reach(made, "gala", "expo") == {"gala", "expo"}
+    assert await reach(made, "gala", "\x00", "nowhere") == {"gala"}
+    assert await reach(made, "fair") == frozenset()
+    assert await reach(made) == frozenset()
+    await set_age("expo", made + 1)
+    assert await reach(made, "gala", "expo") == {"gala"}
+    await registry.begin_event_deletion("gala")
+    assert await reach(made, "gala") == frozenset()
+    await registry.create_event("gala", None, "pack")
+    await accounts.change(ada.id, events=granted)
+    assert await reach(made, "gala", "expo") == frozenset()
+    assert await reach(int(time.time()), "gala") == {"gala"}
 
 
 async def test_hashes_are_argon2id_salted_and_slow_enough() -> None:

@@ -279,8 +279,14 @@ async def test_the_reach_is_what_token_and_account_both_allow(api: Api, ada: str
     assert await reach(None) is None
 
 
-async def test_looking_up_an_identity_costs_little(api: Api, ada: str) -> None:
+@pytest.mark.parametrize("bound", [False, True])
+async def test_looking_up_an_identity_costs_little(api: Api, ada: str, bound: bool) -> None:
     claims = api.services.verifier.verify((await sign_in(api))["access_token"])
+    if bound:
+        ids = ["one", "two", "three"]
+        for event in ids:
+            await api.create_event(event)
+        claims = api.services.verifier.verify(api.token_for("member", ids))
     check = api.services.accounts.access.identify_bearer
     await check(claims)
     best = 1.0
