@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.unit.api.api_fakes import picture
-from tests.unit.api.conftest import Api
 from tests.unit.api.api_jobs import FILES, ZIP, exported, left_over, run_jobs, send
+from tests.unit.api.conftest import Api
 from tests.unit.jobs.archives import make_zip
 
 
