@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
@@ -182,15 +183,11 @@ async def change_password(
     old = change.old
     if old is None and found.has_password and not identity.manages_accounts():
         raise InvalidRequest("old is needed: the password so far", field="old")
-    if old is not None:
-        await services.rate_limiter.check_sign_in(request, found.name)
-    try:
-        await services.accounts.accounts.change_password(
-            found, change.new, old, identity.session_id if account_id == identity.account_id else None
-        )
-    except SignInFailed:
-        await services.rate_limiter.note_failed_sign_in(request, found.name)
-        raise
+    kept_session_id = identity.session_id if account_id == identity.account_id else None
+    async with AsyncExitStack() as stack:
+        if old is not None:
+            await stack.enter_async_context(services.rate_limiter.attempt_sign_in(request, found.name))
+        await services.accounts.accounts.change_password(found, change.new, old, kept_session_id)
     return Response(status_code=204)
 
 

@@ -74,12 +74,8 @@ async def sign_in(request: Request, services: ServicesOf, deadline: DeadlineOf) 
     The answer to an unknown name, a wrong password and a disabled account is the same, and takes as long.
     """
     given = await read_json(request, SignIn, deadline.remaining_s())
-    await services.rate_limiter.check_sign_in(request, given.name)
-    try:
+    async with services.rate_limiter.attempt_sign_in(request, given.name):
         start = await services.accounts.sessions.sign_in(given.name, given.password)
-    except SignInFailed:
-        await services.rate_limiter.note_failed_sign_in(request, given.name)
-        raise
     return _issue(request, services, start)
 
 
@@ -120,8 +116,8 @@ async def sign_in_by_face(
         name = _merge_name(name, body.fields)
         if len(body.pictures) != 1:
             raise InvalidRequest("signing in takes exactly one picture")
-        await services.rate_limiter.check_sign_in(request, name)
-        try:
+        # A picture that shows no face costs as much as one of the wrong face.
+        async with services.rate_limiter.attempt_sign_in(request, name, failures=RollcallError):
             face = await find_single_face(
                 services, body.pictures[0], SingleFace.only, QualityLevel.standard, deadline
             )
@@ -130,10 +126,6 @@ async def sign_in_by_face(
             start = await services.accounts.sessions.begin_by_face(
                 account_id, services.settings.auth.access_lifetime_s
             )
-        except RollcallError as error:
-            if error.status < 500:
-                await services.rate_limiter.note_failed_sign_in(request, name)
-            raise
     return _issue(request, services, start, event_id)
 
 

@@ -1,14 +1,25 @@
-"""Counters of the rate limits in this process's own memory."""
+"""Counters of the rate limits: in this process's own memory, or in Redis."""
 
 from __future__ import annotations
 
 import time
 from math import floor
+from typing import Any
 
-from limits.aio.storage import SlidingWindowCounterSupport, Storage
+from limits.aio.storage import RedisStorage, SlidingWindowCounterSupport, Storage
+from limits.errors import StorageError
 from limits.storage.base import TimestampedSlidingWindow
 
 MIN_SWEPT = 1024
+
+_RELEASE = """
+for i = 2, 1, -1 do
+    if (tonumber(redis.call('get', KEYS[i])) or 0) > 0 then
+        return redis.call('decr', KEYS[i])
+    end
+end
+return 0
+"""
 
 
 class MemoryCounters(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
@@ -62,6 +73,14 @@ class MemoryCounters(Storage, SlidingWindowCounterSupport, TimestampedSlidingWin
         self._add(self.sliding_window_keys(key, expiry, now)[1], 2 * expiry, amount, now)
         return True
 
+    async def release_sliding_window_entry(self, key: str, expiry: int) -> None:
+        """Take an acquired entry back, from the window before this one if this one has none."""
+        for each in reversed(self.sliding_window_keys(key, expiry, time.time())):
+            count, expires_at = self._counts.get(each, (0, 0.0))
+            if count > 0:
+                self._counts[each] = count - 1, expires_at
+                return
+
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         return self._window(key, expiry, time.time())
 
@@ -89,3 +108,28 @@ class MemoryCounters(Storage, SlidingWindowCounterSupport, TimestampedSlidingWin
             self._counts = {name: each for name, each in self._counts.items() if each[1] > now}
             self._sweep_at = max(MIN_SWEPT, 2 * len(self._counts))
         return count + amount
+
+
+class RedisCounters(RedisStorage):
+    """Storage for the strategies of `limits` that all replicas share.
+
+    Its scripts make a hit one step. Errors are StorageErrors, given `wrap_exceptions`.
+    """
+
+    STORAGE_SCHEME = None  # type: ignore[assignment]  # not for the registry of `limits`
+
+    async def release_sliding_window_entry(self, key: str, expiry: int) -> None:
+        """As `MemoryCounters.release_sliding_window_entry`, in one step too."""
+        windows = (self._previous_window_key(key), self._current_window_key(key))
+        keys = [self.bridge.prefixed_key(each) for each in windows]
+        try:
+            await self._redis().eval(_RELEASE, len(keys), *keys)
+        except self.base_exceptions as error:
+            raise StorageError(error) from error
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._redis().aclose()
+
+    def _redis(self) -> Any:
+        return self.bridge.storage  # type: ignore[attr-defined]  # redispy has it

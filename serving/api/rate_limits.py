@@ -7,21 +7,21 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 from fastapi import Request
 from limits import RateLimitItem
-from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
 from serving.accounts.identities import Identity
 from serving.api.client_address import find_address, network_of
-from serving.api.rate_counters import MemoryCounters
+from serving.api.rate_counters import MemoryCounters, RedisCounters
 from serving.api.route_index import FoundRoute, Group
-from serving.errors import RateLimited
+from serving.errors import RateLimited, RollcallError, SignInFailed
 from serving.settings_sections import RateLimitSettings, parse_limits
 
 logger = logging.getLogger("ray.serve")
@@ -49,7 +49,7 @@ class RateLimiter:
 
     def __init__(self, settings: RateLimitSettings) -> None:
         self._trusted_proxies = settings.trusted_proxies
-        self._counters: MemoryCounters | RedisStorage = MemoryCounters()
+        self._counters: MemoryCounters | RedisCounters = MemoryCounters()
         if settings.redis_url is not None:
             self._counters = _connect(settings.redis_url.get_secret_value())
         self._strategy = SlidingWindowCounterRateLimiter(self._counters)
@@ -66,8 +66,8 @@ class RateLimiter:
 
     async def close(self) -> None:
         """Let go of Redis."""
-        if isinstance(self._counters, RedisStorage):
-            await self._counters.bridge.storage.aclose()  # type: ignore[attr-defined]  # redispy has it
+        if isinstance(self._counters, RedisCounters):
+            await self._counters.close()
 
     async def admit(self, request: Request, identity: Identity) -> None:
         """Count one request of this caller under the group of its route.
@@ -91,22 +91,43 @@ class RateLimiter:
         if address is not None:
             await self._count(request, "sign-up", self._sign_ups, network_of(address))
 
-    async def check_sign_in(self, request: Request, name: str) -> None:
-        """Before the password of account `name` is looked at.
+    @asynccontextmanager
+    async def attempt_sign_in(
+        self, request: Request, name: str, failures: type[RollcallError] = SignInFailed
+    ) -> AsyncIterator[None]:
+        """Around the look at the credentials of account `name`, whether or not there is such an account.
+
+        An attempt counts as failed from its beginning and is taken back when it succeeds or cannot be made,
+        so that many guesses at once are looked at no more often than one after the other. Whoever goes away
+        before the answer has failed.
+
+        Args:
+            failures: what is raised inside when the attempt has failed; an error of the service's own, of
+                status 500 or above, never counts.
 
         Raises:
             RateLimited: too many sign-ins failed, for this account or from this address; the wait doubles
                 each time it happens again within a day.
         """
-        for _, key in self._sign_in_keys(request, name):
-            wait_s = await self._ask(0.0, self._blocked_s, key)
-            if wait_s > 0:
-                raise RateLimited("Too many sign-ins failed.", retry_after_s=math.ceil(wait_s))
-
-    async def note_failed_sign_in(self, request: Request, name: str) -> None:
-        """After a sign-in to account `name` failed, whether or not there is such an account."""
+        taken: list[tuple[list[RateLimitItem], str]] = []
         for items, key in self._sign_in_keys(request, name):
-            await self._ask(None, self._strike, items, key)
+            wait_s = await self._ask(None, self._begin_attempt, items, key)
+            if wait_s is None:
+                continue
+            if wait_s > 0:
+                await self._take_back(taken)
+                raise RateLimited("Too many sign-ins failed.", retry_after_s=math.ceil(wait_s))
+            taken.append((items, key))
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, failures) and error.status < 500:
+                for items, key in taken:
+                    await self._ask(None, self._block_if_spent, items, key)
+            else:
+                await self._take_back(taken)
+            raise
+        await self._take_back(taken)
 
     def _sign_in_keys(self, request: Request, name: str) -> list[tuple[list[RateLimitItem], str]]:
         # Hashed: what is typed as a name is sometimes the password.
@@ -151,16 +172,37 @@ class RateLimiter:
             return 0.0
         return max(0.0, await self._counters.get_expiry(f"{key}:block") - time.time())
 
-    async def _strike(self, items: Sequence[RateLimitItem], key: str) -> None:
-        """Count a failure; when that was the last one allowed, refuse sign-ins for a while."""
+    async def _begin_attempt(self, items: Sequence[RateLimitItem], key: str) -> float | None:
+        """Count an attempt under each of the items; else, under none, the seconds to wait."""
+        wait_s = await self._blocked_s(key)
+        if wait_s > 0:
+            return wait_s
+        for n, item in enumerate(items):
+            if not await self._strategy.hit(item, key):
+                await self._release(items[:n], key)
+                reset_at, _ = await self._strategy.get_window_stats(item, key)
+                return max(1.0, reset_at - time.time())
+        return 0.0
+
+    async def _take_back(self, taken: Sequence[tuple[Sequence[RateLimitItem], str]]) -> None:
+        for items, key in taken:
+            await self._ask(None, self._release, items, key)
+
+    async def _release(self, items: Sequence[RateLimitItem], key: str) -> None:
         for item in items:
-            await self._strategy.hit(item, key)
+            await self._counters.release_sliding_window_entry(item.key_for(key), item.get_expiry())
+
+    async def _block_if_spent(self, items: Sequence[RateLimitItem], key: str) -> None:
+        """When the last failure allowed has been counted, refuse sign-ins for a while."""
+        for item in items:
             if (await self._strategy.get_window_stats(item, key)).remaining:
                 continue
-            strikes = await self._counters.incr(f"{key}:strikes", STRIKES_REMEMBERED_S)
-            block_s = min(LONGEST_BLOCK_S, FIRST_BLOCK_S * 2 ** min(strikes - 1, 16))
-            await self._counters.clear(f"{key}:block")
-            await self._counters.incr(f"{key}:block", block_s)
+            strikes = await self._counters.get(f"{key}:strikes")
+            block_s = min(LONGEST_BLOCK_S, FIRST_BLOCK_S * 2 ** min(strikes, 16))
+            # Of attempts that fail together only the first is a strike and begins the block.
+            if await self._counters.incr(f"{key}:block", block_s) == 1:
+                await self._counters.incr(f"{key}:strikes", STRIKES_REMEMBERED_S)
+            return
 
     async def _ask(
         self, otherwise: T, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
@@ -193,8 +235,8 @@ class _Window:
     reset_s: float
 
 
-def _connect(url: str) -> RedisStorage:
-    return RedisStorage(
+def _connect(url: str) -> RedisCounters:
+    return RedisCounters(
         f"async+{url}",
         wrap_exceptions=True,
         implementation="redispy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,12 +14,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from serving.accounts import KeyRing, TokenVerifier
+from serving.accounts import KeyRing, TokenVerifier, accounts, sessions
 from serving.accounts.services import make_account_services
 from serving.accounts.tables import session
 from serving.api.rate_limits import RateLimiter
 from serving.database import Database
-from serving.errors import RateLimited
+from serving.errors import RateLimited, SignInFailed
 from tests.unit.api.api_fakes import picture
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import AUDIENCE, ISSUER, TESTER_ID, Api
@@ -122,20 +123,62 @@ class Limiter:
     def __init__(self) -> None:
         self.failures: list[str] = []
 
-    async def check_sign_in(self, request: Any, name: str) -> None:
+    @contextlib.asynccontextmanager
+    async def attempt_sign_in(
+        self, request: Any, name: str, failures: type[Exception] = SignInFailed
+    ) -> AsyncIterator[None]:
         if self.failures.count(name) >= 3:
             raise RateLimited
-
-    async def note_failed_sign_in(self, request: Any, name: str) -> None:
-        self.failures.append(name)
+        try:
+            yield
+        except failures:
+            self.failures.append(name)
+            raise
 
 
 @pytest.fixture
 def limiter(monkeypatch: pytest.MonkeyPatch) -> Limiter:
     made = Limiter()
-    for method in ("check_sign_in", "note_failed_sign_in"):
-        monkeypatch.setattr(RateLimiter, method, staticmethod(getattr(made, method)))
+    monkeypatch.setattr(RateLimiter, "attempt_sign_in", staticmethod(made.attempt_sign_in))
     return made
+
+
+@pytest.mark.parametrize("way", ["sign-in", "old-password", "face"])
+async def test_guesses_all_at_once_are_not_all_looked_at(
+    make_api: Callable[..., Awaitable[Api]], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    api = await make_api(auth={"face_sign_in": True}, rate_limits={"sign_in_per_account": "10/minute"})
+    await sign_up(api)
+    client = bearer(api, await sign_in(api))
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now)  # so that no minute turns
+    looked = 0
+
+    async def refuse(*_: Any) -> bool:
+        nonlocal looked
+        looked += 1
+        await asyncio.sleep(0.02)
+        return False
+
+    for module in (sessions, accounts):
+        monkeypatch.setattr(module, "verify_password", refuse)
+
+    async def guess(n: int) -> int:
+        if way == "sign-in":
+            answer = await client.post("/v1/auth/sign-in", json={"name": "ada", "password": f"guess {n}"})
+        elif way == "face":
+            answer = await show(api, "ada", f"stranger{n}")
+        else:
+            body = {"old": f"guess {n}", "new": "y" * 20}
+            answer = await client.put("/v1/accounts/me/password", json=body)
+        if answer.status_code == 429:
+            check_problem(answer, "rate_limited")
+            assert 1 <= int(answer.headers["retry-after"]) <= 60
+        return answer.status_code
+
+    statuses = await asyncio.gather(*(guess(n) for n in range(60)))
+    assert (statuses.count(401), statuses.count(429)) == (10, 50)
+    assert (api.stages.names().count("search") if way == "face" else looked) == 10
 
 
 async def test_failed_sign_ins_slow_down(api: Api, ada: str, limiter: Limiter) -> None:
@@ -208,16 +251,16 @@ async def test_a_refresh_token_opens_no_other_route(api: Api, ada: str) -> None:
 
 
 async def test_signing_out_ends_one_session_or_all(api: Api, ada: str) -> None:
-    sessions = [await sign_in(api) for _ in range(3)]
+    signed_in = [await sign_in(api) for _ in range(3)]
     made = api.services.accounts.issuer.issue(ada, "member", None, 600)
     await asyncio.sleep(0)
-    assert (await bearer(api, sessions[0]).post("/v1/auth/sign-out")).status_code == 204
-    check_problem(await bearer(api, sessions[0]).get(WHO), "token_revoked")
-    check_problem(await renew(api, sessions[0]), "token_revoked")
-    assert (await bearer(api, sessions[1]).get(WHO)).status_code == 200
-    answer = await bearer(api, sessions[1]).post("/v1/auth/sign-out", params={"everywhere": True})
+    assert (await bearer(api, signed_in[0]).post("/v1/auth/sign-out")).status_code == 204
+    check_problem(await bearer(api, signed_in[0]).get(WHO), "token_revoked")
+    check_problem(await renew(api, signed_in[0]), "token_revoked")
+    assert (await bearer(api, signed_in[1]).get(WHO)).status_code == 200
+    answer = await bearer(api, signed_in[1]).post("/v1/auth/sign-out", params={"everywhere": True})
     assert answer.status_code == 204
-    for tokens in sessions:
+    for tokens in signed_in:
         check_problem(await bearer(api, tokens).get(WHO), "token_revoked")
     check_problem(await api.anonymous(Authorization=f"Bearer {made}").get(WHO), "token_revoked")
     assert (await bearer(api, await sign_in(api)).get(WHO)).status_code == 200

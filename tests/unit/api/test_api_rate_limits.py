@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import shutil
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fastapi import Request
+from pydantic import SecretStr
 from redis import Redis
 
+from serving.api import rate_limits
 from serving.api.client_address import find_address, network_of
 from serving.api.rate_counters import MIN_SWEPT, MemoryCounters
 from serving.api.rate_limits import FIRST_BLOCK_S, LONGEST_BLOCK_S, RateLimiter
 from serving.api.route_index import FoundRoute, RouteFacts
-from serving.errors import ConfigurationError, RateLimited
+from serving.errors import ConfigurationError, Overloaded, RateLimited, SignInFailed, WeakPassword
 from serving.settings import load_settings
 from serving.settings_sections import RateLimitSettings
 from tests.unit.api.api_fakes import picture
@@ -50,6 +54,32 @@ async def count_admitted(limiter: RateLimiter, tries: int, name: str = "ada", **
         except RateLimited:
             pass
     return admitted
+
+
+async def try_sign_in(
+    limiter: RateLimiter, name: str = "ada", *, fails: Exception | None = None, **request: Any
+) -> bool:
+    """Whether the attempt, right unless it `fails`, came so far that its password was looked at."""
+    looked = False
+    with contextlib.suppress(RateLimited, SignInFailed, Overloaded, WeakPassword):
+        async with limiter.attempt_sign_in(make_request(**request), name):
+            looked = True
+            await asyncio.sleep(0)
+            if fails is not None:
+                raise fails
+    return looked
+
+
+async def guess(limiter: RateLimiter, name: str = "ada", **request: Any) -> bool:
+    return await try_sign_in(limiter, name, fails=SignInFailed(), **request)
+
+
+async def wait_of(limiter: RateLimiter, name: str = "ada") -> int:
+    """Seconds until the refused attempt may be made."""
+    with pytest.raises(RateLimited) as blocked:
+        async with limiter.attempt_sign_in(make_request(), name):
+            pass
+    return int(blocked.value.context["retry_after_s"])
 
 
 @pytest.fixture
@@ -181,11 +211,9 @@ async def test_replicas_share_what_redis_counts(redis_port: int) -> None:
             await one.admit(request, who())
         assert request.state.rate_limit_headers[0] == (b"ratelimit-policy", b'"management";q=20;w=3600')
         for limiter in (one, two) * 5:
-            await limiter.note_failed_sign_in(request, "bob")
+            assert await guess(limiter, "bob")
         for limiter in (one, two):
-            with pytest.raises(RateLimited) as blocked:
-                await limiter.check_sign_in(request, "Bob ")
-            assert 1 <= blocked.value.context["retry_after_s"] <= FIRST_BLOCK_S
+            assert 1 <= await wait_of(limiter, "Bob ") <= FIRST_BLOCK_S
     finally:
         await one.close()
         await two.close()
@@ -206,8 +234,8 @@ async def test_without_redis_nothing_is_limited_and_one_warning_is_logged(
     with caplog.at_level(logging.WARNING, "ray.serve"):
         logging.getLogger("ray.serve").addHandler(caplog.handler)
         assert await count_admitted(limiter, 50) == 50
-        await limiter.note_failed_sign_in(make_request(), "ada")
-        await limiter.check_sign_in(make_request(), "ada")
+        assert await guess(limiter)
+        assert await try_sign_in(limiter)
         logging.getLogger("ray.serve").removeHandler(caplog.handler)
     assert time.monotonic() - started < 5
     warnings = {record.getMessage() for record in caplog.records if "Redis" in record.getMessage()}
@@ -222,24 +250,77 @@ async def test_failed_sign_ins_slow_down_more_each_time(clock: Callable[[float],
     waits = []
     for _ in range(9):
         for _ in range(3):
-            await limiter.check_sign_in(make_request(), "ada")
-            await limiter.note_failed_sign_in(make_request(), "ada")
-        with pytest.raises(RateLimited) as blocked:
-            await limiter.check_sign_in(make_request(), " ADA")
-        await limiter.check_sign_in(make_request(), "bob")
-        waits.append(blocked.value.context["retry_after_s"])
+            assert await guess(limiter)
+        waits.append(await wait_of(limiter, " ADA"))
+        assert await try_sign_in(limiter, "bob")
         clock(max(121, waits[-1] + 1))
     assert waits == [min(LONGEST_BLOCK_S, FIRST_BLOCK_S * 2**n) for n in range(9)]
 
 
 async def test_failed_sign_ins_slow_down_the_address_too(clock: Callable[[float], None]) -> None:
-    limiter = RateLimiter(RateLimitSettings(sign_in_per_address="4/minute", trusted_proxies=1))
+    limiter = RateLimiter(
+        RateLimitSettings(sign_in_per_address="4/minute", sign_in_per_account="2/minute", trusted_proxies=1)
+    )
     for n in range(4):
-        await limiter.note_failed_sign_in(make_request(forwarded=f"2001:db8::{n}"), f"name{n}")
-    with pytest.raises(RateLimited):
-        await limiter.check_sign_in(make_request(forwarded="9.9.9.9, 2001:db8::ff"), "another")
-    await limiter.check_sign_in(make_request(forwarded="2001:db8:0:1::ff"), "another")
-    await limiter.check_sign_in(make_request(), "another")
+        assert await guess(limiter, f"name{n}", forwarded=f"2001:db8::{n}")
+    for _ in range(3):  # which is not counted for the account
+        assert not await try_sign_in(limiter, "another", forwarded="9.9.9.9, 2001:db8::ff")
+    for _ in range(2):
+        assert await guess(limiter, "another", forwarded="2001:db8:0:1::ff")
+    assert not await try_sign_in(limiter, "another")
+
+
+@pytest.fixture(params=["memory", "redis"])
+def replicas(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[RateLimiter]:
+    """Limiters that count together, ten failures an hour for an account of a name of its own."""
+    settings = RateLimitSettings(sign_in_per_account="10/hour;30/day")
+    if request.param == "memory":
+        request.getfixturevalue("clock")  # so that no hour turns
+        return [RateLimiter(settings)]
+    monkeypatch.setattr(rate_limits, "REDIS_TIMEOUT_S", 20.0)
+    url = f"redis://127.0.0.1:{request.getfixturevalue('redis_port')}"
+    return [RateLimiter(settings.model_copy(update={"redis_url": SecretStr(url)})) for _ in range(2)]
+
+
+async def test_guesses_all_at_once_are_no_more_than_one_after_another(replicas: list[RateLimiter]) -> None:
+    name = uuid.uuid4().hex
+    tries = [guess(each, name) for each in replicas for _ in range(60 // len(replicas))]
+    assert sum(await asyncio.gather(*tries)) == 10
+    for each in replicas:
+        assert 1 <= await wait_of(each, name) <= FIRST_BLOCK_S  # failing together they are one strike
+        await each.close()
+
+
+async def test_who_succeeds_is_not_slowed_down(replicas: list[RateLimiter]) -> None:
+    name = uuid.uuid4().hex
+    for _ in range(9):
+        assert await guess(replicas[0], name)
+    for each in replicas * 20:
+        assert await try_sign_in(each, name)
+        assert await try_sign_in(each, name, fails=Overloaded())  # which is not the caller's fault
+        assert await try_sign_in(each, name, fails=WeakPassword())
+    assert await guess(replicas[0], name)
+    assert not await try_sign_in(replicas[-1], name)
+    for each in replicas:
+        await each.close()
+
+
+async def test_an_attempt_is_taken_back_from_the_window_before(clock: Callable[[float], None]) -> None:
+    limiter = RateLimiter(RateLimitSettings(sign_in_per_account="2/minute"))
+    async with limiter.attempt_sign_in(make_request(), "ada"):
+        clock(60)
+    assert await guess(limiter)
+    assert await guess(limiter)
+    assert not await guess(limiter)
+
+
+async def test_who_goes_away_before_the_answer_has_failed(clock: Callable[[float], None]) -> None:
+    limiter = RateLimiter(RateLimitSettings(sign_in_per_account="2/minute"))
+    for _ in range(2):
+        with pytest.raises(asyncio.CancelledError):
+            async with limiter.attempt_sign_in(make_request(), "ada"):
+                raise asyncio.CancelledError
+    assert 1 <= await wait_of(limiter) <= 60
 
 
 async def test_sign_ups_are_limited_where_the_address_is_known(clock: Callable[[float], None]) -> None:
