@@ -81,6 +81,14 @@ person = Table(
     sqlite_with_rowid=False,
 )
 Index("ix_person_updated_at", person.c.event_key, person.c.updated_at)
+# For counting without reading the rows. `enrolled_at` is in it because SQLite looks at it once more.
+Index(
+    "ix_person_enrolled",
+    person.c.event_key,
+    person.c.enrolled_at,
+    sqlite_where=text("enrolled_at IS NOT NULL"),
+    postgresql_where=text("enrolled_at IS NOT NULL"),
+)
 
 face = Table(
     "face",
@@ -100,6 +108,14 @@ Index(
     face.c.created_at,
     sqlite_where=text("state = 'pending'"),
     postgresql_where=text("state = 'pending'"),
+)
+# As ix_person_enrolled.
+Index(
+    "ix_face_active",
+    face.c.event_key,
+    face.c.state,
+    sqlite_where=text("state = 'active'"),
+    postgresql_where=text("state = 'active'"),
 )
 
 # Gallery partitions to look through once more: of a person, or of an event where person_id is null. No

@@ -16,6 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy.dialects import sqlite
 
 import serving.accounts.tables
 import serving.audit.tables
@@ -26,7 +27,7 @@ from serving.database import sqlite as sqlite_module
 from serving.database.metadata import metadata
 from serving.database.migrations import HEAD
 from serving.errors import ConfigurationError, Overloaded, StageUnavailable
-from serving.registry import NewFace, Registry
+from serving.registry import NewFace, Registry, check_ins, events
 
 MIGRATE = """
 import asyncio, sys
@@ -244,3 +245,19 @@ async def test_no_query_scans_beyond_its_event(tmp_path: Path) -> None:
         for plan in plans
         if "USING INDEX ix_event_deleting_id" not in plan and "CONSTANT ROW" not in plan
     ] == []
+
+
+async def test_counting_reads_no_rows_of_people_and_faces(tmp_path: Path) -> None:
+    path = tmp_path / "rollcall.db"
+    await migrate(sqlite_url(path))
+    counting = (events._COUNT, events._LIST, check_ins._COUNT)
+    connection = sqlite3.connect(path)
+    for statement in counting:
+        compiled = statement.compile(dialect=sqlite.dialect())
+        arguments = ["x"] * len(compiled.positiontup or ())
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {compiled}", arguments)]
+        reading = [step for step in plan if step.startswith(("SEARCH", "SCAN")) and " event " not in step]
+        reading = [step for step in reading if "CONSTANT ROW" not in step]
+        assert len(reading) >= 2
+        assert all("USING COVERING INDEX" in step for step in reading), plan
+    connection.close()

@@ -91,7 +91,14 @@ def upgrade() -> None:
     op.add_column("person", sa.Column("metadata", sa.JSON()))
     op.add_column("person", sa.Column("consent_reference", sa.String(200)))
     op.create_index("ix_person_updated_at", "person", ["event_key", "updated_at"])
+    _index_for_counting("ix_person_enrolled", "person", "enrolled_at", "IS NOT NULL")
+    _index_for_counting("ix_face_active", "face", "state", "= 'active'")
     _fold_names()
+
+
+def _index_for_counting(name: str, table: str, column: str, condition: str) -> None:
+    where = sa.text(f"{column} {condition}")
+    op.create_index(name, table, ["event_key", column], sqlite_where=where, postgresql_where=where)
 
 
 def _fold_names() -> None:
