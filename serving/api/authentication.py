@@ -18,7 +18,7 @@ from serving.api.envelope import problems
 from serving.api.json_body import read_json
 from serving.api.openapi import PICTURE_ERRORS, json_body
 from serving.api.options import SingleFace
-from serving.api.policies import Policy, decide_threshold
+from serving.api.policies import decide_sign_in
 from serving.api.probes import Vectors, embed_faces, find_single_face
 from serving.api.recognition_bodies import options_body
 from serving.api.schemas.accounts import (
@@ -232,9 +232,7 @@ async def _verify_face(
     may_match = False
     try:
         event = await services.registry.get_event(owned.event_id or "nowhere")
-        threshold = decide_threshold(
-            event, Policy(), services.calibration, services.settings.recognition.threshold
-        )
+        threshold = decide_sign_in(event, services.calibration, services.settings.recognition.threshold)
         is_ours = event.key == owned.event_key and event.pack_id == services.pack.id
         may_match = is_ours and event.closed_at is None
     except (UnknownEvent, FalseMatchRateNotSupported):

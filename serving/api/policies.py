@@ -117,6 +117,18 @@ def decide_threshold(
     return wanted
 
 
+def decide_sign_in(event: Event, calibration: Calibration, configured: float | None = None) -> float:
+    """The raw cosine from which a face signs in: the event's, or that of `balanced` where that is more.
+
+    Who recognises an album may let everybody match; an account is not opened on those terms.
+
+    Raises:
+        FalseMatchRateNotSupported: as `Policy.to_cosine`, for the event's own policy.
+    """
+    least = calibration.threshold_for(max(FALSE_MATCH_RATES[Strictness.balanced], calibration.floor))
+    return max(least, decide_threshold(event, Policy(), calibration, configured))
+
+
 def decide_alone(asked: Policy, calibration: Calibration, configured: float | None = None) -> float:
     """The raw cosine that decides apart from any event: the request's, else the settings', the pack's.
 

@@ -20,6 +20,7 @@ from serving.accounts.tables import session
 from serving.api.rate_limits import RateLimiter
 from serving.database import Database
 from serving.errors import RateLimited, SignInFailed
+from serving.registry.records import EventFields
 from tests.unit.api.api_fakes import picture
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import AUDIENCE, ISSUER, TESTER_ID, Api
@@ -439,6 +440,19 @@ async def test_no_answer_tells_why_a_face_was_refused(faces: Api, limiter: Limit
         answers.append((problem, [call[0] for call in faces.stages.calls[calls:]]))
     assert all(each == answers[0] for each in answers)
     assert len(limiter.failures) == 5
+
+
+@pytest.mark.parametrize(
+    "policy", [{"threshold": -1.0}, {"target_false_match_rate": 1.0}, {"strictness": "lenient"}]
+)
+async def test_a_lax_event_opens_no_account_to_who_is_hardly_alike(faces: Api, policy: EventFields) -> None:
+    key = (await faces.registry.get_event("gala")).key
+    await faces.registry.update_event(key, policy)
+    least = faces.services.calibration.threshold_for(1e-3)
+    check_problem(await show(faces, "ada", f"ada:{least - 0.005:.4f}"), "sign_in_failed")
+    assert (await show(faces, "ada", f"ada:{least + 0.005:.4f}")).status_code == 200
+    await faces.registry.update_event(key, {"threshold": least + 0.01})
+    check_problem(await show(faces, "ada", f"ada:{least + 0.005:.4f}"), "sign_in_failed")
 
 
 @pytest.mark.parametrize("how", ["closed", "disabled", "erased", "deleted", "uncalibrated"])
