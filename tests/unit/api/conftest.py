@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.database import Database, sqlite_url
 from serving.database.metadata import now_utc
+from serving.errors import RateLimited, SignInFailed
 from serving.jobs.files import JobFiles
 from serving.jobs.jobs import Jobs
 from serving.packs.calibration import load_calibration
@@ -193,3 +195,29 @@ async def gala(api: Api) -> Api:
     """The application with an empty event `gala`."""
     await api.create_event()
     return api
+
+
+class Limiter:
+    """Refuses a name after three failures."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def attempt_sign_in(
+        self, request: Any, name: str, failures: type[Exception] = SignInFailed
+    ) -> AsyncIterator[None]:
+        if self.failures.count(name) >= 3:
+            raise RateLimited
+        try:
+            yield
+        except failures:
+            self.failures.append(name)
+            raise
+
+
+@pytest.fixture
+def limiter(monkeypatch: pytest.MonkeyPatch) -> Limiter:
+    made = Limiter()
+    monkeypatch.setattr(RateLimiter, "attempt_sign_in", staticmethod(made.attempt_sign_in))
+    return made
