@@ -11,7 +11,12 @@ from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 
 import serving
-from serving.api import (
+from serving.api.audit_middleware import AuditMiddleware
+from serving.api.callers import CallerWatch, settle
+from serving.api.envelope import Problem, install_error_answers
+from serving.api.middleware import AnswerHeaders
+from serving.api.route_index import RouteIndex
+from serving.api.routes import (
     accounts,
     api_keys,
     audit,
@@ -30,11 +35,6 @@ from serving.api import (
     stateless,
     verification,
 )
-from serving.api.audit_middleware import AuditMiddleware
-from serving.api.callers import CallerWatch, settle
-from serving.api.envelope import Problem, install_error_answers
-from serving.api.middleware import AnswerHeaders
-from serving.api.route_index import RouteIndex
 from serving.api.services import Services
 from serving.api.unread_bodies import BodyDrain
 from serving.jobs.runner import JobRunner

@@ -21,8 +21,8 @@ from serving.accounts.tables import account
 from serving.accounts.tokens import TokenIssuer, TokenVerifier
 from serving.api.admission import AdmissionGate
 from serving.api.app import create_app
-from serving.api.operations import Readiness
 from serving.api.rate_limits import RateLimiter
+from serving.api.routes.operations import Readiness
 from serving.api.services import Services
 from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.api.callers import CallerWatch, settle
 from serving.api.route_index import RouteIndex
-from serving.api.stateless import router as stateless
+from serving.api.routes.stateless import router as stateless
 from tests.unit.api.api_fakes import picture
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import Api
@@ -246,7 +246,7 @@ async def test_the_end_waits_for_changes_under_way(make_change: Callable[..., An
 @pytest.fixture
 def make_change() -> Callable[..., Any]:
     """Calls an application as a route that changes something."""
-    from serving.api.people import router
+    from serving.api.routes.people import router
 
     def make(app: Any, unfinished: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         return Caller("POST", PEOPLE).call(CallerWatch(app, RouteIndex.of([router]), unfinished))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 import serving
-from serving.api import operations
+from serving.api.routes import operations
 from serving.errors import Overloaded, StageUnavailable
 from tests.unit.api.api_fakes import fail_next
 from tests.unit.api.api_problems import check_problem

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.api.pages import CONSOLE, KINDS
+from serving.api.routes.pages import CONSOLE, KINDS
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import Api
 

@@ -16,8 +16,8 @@ from serving.api.judgements import Judgement, make_judge, note_judgements
 from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, RecognitionOptions, merge_options, read_query
 from serving.api.probes import Probe, find_probes, gather_apart
-from serving.api.recognition import EVENT_ERRORS, answer_faces, search_probes
 from serving.api.recognition_bodies import BATCH_EXTRA
+from serving.api.routes.recognition import EVENT_ERRORS, answer_faces, search_probes
 from serving.api.schemas.recognition import BatchRecognition, FailedPicture, RecognisedPicture
 from serving.api.services import ServicesOf
 from serving.api.stage_clock import StageClock

@@ -18,8 +18,8 @@ from serving.api.judgements import Judge, make_judge, note_judgements
 from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, IdentificationOptions, VerificationOptions, merge_options, read_query
 from serving.api.probes import Fusion, Vectors, embed_faces, find_single_faces, fuse
-from serving.api.recognition import EVENT_ERRORS
 from serving.api.recognition_bodies import IDENTIFICATION_EXTRA, VERIFICATION_EXTRA
+from serving.api.routes.recognition import EVENT_ERRORS
 from serving.api.schemas.recognition import (
     ComparedPicture,
     FailedPicture,

@@ -20,8 +20,8 @@ from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, FaceChoice, PolicyOptions, merge_options
 from serving.api.paging import Cursor, Limit
 from serving.api.probes import Probe, find_probes
-from serving.api.recognition import EVENT_ERRORS, search_probes
 from serving.api.recognition_bodies import options_body
+from serving.api.routes.recognition import EVENT_ERRORS, search_probes
 from serving.api.schemas.check_ins import (
     ArrivalPage,
     ArrivalView,

@@ -15,8 +15,8 @@ from serving.api.face_answers import write_answer
 from serving.api.json_body import MAX_BYTES, parse_json
 from serving.api.judgements import make_judge, note_judgements
 from serving.api.policies import Policy, Strictness
-from serving.api.recognition import EVENT_ERRORS
 from serving.api.recognition_bodies import VECTOR_SEARCH_EXTRA
+from serving.api.routes.recognition import EVENT_ERRORS
 from serving.api.schemas.recognition import MAX_VECTORS, VectorSearch, VectorVerdicts, Verdict
 from serving.api.services import ServicesOf
 from serving.api.stage_clock import StageClock
