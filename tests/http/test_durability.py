@@ -11,7 +11,7 @@ import pytest
 from loadtest.service import Service
 from tests.service_fixtures import make_client
 
-KILLS = 2
+KILLS = 1
 
 
 @pytest.mark.timeout(420)
