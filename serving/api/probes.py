@@ -19,7 +19,7 @@ from serving.errors import NoFace, QualityTooLow, RollcallError, SeveralFaces
 from serving.graph.messages import Candidate, Decision
 from serving.packs.calibration import Calibration
 from serving.vision.pipeline import Face, PictureFaces
-from serving.vision.quality_gates import Fault, QualityLevel, find_faults
+from serving.vision.quality_gates import Fault, QualityLevel, find_crowd, find_faults
 
 MAX_SHOWN_BOXES = 10
 
@@ -110,7 +110,12 @@ async def find_single_face(
         raise NoFace
     if len(chosen) > 1:
         boxes = [[round(side, 1) for side in face.box] for face in chosen[:MAX_SHOWN_BOXES]]
-        raise SeveralFaces(f"{len(chosen)} faces were found", faces=len(chosen), boxes=boxes)
+        raise SeveralFaces(
+            f"{len(chosen)} faces were found",
+            faces=len(chosen),
+            boxes=boxes,
+            faults=[dataclasses.asdict(fault) for fault in find_crowd(len(chosen), level)],
+        )
     faults = find_faults(chosen[0].quality, level)
     if faults:
         raise QualityTooLow(

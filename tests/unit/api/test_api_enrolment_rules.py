@@ -124,6 +124,8 @@ async def test_one_of_several_faces_is_chosen(gala: Api, choice: str | None, who
     answer = await gala.client.post(PEOPLE, params=query, content=group)
     if who is None:
         check_problem(answer, "several_faces")
+        (fault,) = answer.json()["context"]["faults"]
+        assert (fault["reason"], fault["value"], fault["limit"]) == ("several_faces", 3, 1)
         return
     assert answer.status_code == 201, answer.text
     assert await gala.outcomes(picture(who)) == [("match", "x")]
