@@ -45,6 +45,7 @@ MAX_KEYS = 100
 """Of one account at a time, not counting those that were revoked."""
 
 NOTED_EVERY_S = 60.0
+FINISH_TIMEOUT_S = 5.0
 _REVOKED_KEPT_DAYS = 90
 _REMEMBERED_USES = 10_000
 
@@ -157,8 +158,9 @@ class ApiKeys:
         note.add_done_callback(self._notes.discard)
 
     async def finish_notes(self) -> None:
-        """Wait until all uses noted so far are written."""
-        await asyncio.gather(*self._notes)
+        """Wait until all uses noted so far are written, for at most `FINISH_TIMEOUT_S`."""
+        if self._notes:
+            await asyncio.wait(set(self._notes), timeout=FINISH_TIMEOUT_S)
 
     async def _write_use(self, id: str) -> None:
         try:

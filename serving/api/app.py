@@ -104,6 +104,7 @@ def _close_with(
         if job_runner is not None:
             await job_runner.stop()
         await settle(unfinished)
+        await services.accounts.api_keys.finish_notes()
         await services.statistics.stop()
         await services.audit.stop()
         await services.rate_limiter.close()
