@@ -221,7 +221,9 @@ class AuditSettings(Section):
 class JobSettings(Section):
     """Imports and exports in the background."""
 
-    max_upload_bytes: int = Field(2 * 2**30, ge=2**20, description="Largest archive or NDJSON upload.")
+    max_upload_bytes: int = Field(
+        2 * 2**30, ge=2**20, description="Largest upload, and all that its archive unpacks to."
+    )
     max_items: int = Field(200_000, ge=1, description="Most pictures or people in one import.")
     max_unfinished: int = Field(10, ge=1, le=1000, description="Jobs of one event that wait or run.")
     parallel_pictures: int = Field(4, ge=1, le=256, description="Pictures one running job has in flight.")
