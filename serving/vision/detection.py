@@ -1,11 +1,15 @@
-"""What a face detector returns, and non-maximum suppression."""
+"""What a face detector is and returns, and non-maximum suppression."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from serving.vision.picture import Picture
 
 Floats = NDArray[np.float32]
 
@@ -26,6 +30,37 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+class FaceDetector(Protocol):
+    """Finds faces in RGB pictures; one instance serves one thread at a time."""
+
+    max_batch: int
+    """At most this many pictures go through the model in one run."""
+
+    def detect(self, pictures: Sequence[Picture], side_px: int) -> list[Detections]:
+        """Find the faces of each picture, whatever pictures it shares the call with.
+
+        Args:
+            pictures: uint8 [h, w, 3] RGB each, of any sizes.
+            side_px: pictures are searched scaled down until their longer side is at most this; never up.
+
+        Returns:
+            For each picture its faces, in pixels of the picture as given.
+        """
+        ...
+
+    def warm_up(self, side_px: int) -> None:
+        """Run the shapes that pictures at side_px lead to, so that the first request pays for none."""
+        ...
+
+    def check(self) -> None:
+        """Run the model on a small fixed picture and compare with the first time.
+
+        Raises:
+            InternalError: a value is not finite or has changed.
+        """
+        ...
 
 
 def no_detections() -> Detections:
