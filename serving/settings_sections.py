@@ -31,6 +31,16 @@ class PackSettings(Section):
         ("CPUExecutionProvider",), description="ONNX Runtime execution providers, in order of preference."
     )
     intra_op_threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one replica.")
+    accept_licence: tuple[str, ...] = Field(
+        (),
+        description="Ids of packs whose licence is accepted, for machines without a terminal (docs/packs.md).",
+    )
+    mirror_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Folder on a web server that holds the pack files; asked instead of the addresses in the "
+        "manifests.",
+    )
 
 
 class PictureSettings(Section):

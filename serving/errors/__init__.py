@@ -21,7 +21,15 @@ from serving.errors.access import (
     WeakPassword,
 )
 from serving.errors.base import InternalError, RollcallError
-from serving.errors.configuration import CommandError, ConfigurationError, PackError
+from serving.errors.configuration import (
+    CommandError,
+    ConfigurationError,
+    LicenceNotAccepted,
+    ManifestInvalid,
+    PackDownloadFailed,
+    PackError,
+    PackNotCalibrated,
+)
 from serving.errors.events import (
     ConsentRequired,
     DuplicatePerson,
@@ -74,13 +82,17 @@ __all__ = [
     "JobFinished",
     "JobNotFinished",
     "LastAdministrator",
+    "LicenceNotAccepted",
+    "ManifestInvalid",
     "MethodNotAllowed",
     "NoFace",
     "NotAnImage",
     "NotFound",
     "Overloaded",
+    "PackDownloadFailed",
     "PackError",
     "PackMismatch",
+    "PackNotCalibrated",
     "PictureTooLarge",
     "PictureTooSmall",
     "PolicyNotAllowed",

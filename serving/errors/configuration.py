@@ -21,3 +21,33 @@ class PackError(RollcallError):
     code = "pack_error"
     title = "A model pack cannot be used"
     cure = "Run `rollcall packs prepare`; the message says what is wrong with which file."
+
+
+class ManifestInvalid(PackError):
+    code = "manifest_invalid"
+    title = "A pack's manifest is not valid"
+    cure = "Correct the named key of the named file; docs/packs.md describes every field."
+
+
+class LicenceNotAccepted(PackError):
+    code = "licence_not_accepted"
+    title = "The licence of a model pack has not been accepted"
+    cure = (
+        "Read it with `rollcall packs info ID`. To accept: `rollcall packs fetch ID --accept-licence`, or name the "
+        "pack in the setting pack.accept_licence (ROLLCALL_PACK__ACCEPT_LICENCE='[\"ID\"]')."
+    )
+
+
+class PackDownloadFailed(PackError):
+    code = "pack_download_failed"
+    title = "The files of a model pack could not be downloaded"
+    cure = (
+        "Check the network and proxy (HTTPS_PROXY), or name a mirror in the setting pack.mirror_url; run the command "
+        "again, it goes on where it stopped. Without a network: `rollcall packs add DIR` takes the files from a folder."
+    )
+
+
+class PackNotCalibrated(PackError):
+    code = "pack_not_calibrated"
+    title = "A model pack has no calibration, so its scores mean nothing yet"
+    cure = "Run `rollcall calibrate` with pictures of your own people, or of a data set (docs/packs.md)."
