@@ -73,6 +73,7 @@ __all__ = [
     "DuplicatePerson",
     "ErasedMeanwhile",
     "EventClosed",
+    "EvaluationDataError",
     "EventExists",
     "FalseMatchRateNotSupported",
     "Forbidden",

@@ -51,3 +51,9 @@ class PackNotCalibrated(PackError):
     code = "pack_not_calibrated"
     title = "A model pack has no calibration, so its scores mean nothing yet"
     cure = "Run `rollcall calibrate` with pictures of your own people, or of a data set (docs/packs.md)."
+
+
+class EvaluationDataError(RollcallError):
+    code = "evaluation_data_error"
+    title = "The pictures or lists given cannot be measured"
+    cure = "Give a folder with a sub-folder of pictures for each person, or pairs; docs/evaluation.md has the formats."

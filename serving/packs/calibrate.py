@@ -27,7 +27,7 @@ from serving.packs.calibration import Band, Calibration, Provenance
 from serving.packs.catalogue import find_pack
 from serving.packs.loading import load_embedder, load_finder
 from serving.packs.manifest import Pack
-from serving.packs.people_folder import ChipSet, collect_chips
+from serving.evaluation.people_folder import ChipSet, collect_chips
 from serving.packs.store import PackStore, PreparedFiles
 from serving.vision.embedding import FaceEmbedder, Vectors
 

@@ -24,7 +24,7 @@ from serving.errors import PackError, RollcallError
 from serving.packs.calibrate import fit_calibration, split_scores
 from serving.packs.catalogue import PACKS, find_pack
 from serving.packs.loading import load_embedder, load_finder
-from serving.packs.people_folder import ChipSet, collect_chips
+from serving.evaluation.people_folder import ChipSet, collect_chips
 from serving.packs.store import PackStore
 from serving.vision.embedding import Vectors
 

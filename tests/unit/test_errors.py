@@ -11,9 +11,16 @@ import pytest
 
 import serving
 from serving import errors
-from serving.errors import ALL_ERRORS, CommandError, ConfigurationError, PackError, RollcallError
+from serving.errors import (
+    ALL_ERRORS,
+    CommandError,
+    ConfigurationError,
+    EvaluationDataError,
+    PackError,
+    RollcallError,
+)
 
-BEFORE_THE_SERVICE_IS_UP = {ConfigurationError, CommandError, PackError}
+BEFORE_THE_SERVICE_IS_UP = {ConfigurationError, CommandError, EvaluationDataError, PackError}
 STATUSES = {400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503, 504}
 
 

@@ -17,7 +17,7 @@ from serving.packs.calibration import Calibration, load_calibration, parse_calib
 from serving.packs.catalogue import PACKS, find_pack
 from serving.packs.evaluate import check_false_match_rates, measure_accuracy, read_pairs
 from serving.packs.loading import load_embedder, load_finder
-from serving.packs.people_folder import ChipSet, collect_chips
+from serving.evaluation.people_folder import ChipSet, collect_chips
 from serving.packs.samples import prepare_samples
 from serving.packs.store import PackStore, PreparedPack
 from serving.vision.pipeline import FacePipeline

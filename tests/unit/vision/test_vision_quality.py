@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from serving.packs.catalogue import find_pack
-from serving.packs.people_folder import pick_central_face
+from serving.evaluation.people_folder import pick_central_face
 from serving.vision.alignment import AlignmentTemplate, align_face
 from serving.vision.picture import decode_picture
 from serving.vision.pipeline import Face, FacePipeline

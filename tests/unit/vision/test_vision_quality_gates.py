@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.packs.people_folder import list_pictures, pick_central_face
+from serving.evaluation.people_folder import list_pictures, pick_central_face
 from serving.vision.picture import decode_picture
 from serving.vision.pipeline import Face, FacePipeline
 from serving.vision.quality import FaceQuality

@@ -1,6 +1,6 @@
 """Measures what faces are like, whom the quality gates refuse, and what refusing them is worth.
 
-    python -m serving.packs.measure_quality --lfw DIR --wider DIR
+    python -m serving.evaluation.measure_quality --lfw DIR --wider DIR
 
 DIR of --lfw holds one sub-folder per person, DIR of --wider pictures at any depth. Prints the tables of
 docs/quality.md.
@@ -26,7 +26,7 @@ from rich.table import Table
 from serving.errors import RollcallError
 from serving.packs.catalogue import find_pack
 from serving.packs.loading import load_embedder, load_finder
-from serving.packs.people_folder import list_pictures, pick_central_face
+from serving.evaluation.people_folder import list_pictures, pick_central_face
 from serving.packs.store import PackStore
 from serving.vision.embedding import FaceEmbedder, Vectors
 from serving.vision.picture import Picture, decode_picture, read_header
@@ -228,7 +228,7 @@ def _refusal_table(groups: Mapping[str, Sequence[FaceQuality]]) -> Table:
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m serving.packs.measure_quality", description=(__doc__ or "").splitlines()[0]
+        prog="python -m serving.evaluation.measure_quality", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument(
         "--lfw", type=Path, required=True, metavar="DIR", help="folder of folders of portraits"
