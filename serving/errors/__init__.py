@@ -24,6 +24,7 @@ from serving.errors.base import InternalError, RollcallError
 from serving.errors.configuration import (
     CommandError,
     ConfigurationError,
+    EvaluationDataError,
     LicenceNotAccepted,
     ManifestInvalid,
     PackDownloadFailed,
@@ -72,8 +73,8 @@ __all__ = [
     "DeadlineExceeded",
     "DuplicatePerson",
     "ErasedMeanwhile",
-    "EventClosed",
     "EvaluationDataError",
+    "EventClosed",
     "EventExists",
     "FalseMatchRateNotSupported",
     "Forbidden",
