@@ -1,4 +1,4 @@
-"""What a face detector is and returns, and non-maximum suppression."""
+"""What a face detector is and returns, and what detectors share: scaling, non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,30 +69,66 @@ def no_detections() -> Detections:
     return Detections(np.zeros((0, 4), np.float32), np.zeros((0, 5, 2), np.float32), np.zeros(0, np.float32))
 
 
-def suppress_overlaps(boxes: Floats, scores: Floats, max_iou: float) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression.
+def suppress_overlaps(
+    boxes: Floats,
+    scores: Floats,
+    max_iou: float,
+    owners: NDArray[np.intp] | None = None,
+    max_kept: int | None = None,
+) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression, for many pictures at once.
+
+    In each round every picture keeps its best remaining box and drops what overlaps it, so there are as many
+    rounds as the fullest picture has faces. What a picture keeps does not depend on the other pictures.
 
     Args:
         boxes: [n, 4] as x, y, width, height.
         scores: [n].
         max_iou: a box that overlaps a better one by more than this intersection over union is dropped.
+        owners: [n], the picture that each box is from; None means one picture.
+        max_kept: at most this many boxes are kept per picture; None means no limit.
 
     Returns:
-        Indices of the kept boxes, best score first; equal scores keep their input order.
+        Indices of the kept boxes, by picture and then best score first; equal scores keep their input order.
     """
-    order = np.argsort(-scores, kind="stable")
+    if owners is None:
+        owners = np.zeros(len(scores), np.intp)
+    order = np.lexsort((-scores, owners))
     x1, y1, width, height = boxes[order].T
     x2, y2, areas = x1 + width, y1 + height, width * height
-    alive = np.ones(len(order), bool)
-    kept = []
-    for index in range(len(order)):
-        if not alive[index]:
-            continue
-        kept.append(index)
-        rest = slice(index + 1, None)
-        overlap_x = np.minimum(x2[index], x2[rest]) - np.maximum(x1[index], x1[rest])
-        overlap_y = np.minimum(y2[index], y2[rest]) - np.maximum(y1[index], y1[rest])
+    of = owners[order]
+    left = np.arange(len(order))
+    kept: list[NDArray[np.intp]] = []
+    while len(left) and (max_kept is None or len(kept) < max_kept):
+        is_best = np.append(True, of[left][1:] != of[left][:-1])
+        kept.append(left[is_best])
+        best = left[is_best][np.cumsum(is_best) - 1]
+        overlap_x = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left])
+        overlap_y = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left])
         overlap = np.clip(overlap_x, 0, None) * np.clip(overlap_y, 0, None)
-        union = areas[index] + areas[rest] - overlap
-        alive[rest] &= overlap <= max_iou * union
-    return order[kept]
+        alive = overlap <= max_iou * (areas[best] + areas[left] - overlap)
+        left = left[alive & ~is_best]
+    return order[np.sort(np.concatenate(kept))] if kept else order[:0]
+
+
+def scale_down(picture: Picture, side_px: int) -> Picture:
+    """The picture with its longer side at most side_px, by area averaging; a smaller one as it is."""
+    height, width = picture.shape[:2]
+    scale = side_px / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def map_back(found: Detections, full: tuple[int, ...], scaled: tuple[int, ...]) -> Detections:
+    """Take boxes and points from the scaled picture to the full one; both shapes begin with height, width."""
+    factors = np.array([full[1] / scaled[1], full[0] / scaled[0]], np.float32)
+    return Detections(found.boxes * np.tile(factors, 2), found.landmarks * factors, found.scores)
+
+
+def make_check_pictures(side_px: int) -> NDArray[np.uint8]:
+    """A fixed colour gradient for health checks, uint8 [1, side_px, side_px, 3]."""
+    ramp = np.linspace(0, 255, side_px).astype(np.uint8)
+    across, down = np.meshgrid(ramp, ramp)
+    return np.stack([across, down, 255 - across], axis=2)[None]
