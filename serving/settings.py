@@ -31,6 +31,7 @@ from serving.settings_sections import (
     EnrolmentSettings,
     GallerySettings,
     JobSettings,
+    LivenessSettings,
     LoadSettings,
     PackSettings,
     PictureSettings,
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     auth: AuthSettings = AuthSettings()
     load: LoadSettings = LoadSettings()
     quality: QualitySettings = QualitySettings()
+    liveness: LivenessSettings = LivenessSettings()
     enrolment: EnrolmentSettings = EnrolmentSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
     audit: AuditSettings = AuditSettings()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from serving.vision.liveness_modes import LivenessMode
 from serving.vision.picture import PictureLimits
 from serving.vision.quality_gates import QualityLevel
 
@@ -31,6 +32,9 @@ class PackSettings(Section):
         ("CPUExecutionProvider",), description="ONNX Runtime execution providers, in order of preference."
     )
     intra_op_threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one replica.")
+    also: tuple[str, ...] = Field(
+        (), description="Ids of further packs that serve beside it, each with stages of its own."
+    )
     accept_licence: tuple[str, ...] = Field(
         (),
         description="Ids of packs whose licence is accepted, for machines without a terminal (docs/packs.md).",
@@ -75,7 +79,17 @@ class RecognitionSettings(Section):
     """How a probe is decided."""
 
     threshold: float | None = Field(
-        None, ge=-1, le=1, description="Raw cosine at or above which it is a match; None: the pack's own."
+        None,
+        ge=-1,
+        le=1,
+        description="Raw cosine of the default pack at or above which it is a match; None: the pack's own.",
+    )
+    false_match_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="In place of a threshold, and for every pack: share of pairs of different people that "
+        "may match.",
     )
     top_k: int = Field(1, ge=1, le=100, description="Candidates answered per face when none is asked for.")
     max_top_k: int = Field(20, ge=1, le=100)
@@ -84,6 +98,12 @@ class RecognitionSettings(Section):
     def _default_is_allowed(self) -> RecognitionSettings:
         if self.top_k > self.max_top_k:
             raise ValueError(f"top_k is {self.top_k}, above max_top_k, {self.max_top_k}")
+        return self
+
+    @model_validator(mode="after")
+    def _decides_one_way(self) -> RecognitionSettings:
+        if self.threshold is not None and self.false_match_rate is not None:
+            raise ValueError("give threshold or false_match_rate, not both")
         return self
 
 
@@ -149,6 +169,29 @@ class QualitySettings(Section):
     enrolment_level: QualityLevel = Field(
         QualityLevel.standard, description="Of events that do not say: off, standard or strict."
     )
+
+
+class LivenessSettings(Section):
+    """Whether faces are checked for being live, and by which model."""
+
+    model: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Id of a liveness pack, such as `minifasnet`; none: there is no liveness stage.",
+    )
+    default_mode: LivenessMode = Field(
+        LivenessMode.off, description="Of events that do not say: off, observe or enforce."
+    )
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="Score from which a face counts as live; None: the pack's own."
+    )
+
+    @model_validator(mode="after")
+    def _modes_need_a_model(self) -> LivenessSettings:
+        if self.default_mode is not LivenessMode.off and self.model is None:
+            raise ValueError(f"default_mode `{self.default_mode.value}` needs liveness.model")
+        return self
 
 
 class EnrolmentSettings(Section):

@@ -61,6 +61,13 @@ class FalseMatchRateNotSupported(RollcallError):
     cure = "Ask for context.floor or more."
 
 
+class LivenessNotConfigured(RollcallError):
+    code = "liveness_not_configured"
+    status = 409
+    title = "Liveness is asked for, but this service has no liveness model"
+    cure = "Name a liveness pack in the setting liveness.model and restart, or set the event's liveness to off."
+
+
 class ConsentRequired(RollcallError):
     code = "consent_required"
     status = 422

@@ -66,3 +66,10 @@ class QualityTooLow(RollcallError):
     status = 422
     title = "The face is not good enough for the quality level asked for"
     cure = "Take another picture; context.faults says what is wrong and what helps."
+
+
+class PresentationAttack(RollcallError):
+    code = "presentation_attack"
+    status = 422
+    title = "The face was not found to be that of a person before the camera"
+    cure = "Take a picture of the person themselves, not of paper or a screen; context.faults says what helps."

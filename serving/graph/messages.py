@@ -26,9 +26,31 @@ class Task:
 
 @dataclass(slots=True)
 class DetectTask(Task):
-    """One picture file. Answered by `vision.pipeline.PictureFaces`."""
+    """One picture file. Answered by `vision.pipeline.PictureFaces`.
+
+    Attributes:
+        picture: the file.
+        wants_liveness: whether the crops that the liveness models look at are cut too.
+    """
 
     picture: bytes
+    wants_liveness: bool = False
+
+
+@dataclass(slots=True)
+class LivenessTask(Task):
+    """Faces of one picture as the liveness models see them. Answered by float32 [n], 0..1: probably live.
+
+    Attributes:
+        crops: for each model of the liveness pack uint8 [n,S,S,3] RGB, S being that model's.
+    """
+
+    crops: tuple[NDArray[np.uint8], ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all crops together."""
+        return sum(each.nbytes for each in self.crops)
 
 
 @dataclass(slots=True)

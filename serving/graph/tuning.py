@@ -11,7 +11,7 @@ from serving.errors import ConfigurationError
 
 
 class BatchTuning(BaseModel):
-    """`user_config` of Detector, Embedder and Matcher.
+    """`user_config` of Detector, Liveness, Embedder and Matcher.
 
     Attributes:
         max_batch_size: tasks that `serve.batch` hands to the model at once.
@@ -47,6 +47,7 @@ class IngressTuning(BaseModel):
 
     detector: StageTuning = StageTuning()
     embedder: StageTuning = StageTuning()
+    liveness: StageTuning = StageTuning()
     matcher: StageTuning = StageTuning()
 
 
