@@ -33,8 +33,8 @@ class LicenceNotAccepted(PackError):
     code = "licence_not_accepted"
     title = "The licence of a model pack has not been accepted"
     cure = (
-        "Read it with `rollcall packs info ID`. To accept: `rollcall packs fetch ID --accept-licence`, or name the "
-        "pack in the setting pack.accept_licence (ROLLCALL_PACK__ACCEPT_LICENCE='[\"ID\"]')."
+        "Read it with `rollcall packs info ID`. To accept: `rollcall packs fetch ID --accept-licence`, or name "
+        "the pack in the setting pack.accept_licence (ROLLCALL_PACK__ACCEPT_LICENCE='[\"ID\"]')."
     )
 
 
@@ -42,8 +42,9 @@ class PackDownloadFailed(PackError):
     code = "pack_download_failed"
     title = "The files of a model pack could not be downloaded"
     cure = (
-        "Check the network and proxy (HTTPS_PROXY), or name a mirror in the setting pack.mirror_url; run the command "
-        "again, it goes on where it stopped. Without a network: `rollcall packs add DIR` takes the files from a folder."
+        "Check the network and proxy (HTTPS_PROXY), or name a mirror in the setting pack.mirror_url; run the "
+        "command again, it goes on where it stopped. Without a network: `rollcall packs add DIR` takes the "
+        "files from a folder."
     )
 
 

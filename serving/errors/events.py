@@ -65,7 +65,9 @@ class LivenessNotConfigured(RollcallError):
     code = "liveness_not_configured"
     status = 409
     title = "Liveness is asked for, but this service has no liveness model"
-    cure = "Name a liveness pack in the setting liveness.model and restart, or set the event's liveness to off."
+    cure = (
+        "Name a liveness pack in the setting liveness.model and restart, or set the event's liveness to off."
+    )
 
 
 class ConsentRequired(RollcallError):

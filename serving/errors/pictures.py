@@ -72,4 +72,6 @@ class PresentationAttack(RollcallError):
     code = "presentation_attack"
     status = 422
     title = "The face was not found to be that of a person before the camera"
-    cure = "Take a picture of the person themselves, not of paper or a screen; context.faults says what helps."
+    cure = (
+        "Take a picture of the person themselves, not of paper or a screen; context.faults says what helps."
+    )
