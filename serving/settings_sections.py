@@ -37,7 +37,7 @@ class PackSettings(Section):
     )
     accept_licence: tuple[str, ...] = Field(
         (),
-        description="Ids of packs whose licence is accepted, for machines without a terminal (docs/packs.md).",
+        description="Ids of packs whose licence is accepted: for machines without a terminal.",
     )
     mirror_url: str | None = Field(
         None,

@@ -33,8 +33,8 @@ class LicenceNotAccepted(PackError):
     code = "licence_not_accepted"
     title = "The licence of a model pack has not been accepted"
     cure = (
-        "Read it with `rollcall packs info ID`. To accept: `rollcall packs fetch ID --accept-licence`, or name "
-        "the pack in the setting pack.accept_licence (ROLLCALL_PACK__ACCEPT_LICENCE='[\"ID\"]')."
+        "Read it with `rollcall packs info ID`. To accept: `rollcall packs fetch ID --accept-licence`, or "
+        "name the pack in the setting pack.accept_licence (ROLLCALL_PACK__ACCEPT_LICENCE='[\"ID\"]')."
     )
 
 
