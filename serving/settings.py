@@ -33,6 +33,7 @@ from serving.settings_sections import (
     JobSettings,
     LivenessSettings,
     LoadSettings,
+    MetricsSettings,
     PackSettings,
     PictureSettings,
     QualitySettings,
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     jobs: JobSettings = JobSettings()
     retention: RetentionSettings = RetentionSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @classmethod
     def settings_customise_sources(

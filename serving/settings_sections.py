@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
@@ -281,6 +282,36 @@ class JobSettings(Section):
     max_unfinished: int = Field(10, ge=1, le=1000, description="Jobs of one event that wait or run.")
     parallel_pictures: int = Field(4, ge=1, le=256, description="Pictures one running job has in flight.")
     keep_result_s: int = Field(86400, ge=60, description="How long an export may be fetched.")
+
+
+class MetricsSettings(Section):
+    """What Prometheus is told; docs/metrics.md says how to scrape."""
+
+    enabled: bool = True
+    token: SecretStr | None = Field(
+        None, description="What a scrape carries as bearer token; none: `/metrics` asks for an administrator."
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="Where the exporter of each node listens.")
+    port: int | None = Field(
+        None, ge=1, le=65535, description="Its port, which asks for `token` if there is one; none: no exporter."
+    )
+    event_label: bool = Field(
+        False, description="Whether recognitions are counted by event, under the event's id."
+    )
+    max_event_labels: int = Field(50, ge=1, le=1000, description="Events with a label; others are `other`.")
+
+    @model_validator(mode="after")
+    def _asks_for_a_token_beyond_loopback(self) -> MetricsSettings:
+        if self.port is not None and self.token is None and not _is_loopback(self.host):
+            raise ValueError(f"host is {self.host!r}: beyond loopback the exporter needs metrics.token")
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class RetentionSettings(Section):
