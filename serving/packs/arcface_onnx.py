@@ -6,6 +6,8 @@ constants are those of the InsightFace project: RGB, (p - 127.5) / 127.5.
 Dynamically quantised graphs choose the scale of their activations by the extremes of the whole batch, so the
 vector of a face would depend on the faces it happens to share a run with. Such a graph becomes the body of a
 Scan over the batch: the run still takes any number of chips, and each is quantised by itself.
+
+PRelu, a third of MobileFaceNet's time on a CPU, is written as max(x, slope * x), which gives the same bits.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def convert_arcface(data: bytes) -> bytes:
     if side == 0 or side != value.type.tensor_type.shape.dim[3].dim_value or len(graph.output) != 1:
         raise PackError("the embedder does not turn square chips of one size into vectors")
     output = graph.output[0].name
-    body = _free_batch(select_used(graph.node, [output]), graph)
+    body = _free_batch(_split_prelu(select_used(graph.node, [output]), graph), graph)
     weights = select_initialisers(body, graph.initializer)
     mean, scale = (0.0, 1.0) if _scales_itself(body, value.name) else (MEAN, 1 / MEAN)
     if _BATCH_WIDE_OPERATORS.isdisjoint(node.op_type for node in body):
@@ -75,6 +77,21 @@ def convert_arcface(data: bytes) -> bytes:
     )
     _check_batches(converted, side)
     return converted
+
+
+def _split_prelu(body: list[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Replace PRelu by Mul and Max where no slope exceeds 1; beyond that the maximum is the other one."""
+    weights = {one.name: one for one in graph.initializer}
+    split = []
+    for node in body:
+        slopes = weights.get(node.input[1]) if node.op_type == "PRelu" else None
+        if slopes is None or not numpy_helper.to_array(slopes).max() <= 1:
+            split.append(node)
+            continue
+        x, output = node.input[0], node.output[0]
+        split.append(helper.make_node("Mul", [x, slopes.name], [f"{output}_sloped"]))
+        split.append(helper.make_node("Max", [x, f"{output}_sloped"], [output]))
+    return split
 
 
 def _free_batch(body: list[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
@@ -109,7 +126,7 @@ def _make_scan(
     scaled: str,
     side: int,
 ) -> onnx.NodeProto:
-    """A Scan that runs body on each chip of scaled, [n, 3, side, side]; body takes planes [1, 3, side, side]."""
+    """A Scan that runs body, which takes planes, for each chip of scaled, float32 [n, 3, side, side]."""
     shapes = [
         numpy_helper.from_array(np.array(shape, np.int64), name)
         for name, shape in (("chip_shape", [1, 3, side, side]), ("vector_shape", [-1]))

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import cv2
 
 from serving.errors import PackError
 from serving.packs.store import PreparedFiles
 from serving.vision.centerface import CenterFace
 from serving.vision.embedding import FaceEmbedder
-from serving.vision.inference import CPU_PROVIDERS, open_session
+from serving.vision.execution import CPU, Execution
+from serving.vision.inference import open_session
 from serving.vision.picture import PictureLimits
 from serving.vision.pipeline import FaceFinder
 
 CPU_DETECTOR_BATCH = 1
 """Pictures in one run of the detector on a CPU; with 8, activations leave the caches: 10 % more CPU."""
 
-Providers = Sequence[str | tuple[str, dict[str, Any]]]
+GPU_DETECTOR_BATCH = 16
+"""Pictures in one run of the detector on anything else."""
+
+EMBEDDER_BATCH = 16
+"""Chips in one run of the embedder on a CPU: most of what batching can give there."""
+
+GPU_EMBEDDER_BATCH = 64
+"""Chips in one run of the embedder on anything else."""
 
 
 def load_finder(
     prepared: PreparedFiles,
     *,
-    providers: Providers = CPU_PROVIDERS,
-    intra_op_threads: int = 1,
+    execution: Execution = CPU,
     max_side_px: int = 640,
     max_faces: int = 256,
     max_batch: int | None = None,
@@ -34,28 +38,25 @@ def load_finder(
 ) -> FaceFinder:
     """Load the detector and the alignment of a pack.
 
-    OpenCV's thread pool, of which a process has one, is held to intra_op_threads as well.
+    OpenCV's thread pool, of which a process has one, is held to the threads of `execution` as well.
 
-    score_threshold None means the pack's own. max_batch None means `CPU_DETECTOR_BATCH` on a CPU and 16 on
-    anything else. See CenterFace for the other arguments.
+    score_threshold None means the pack's own. max_batch None means `CPU_DETECTOR_BATCH` on a CPU and
+    `GPU_DETECTOR_BATCH` on anything else. See CenterFace for the other arguments.
 
     Raises:
-        ConfigurationError: a provider is not available.
+        ProviderUnavailable: what shall run it is not here.
         PackError: the model cannot be loaded, or needs a detector class this version lacks.
     """
-    spec = prepared.pack.detector
-    if spec.kind != "centerface":
-        raise PackError(f"pack {prepared.pack.id} needs a detector of kind {spec.kind!r}")
     # By default OpenCV takes a thread of every core, so replicas would fight over them in each resize.
-    cv2.setNumThreads(intra_op_threads)
-    session = open_session(prepared.detector_path, providers, intra_op_threads)
+    cv2.setNumThreads(execution.intra_op_threads)
+    session = open_session(prepared.detector_path, execution)
     detector = CenterFace(
         session,
         score_threshold=spec.score_threshold if score_threshold is None else score_threshold,
         nms_iou=spec.nms_iou,
         max_side_px=max_side_px,
         max_faces=max_faces,
-        max_batch=max_batch or (CPU_DETECTOR_BATCH if tuple(providers) == CPU_PROVIDERS else 16),
+        max_batch=max_batch or (CPU_DETECTOR_BATCH if execution.on_cpu else GPU_DETECTOR_BATCH),
     )
     return FaceFinder(detector, prepared.pack.template, limits)
 
@@ -63,18 +64,20 @@ def load_finder(
 def load_embedder(
     prepared: PreparedFiles,
     *,
-    providers: Providers = CPU_PROVIDERS,
-    intra_op_threads: int = 1,
-    max_batch: int = 16,
+    execution: Execution = CPU,
+    max_batch: int | None = None,
 ) -> FaceEmbedder:
     """Load the embedder of a pack.
 
+    max_batch None means `EMBEDDER_BATCH` on a CPU and `GPU_EMBEDDER_BATCH` on anything else, where batches
+    are padded to powers of two.
+
     Raises:
-        ConfigurationError: a provider is not available.
+        ProviderUnavailable: what shall run it is not here.
         PackError: the model cannot be loaded.
     """
     spec = prepared.pack.embedder
-    session = open_session(prepared.embedder_path, providers, intra_op_threads)
+    session = open_session(prepared.embedder_path, execution)
     return FaceEmbedder(
         session,
         size_px=spec.size_px,
@@ -82,5 +85,21 @@ def load_embedder(
         scale=spec.scale,
         mirrored=spec.mirrored,
         dimension=prepared.pack.dimension,
-        max_batch=max_batch,
+        max_batch=max_batch or (EMBEDDER_BATCH if execution.on_cpu else GPU_EMBEDDER_BATCH),
+        few_shapes=not execution.on_cpu,
     )
+
+
+class _AtOneSide:
+    """A detector that always searches pictures scaled down to the same longer side."""
+
+    def __init__(self, detector: FaceDetector, max_side_px: int) -> None:
+        self._detector = detector
+        self.max_batch = detector.max_batch
+        self.max_side_px = max_side_px
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
+        return self._detector.detect(pictures, self.max_side_px)
+
+    def check(self) -> None:
+        self._detector.check()
