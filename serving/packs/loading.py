@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 
 from serving.errors import PackError
 from serving.packs.store import PreparedFiles
 from serving.vision.centerface import CenterFace
+from serving.vision.detection import Detections, FaceDetector
 from serving.vision.embedding import FaceEmbedder
 from serving.vision.execution import CPU, Execution
 from serving.vision.inference import open_session
-from serving.vision.picture import PictureLimits
+from serving.vision.picture import Picture, PictureLimits
 from serving.vision.pipeline import FaceFinder
+from serving.vision.scrfd import Scrfd
 
 CPU_DETECTOR_BATCH = 1
 """Pictures in one run of the detector on a CPU; with 8, activations leave the caches: 10 % more CPU."""
@@ -24,6 +29,8 @@ EMBEDDER_BATCH = 16
 
 GPU_EMBEDDER_BATCH = 64
 """Chips in one run of the embedder on anything else."""
+
+_DETECTOR_KINDS = ("centerface", "scrfd")
 
 
 def load_finder(
@@ -41,23 +48,30 @@ def load_finder(
     OpenCV's thread pool, of which a process has one, is held to the threads of `execution` as well.
 
     score_threshold None means the pack's own. max_batch None means `CPU_DETECTOR_BATCH` on a CPU and
-    `GPU_DETECTOR_BATCH` on anything else. See CenterFace for the other arguments.
+    `GPU_DETECTOR_BATCH` on anything else. See CenterFace and Scrfd for the
+    other arguments.
 
     Raises:
         ProviderUnavailable: what shall run it is not here.
         PackError: the model cannot be loaded, or needs a detector class this version lacks.
     """
+    spec = prepared.pack.detector
+    if spec.kind not in _DETECTOR_KINDS:
+        raise PackError(f"pack {prepared.pack.id} needs a detector of kind {spec.kind!r}")
     # By default OpenCV takes a thread of every core, so replicas would fight over them in each resize.
     cv2.setNumThreads(execution.intra_op_threads)
     session = open_session(prepared.detector_path, execution)
-    detector = CenterFace(
-        session,
-        score_threshold=spec.score_threshold if score_threshold is None else score_threshold,
-        nms_iou=spec.nms_iou,
-        max_side_px=max_side_px,
-        max_faces=max_faces,
-        max_batch=max_batch or (CPU_DETECTOR_BATCH if execution.on_cpu else GPU_DETECTOR_BATCH),
-    )
+    options: dict[str, Any] = {
+        "score_threshold": spec.score_threshold if score_threshold is None else score_threshold,
+        "nms_iou": spec.nms_iou,
+        "max_faces": max_faces,
+        "max_batch": max_batch or (CPU_DETECTOR_BATCH if execution.on_cpu else GPU_DETECTOR_BATCH),
+    }
+    detector: Any
+    if spec.kind == "scrfd":
+        detector = _AtOneSide(Scrfd(session, **options), max_side_px)
+    else:
+        detector = CenterFace(session, max_side_px=max_side_px, **options)
     return FaceFinder(detector, prepared.pack.template, limits)
 
 
@@ -84,6 +98,7 @@ def load_embedder(
         mean=spec.mean,
         scale=spec.scale,
         mirrored=spec.mirrored,
+        channels=spec.channels,
         dimension=prepared.pack.dimension,
         max_batch=max_batch or (EMBEDDER_BATCH if execution.on_cpu else GPU_EMBEDDER_BATCH),
         few_shapes=not execution.on_cpu,
