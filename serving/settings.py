@@ -42,6 +42,7 @@ from serving.settings_sections import (
     RetentionSettings,
     Section,
 )
+from serving.vision.execution import Execution
 
 ENV_PREFIX = "ROLLCALL_"
 DOTENV = Path(".env")
@@ -114,6 +115,10 @@ class Settings(BaseSettings):
         for name in ("data_dir", "cache_dir"):
             object.__setattr__(self, name, getattr(self, name).expanduser().absolute())
         return self
+
+    def make_execution(self, threads: int = 1) -> Execution:
+        """How models run; `threads` where pack.intra_op_threads does not say."""
+        return self.pack.make_execution(self.cache_dir, threads)
 
     @property
     def gallery_dir(self) -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from serving.vision.execution import Execution, parse_providers
 from serving.vision.liveness_modes import LivenessMode
 from serving.vision.picture import PictureLimits
 from serving.vision.quality_gates import QualityLevel
@@ -30,9 +32,27 @@ class PackSettings(Section):
         None, description="Average in the mirrored chip; None: the pack's own default."
     )
     providers: tuple[str, ...] = Field(
-        ("CPUExecutionProvider",), description="ONNX Runtime execution providers, in order of preference."
+        ("cpu",),
+        description="What runs the models: cpu, cuda, tensorrt or openvino (docs/gpu.md). Asked for and not "
+        "there, it refuses to start.",
     )
-    intra_op_threads: int = Field(1, ge=1, le=64, description="ONNX Runtime threads of one replica.")
+    device_id: int = Field(0, ge=0, le=63, description="Which of the GPUs that a replica can see.")
+    fp16: bool = Field(False, description="Half precision; for tensorrt, and openvino on a GPU.")
+    gpu_memory_bytes: int | None = Field(
+        None, ge=64 * 2**20, description="Most that one model's arena takes on the GPU; None: what there is."
+    )
+    openvino_device: str = Field(
+        "CPU", pattern=r"^(CPU|NPU|GPU(\.\d+)?)$", description="Device of openvino: CPU, GPU, GPU.1, NPU."
+    )
+    cpu_arena: bool = Field(
+        True, description="Keep freed memory for the next run; false: give it back, for some more CPU."
+    )
+    intra_op_threads: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="CPU threads of one replica's model; None: its num_cpus in the serve config, rounded up.",
+    )
     also: tuple[str, ...] = Field(
         (), description="Ids of further packs that serve beside it, each with stages of its own."
     )
@@ -46,6 +66,43 @@ class PackSettings(Section):
         description="Folder on a web server that holds the pack files; asked instead of the addresses in the "
         "manifests.",
     )
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _one_may_stand_alone(cls, names: object) -> object:
+        return (names,) if isinstance(names, str) else names
+
+    @field_validator("providers")
+    @classmethod
+    def _are_a_chain(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return parse_providers(names)
+
+    @model_validator(mode="after")
+    def _fp16_applies(self) -> PackSettings:
+        on_gpu = self.providers[0] == "openvino" and self.openvino_device != "CPU"
+        if self.fp16 and not on_gpu and self.providers[0] != "tensorrt":
+            raise ValueError(
+                f"fp16 does nothing for {self.providers[0]}; it is for tensorrt, and openvino on a GPU"
+            )
+        return self
+
+    def make_execution(self, cache_dir: Path, threads: int = 1) -> Execution:
+        """How models run by these settings.
+
+        Args:
+            cache_dir: where compiled engines may be kept.
+            threads: where `intra_op_threads` does not say.
+        """
+        return Execution(
+            providers=self.providers,
+            intra_op_threads=self.intra_op_threads or threads,
+            device_id=self.device_id,
+            fp16=self.fp16,
+            gpu_memory_bytes=self.gpu_memory_bytes,
+            cpu_arena=self.cpu_arena,
+            openvino_device=self.openvino_device,
+            cache_dir=cache_dir / "engines",
+        )
 
 
 class PictureSettings(Section):

@@ -11,6 +11,23 @@ class ConfigurationError(RollcallError):
     cure = "Correct the named key; docs/configuration.md lists them all."
 
 
+class ProviderUnavailable(ConfigurationError):
+    code = "provider_unavailable"
+    title = "What was asked to run the models is not here"
+    cure = (
+        "For a GPU: install rollcall[gpu] instead of rollcall[cpu] (`make run GPU=1`), check the driver with "
+        "nvidia-smi, and let the replicas have the GPU: num_gpus under ray_actor_options in the serve "
+        "config, and no CUDA_VISIBLE_DEVICES that hides it. For OpenVINO: rollcall[openvino]. To do without: "
+        "pack.providers [cpu]."
+    )
+
+
+class InstallationConflict(ConfigurationError):
+    code = "installation_conflict"
+    title = "The Python environment holds packages that exclude each other"
+    cure = "Run the pip commands that the message gives, in this order; or make the environment anew."
+
+
 class CommandError(RollcallError):
     code = "command_error"
     title = "The command cannot do that"
@@ -57,4 +74,4 @@ class PackNotCalibrated(PackError):
 class EvaluationDataError(RollcallError):
     code = "evaluation_data_error"
     title = "The pictures or lists given cannot be measured"
-    cure = "Give a folder with a sub-folder of pictures for each person, or pairs; docs/evaluation.md has the formats."
+    cure = "Give a folder with a sub-folder of pictures per person, or pairs: see docs/evaluation.md."

@@ -22,9 +22,11 @@ class FaceEmbedder:
             [n, size, size, 3] gets raw chips; a float32 [n, 3, size, size] one gets (chip - mean) * scale.
         size_px: side of a chip.
         mean, scale: input constants of a float32 model, on the 0..255 scale.
+        channels: order of the colours that the model takes, "rgb" or "bgr".
         mirrored: average the vectors of the chip and of its mirror image, at twice the cost.
         dimension: length of a vector.
         max_batch: at most this many chips per model run.
+        few_shapes: pad every run to a power of two of chips, for devices on which a new shape is dear.
     """
 
     def __init__(
@@ -36,13 +38,17 @@ class FaceEmbedder:
         scale: float,
         mirrored: bool,
         dimension: int,
+        channels: str = "rgb",
         max_batch: int = 16,
+        few_shapes: bool = False,
     ) -> None:
         self._session = session
         self._mean = np.asarray(mean, np.float32)
         self._scale = np.float32(scale)
         self._mirrored = mirrored
+        self._reversed = channels == "bgr"
         self._max_batch = max_batch
+        self._few_shapes = few_shapes
         self.size_px = size_px
         self.dimension = dimension
         model_input = session.get_inputs()[0]
@@ -72,8 +78,16 @@ class FaceEmbedder:
         return unit
 
     def warm_up(self) -> None:
-        """Run the batch sizes that occur, so that the first request pays for no allocation."""
-        for count in (1, self._max_batch):
+        """Run the batch sizes that occur, so that the first request pays for no allocation or engine.
+
+        The smallest and the largest come first: TensorRT learns its range of shapes from them.
+        """
+        sizes = [1, self._max_batch]
+        if self._few_shapes:
+            sizes += [
+                2**power for power in range(1, self._max_batch.bit_length()) if 2**power < self._max_batch
+            ]
+        for count in sizes:
             self.embed(np.repeat(self._check_chip, count, axis=0))
         self.check()
 
@@ -96,15 +110,28 @@ class FaceEmbedder:
         return self._infer(chips)
 
     def _infer(self, chips: Chips) -> Vectors:
+        if self._reversed:
+            chips = chips[:, :, :, ::-1]
         if self._takes_pixels:
             batch: NDArray[Any] = np.ascontiguousarray(chips)
         else:
             scaled = (chips.astype(np.float32) - self._mean) * self._scale
             batch = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+        if self._few_shapes:
+            batch = self._pad(batch)
         output: Vectors = self._session.run(None, {self._input_name: batch})[0]
-        if output.shape != (len(chips), self.dimension):
-            raise InternalError(f"the embedder returned {output.shape} for {len(chips)} chips")
-        return output
+        if output.shape != (len(batch), self.dimension):
+            raise InternalError(f"the embedder returned {output.shape} for {len(batch)} chips")
+        return output[: len(chips)]
+
+    def _pad(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """The batch with empty chips behind it: as many as the next power of two, or max_batch, takes."""
+        count = min(1 << (len(batch) - 1).bit_length(), max(self._max_batch, len(batch)))
+        if count == len(batch):
+            return batch
+        padded = np.zeros((count, *batch.shape[1:]), batch.dtype)
+        padded[: len(batch)] = batch
+        return padded
 
 
 def _make_check_chip(size_px: int) -> Chips:

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.errors import ConfigurationError, InternalError, NotAnImage, PackError
+from serving.errors import InternalError, NotAnImage, PackError
 from serving.packs.catalogue import find_pack
 from serving.packs.loading import load_embedder, load_finder
 from serving.packs.store import PackStore
 from serving.vision.alignment import AlignmentTemplate, align_face, fit_similarity
 from serving.vision.centerface import CenterFace
 from serving.vision.detection import suppress_overlaps
+from serving.vision.execution import Execution
 from serving.vision.inference import open_session
 from serving.vision.picture import decode_picture
 from serving.vision.pipeline import FacePipeline, PictureFaces
@@ -89,7 +90,7 @@ def test_opencv_has_as_many_threads_as_the_models(pack_store: PackStore) -> None
     prepared = pack_store.prepare(find_pack("starter"))
     try:
         for threads in (2, 1):
-            load_finder(prepared, intra_op_threads=threads)
+            load_finder(prepared, execution=Execution(intra_op_threads=threads))
             assert cv2.getNumThreads() == threads
     finally:
         cv2.setNumThreads(1)
@@ -208,11 +209,6 @@ def test_detection_survives_extreme_shapes(pipeline: FacePipeline) -> None:
     found = pipeline.finder.find_decoded([np.zeros((*shape, 3), np.uint8) for shape in shapes])
     assert [len(one.faces) for one in found] == [0, 0, 0, 0]
     assert pipeline.finder.find_decoded([]) == []
-
-
-def test_missing_provider_is_an_error_and_not_the_cpu() -> None:
-    with pytest.raises(ConfigurationError, match="NoSuchProvider"):
-        open_session(b"", providers=("NoSuchProvider", "CPUExecutionProvider"))
 
 
 def test_damaged_model_is_a_pack_error() -> None:
