@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.errors import RollcallError
+from serving.evaluation.people_folder import list_pictures, pick_central_face
 from serving.packs.catalogue import find_pack
 from serving.packs.loading import load_embedder, load_finder
-from serving.evaluation.people_folder import list_pictures, pick_central_face
 from serving.packs.store import PackStore
 from serving.vision.embedding import FaceEmbedder, Vectors
 from serving.vision.picture import Picture, decode_picture, read_header

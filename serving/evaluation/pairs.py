@@ -41,9 +41,7 @@ class PairList:
         """The pairs whose pictures are both usable, in positions among the usable ones: bool [pictures]."""
         place = np.cumsum(usable) - 1
         both = usable[self.first] & usable[self.second]
-        return PairList(
-            place[self.first[both]], place[self.second[both]], self.same[both], self.fold[both]
-        )
+        return PairList(place[self.first[both]], place[self.second[both]], self.same[both], self.fold[both])
 
     def fold_of_people(self, people: Integers) -> Integers:
         """For each person of people, int64 [pictures], the last fold that names them, -1 for none."""
@@ -64,9 +62,9 @@ def read_lfw_pairs(path: Path, pictures: Sequence[tuple[str, Path]]) -> PairList
     """
     place: dict[tuple[str, int], int] = {}
     for position, (person, file) in enumerate(pictures):
-        number = file.stem.rpartition("_")[2]
-        if number.isdecimal():
-            place[(person, int(number))] = position
+        suffix = file.stem.rpartition("_")[2]
+        if suffix.isdecimal():
+            place[(person, int(suffix))] = position
     rows: list[tuple[int, int, bool, int]] = []
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -141,7 +139,7 @@ def draw_pairs(people: Integers, folds: int, seed: int = SEED) -> PairList:
     """
     rng = np.random.default_rng(seed)
     names = np.unique(people)
-    fold_of = dict(zip(rng.permutation(names).tolist(), (np.arange(len(names)) % folds).tolist(), strict=True))
+    fold_of = {int(person): place % folds for place, person in enumerate(rng.permutation(names))}
     fold_of_picture = np.array([fold_of[int(person)] for person in people])
     rows: list[tuple[int, int, bool, int]] = []
     for fold in range(folds):

@@ -14,9 +14,10 @@ from serving.vision.embedding import Chips
 from serving.vision.pipeline import Face, FaceFinder, PictureFaces
 
 PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"}
+    | {".avif", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff"}
 )
-"""What is taken for a picture. Some of these the service refuses; they count as failures with their reason."""
+"""What is taken for a picture. Some of these the service refuses; they count as failures, by reason."""
 
 _CHUNK = 16
 

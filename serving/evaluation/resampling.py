@@ -1,10 +1,10 @@
 """Confidence intervals that respect that pairs are dependent: a bootstrap over people.
 
-A picture takes part in thousands of pairs, so pairs are far from independent and intervals over pairs are too
-narrow. Whole people are drawn instead, with replacement: a person drawn w times gives each of the own pairs the
-weight w, and a pair of people drawn v and w times the weight v * w (pairs between copies of one person are left
-out). This is the subset bootstrap of Bolle, Ratha and Pankanti (CVIU 93, 2004) with people as subsets, on both
-sides of a pair.
+A picture takes part in thousands of pairs, so pairs are far from independent, and intervals over pairs are
+too narrow. Whole people are drawn instead, with replacement: a person drawn w times gives each of the own
+pairs the weight w, and a pair of people drawn v and w times the weight v * w; pairs between copies of one
+person are left out. This is the subset bootstrap of Bolle, Ratha and Pankanti (CVIU 93, 2004) with people as
+subsets, on both sides of a pair.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def wilson_interval(errors: float, trials: int) -> Interval | None:
 class Resampled:
     """Intervals of several numbers at once, from the same draws of people.
 
-    at_rates: of the true match rate at each false match rate, the threshold being found anew in each replicate.
+    at_rates: of the true match rate at each false match rate, the threshold being found anew each time.
     true_matches, false_matches: of both rates at each fixed threshold.
     """
 

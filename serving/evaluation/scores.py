@@ -1,8 +1,8 @@
 """Comparison scores: every pair of pictures, or those of a list, and the rates at a threshold.
 
-Rates follow ISO/IEC 19795-1: the false match rate (FMR) is the share of pairs of different people whose cosine
-is at least the threshold, the false non-match rate (FNMR) the share of pairs of one person below it. The true
-match rate, TMR = 1 - FNMR, is what verification papers call TAR; they call FMR FAR.
+Rates follow ISO/IEC 19795-1: the false match rate (FMR) is the share of pairs of different people whose
+cosine is at least the threshold, the false non-match rate (FNMR) the share of pairs of one person below it.
+The true match rate, TMR = 1 - FNMR, is what verification papers call TAR; they call FMR FAR.
 """
 
 from __future__ import annotations

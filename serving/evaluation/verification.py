@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.evaluation.pairs import PairList
 from serving.evaluation.resampling import Interval, Rate, Resampled, resample_rates
-from serving.evaluation.scores import BINS, Integers, Scores
+from serving.evaluation.scores import BINS, Integers, Scores, score_all_pairs
 from serving.vision.embedding import Vectors
 
 FOLDS = 10
@@ -46,7 +46,7 @@ class FoldAccuracy:
 
 
 def measure_accuracy(pairs: PairList, vectors: Vectors) -> FoldAccuracy:
-    """LFW's protocol (Huang et al., UMass TR 07-49): ten folds, or ten even parts of a file that has fewer."""
+    """LFW's protocol (Huang et al., UMass TR 07-49): ten folds, or ten even parts of fewer."""
     cosines = np.einsum("ij,ij->i", vectors[pairs.first], vectors[pairs.second])
     folds = pairs.fold
     if len(np.unique(folds)) < FOLDS:
@@ -143,7 +143,7 @@ def trace_curve(scores: Scores) -> list[tuple[float, float, float]]:
 
 
 def histogram(scores: Scores) -> dict[str, list[float]]:
-    """Shares of genuine and impostor scores in even bins over all that occurs: edges one longer than shares."""
+    """Shares of genuine and impostor scores in even bins over all that occur, and the edges of the bins."""
     occupied = np.nonzero(scores.counts)[0]
     low = min([*((occupied[:1] / BINS) * 2 - 1), *scores.genuine[-1:]], default=-1.0)
     low = float(np.floor(low * 50) / 50)
@@ -169,8 +169,6 @@ def rates_by_group(
     groups: of each picture. Pairs across groups count for neither: strangers of one's own group are the hard
     ones, and the ones that differ between groups (NISTIR 8280).
     """
-    from serving.evaluation.scores import score_all_pairs
-
     named = np.array(groups)
     rows = []
     for name in sorted(set(groups)):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import bisect
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
@@ -24,7 +25,11 @@ Band = Literal["high", "medium", "low", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a calibration comes from: the data, how many pairs and people, and the command that made it."""
+    """Where a calibration comes from: the data, how many pairs and people, and the command that made it.
+
+    made_at: ISO 8601, UTC. versions: of the packages that have a say in a score. models: SHA-256 of each
+    model file by name. They are empty in calibrations that ship, which belong to the release.
+    """
 
     data: str
     people: int
@@ -32,6 +37,12 @@ class Provenance:
     impostor_pairs: int
     genuine_pairs: int
     command: str
+    made_at: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+_LEFT_OUT_WHERE_EMPTY = frozenset({"made_at", "versions", "models"})
 
 
 @dataclass(frozen=True)
@@ -118,7 +129,11 @@ class Calibration:
             "default_threshold": self.default_threshold,
             "bands": self.bands,
             "true_match_rates": self.true_match_rates,
-            "provenance": {name: getattr(self.provenance, name) for name in Provenance.__dataclass_fields__},
+            "provenance": {
+                name: getattr(self.provenance, name)
+                for name in Provenance.__dataclass_fields__
+                if getattr(self.provenance, name) or name not in _LEFT_OUT_WHERE_EMPTY
+            },
             "curve": [list(point) for point in zip(self.cosines, self.rates, strict=True)],
         }
 
