@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
@@ -36,6 +37,23 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise PackError(f"cannot write {path}: {error}") from error
+
+
+def hash_file(path: Path) -> str | None:
+    """Lower case hex SHA-256 of a file; None when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.sha256()
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def has_hash(path: Path, sha256: str | None) -> bool:
+    """Whether the file is there and hashes to this; False when sha256 is None."""
+    return sha256 is not None and hash_file(path) == sha256
 
 
 @contextmanager

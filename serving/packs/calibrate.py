@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             command = f"python -m serving.packs.calibrate --lfw DIR --pack {pack.id}"
             fitted = calibrate_pack(pack, chips, load_embedder(files), data=options.data, command=command)
-            _write_json(DATA_DIRECTORY / pack.calibration_file, fitted.to_json())
+            _write_json(DATA_DIRECTORY / (pack.calibration_file or f"{pack.id}.json"), fitted.to_json())
             console.print(f"{pack.id}: threshold {fitted.default_threshold}, {fitted.true_match_rates}")
     except RollcallError as error:
         console.print(f"{error.detail}\n{error.cure}", style="red")

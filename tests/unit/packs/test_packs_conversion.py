@@ -121,6 +121,6 @@ def test_store_hash_catches_a_changed_weight(dlib_bytes: bytes, tmp_path: Path, 
     changed = bytearray(dlib_bytes)
     changed[100_000] ^= 1
     store = PackStore(tmp_path)
-    monkeypatch.setattr("serving.packs.store.fetch_member", lambda member: bytes(changed))
+    monkeypatch.setattr("serving.packs.sources.fetch_member", lambda member: bytes(changed))
     with pytest.raises(PackError):
         store.prepare(find_pack("starter", "fp32"))

@@ -25,7 +25,7 @@ def offline_store(
     def refuse(member: object) -> bytes:
         raise PackError(f"no network for {member}")
 
-    monkeypatch.setattr("serving.packs.store.fetch_member", refuse)
+    monkeypatch.setattr("serving.packs.sources.fetch_member", refuse)
     return store
 
 
