@@ -1,0 +1,131 @@
+"""What the routes and stages tell of requests, pictures, faces and people; each call costs microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from serving.telemetry import catalogue
+from serving.telemetry.counting import counter, gauge, histogram
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+OTHER = "other"
+
+Refusal = Literal["requests", "bytes", "queue", "backpressure", "rate_limit"]
+
+
+class EventLabels:
+    """The `event` label: empty unless `most` is above 0, then the ids of the first so many events.
+
+    Args:
+        most: events with a label of their own in this process; the rest are `other`.
+    """
+
+    def __init__(self, most: int = 0) -> None:
+        self._most = most
+        self._known: set[str] = set()
+
+    def label(self, event_id: str) -> str:
+        """What stands in the label for an event."""
+        if not self._most:
+            return ""
+        if event_id not in self._known:
+            if len(self._known) >= self._most:
+                return OTHER
+            self._known.add(event_id)
+        return event_id
+
+
+_event_labels = EventLabels()
+
+
+def label_events(most: int) -> None:
+    """Name so many events in the metrics from now on; 0: none."""
+    global _event_labels
+    _event_labels = EventLabels(most)
+
+
+def note_request(method: str, route: str | None, status: int, seconds: float, code: str | None) -> None:
+    """A request was answered.
+
+    Args:
+        route: the template of its path; None where no route has it.
+        status: of the answer; 499 when the caller went away before.
+        code: of an error answer.
+    """
+    shown = method if method in METHODS else OTHER
+    template = route or OTHER
+    counter(catalogue.HTTP_REQUESTS).of(shown, template, str(status)).add()
+    histogram(catalogue.HTTP_SECONDS).of(shown, template).observe(seconds)
+    if code is not None:
+        counter(catalogue.ERRORS).of(code).add()
+        if code == "rate_limited":
+            note_refusal("rate_limit")
+
+
+def note_in_flight(change: int) -> None:
+    """So many requests more, or fewer, are being answered."""
+    gauge(catalogue.HTTP_IN_FLIGHT).of().add(change)
+
+
+def note_refusal(reason: Refusal) -> None:
+    """Work was refused for want of room."""
+    counter(catalogue.SHED).of(reason).add()
+
+
+def note_admitted(requests: int, size_bytes: int) -> None:
+    """What the admission gate holds now."""
+    gauge(catalogue.ADMITTED_REQUESTS).of().set(requests)
+    gauge(catalogue.ADMITTED_BYTES).of().set(size_bytes)
+
+
+def note_picture(pack: str, faces: int) -> None:
+    """So many faces were found in a picture."""
+    histogram(catalogue.FACES_PER_PICTURE).of(pack).observe(faces)
+
+
+def note_faces(pack: str, event_id: str, faces: Iterable[tuple[str, float | None, float | None]]) -> None:
+    """A picture was recognised.
+
+    Args:
+        faces: of each face its outcome, and the best candidate's cosine and false match rate, where there is
+            one.
+    """
+    event = _event_labels.label(event_id)
+    has_faces = False
+    for outcome, cosine, false_match_rate in faces:
+        has_faces = True
+        counter(catalogue.FACE_OUTCOMES).of(pack, outcome, event).add()
+        if cosine is not None:
+            histogram(catalogue.BEST_COSINE).of(pack, outcome).observe(cosine)
+        if false_match_rate is not None:
+            histogram(catalogue.BEST_FALSE_MATCH_RATE).of(pack, outcome).observe(false_match_rate)
+    if not has_faces:
+        counter(catalogue.FACE_OUTCOMES).of(pack, "no_face", event).add()
+
+
+def note_verification(pack: str, outcome: str) -> None:
+    """A 1:1 comparison was decided."""
+    counter(catalogue.VERIFICATIONS).of(pack, outcome).add()
+
+
+def note_enrolment(pack: str, faces: int) -> None:
+    """So many faces of a person were enrolled."""
+    counter(catalogue.ENROLLED_FACES).of(pack).add(faces)
+
+
+def note_liveness(pack: str, mode: str, outcome: str) -> None:
+    """A face was checked for a presentation attack: the event's mode, and what came of it."""
+    counter(catalogue.LIVENESS).of(pack, mode, outcome).add()
+
+
+def note_audit_queue(entries: int) -> None:
+    """So many audit entries wait to be written."""
+    gauge(catalogue.AUDIT_WAITING).of().set(entries)
+
+
+def note_database(operation: str, seconds: float, *, failed: bool) -> None:
+    """A unit of work was done, or could not be."""
+    histogram(catalogue.DATABASE_SECONDS_BY_KIND).of(operation).observe(seconds)
+    if failed:
+        counter(catalogue.DATABASE_FAILURES).of(operation).add()
