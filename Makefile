@@ -1,9 +1,17 @@
 # Rollcall: `make run` starts it, `make test` tests it. Both make what they need.
+# `make run GPU=1` and `make run OPENVINO=1` run the models elsewhere than on ONNX Runtime's CPU kernels.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 LOCKS  := config/locks
+
+RUNTIME := $(if $(GPU),gpu,$(if $(OPENVINO),openvino,cpu))
+LOCK    := $(LOCKS)/requirements$(if $(filter cpu,$(RUNTIME)),,-$(RUNTIME)).txt
+CONFIG  := $(if $(GPU),--config config/one-gpu.yaml)
+OTHERS  := $(filter-out $(patsubst onnxruntime-cpu,onnxruntime,onnxruntime-$(RUNTIME)),\
+	onnxruntime onnxruntime-gpu onnxruntime-openvino)
+
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .PHONY: run test lint types unit agreement bench docs lock clean help
@@ -11,8 +19,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/.run-ready ## Start the service on this machine
-	@$(BIN)/rollcall serve $(ARGS)
+run: $(VENV)/.run-ready-$(RUNTIME) ## Start the service on this machine
+	@$(if $(OPENVINO),ROLLCALL_PACK__PROVIDERS='["openvino"]') $(BIN)/rollcall serve $(CONFIG) $(ARGS)
 
 test: lint types unit ## Lint, check types, run all tests
 
@@ -39,12 +47,17 @@ bench: $(VENV)/.dev-ready ## CPU per request through the service and in process,
 docs: $(VENV)/.dev-ready ## Write the pages that are made from code
 	@$(BIN)/python docs/generate.py
 
+COMPILE := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	--upgrade --extra build
+
 lock: ## Resolve the dependencies anew into config/locks (needs uv)
-	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
-		--no-emit-index-url --upgrade --extra build pyproject.toml -o $(LOCKS)/requirements.txt
-	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
-		--no-emit-index-url --upgrade --extra build --extra dev -c $(LOCKS)/requirements.txt pyproject.toml \
+	$(COMPILE) --python-version 3.10 --extra cpu pyproject.toml -o $(LOCKS)/requirements.txt
+	$(COMPILE) --python-version 3.10 --extra cpu --extra dev -c $(LOCKS)/requirements.txt pyproject.toml \
 		-o $(LOCKS)/requirements-dev.txt
+	for runtime in gpu openvino; do \
+		$(COMPILE) --python-version 3.11 --extra $$runtime -c $(LOCKS)/requirements.txt pyproject.toml \
+			-o $(LOCKS)/requirements-$$runtime.txt || exit 1; \
+	done
 
 clean: ## Remove the environment and what tests wrote; data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache bench-results
@@ -54,14 +67,20 @@ $(BIN)/python:
 		|| { echo "Rollcall needs Python 3.10 or newer; say which: make run PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run-ready: $(LOCKS)/requirements.txt pyproject.toml | $(BIN)/python
+$(VENV)/.run-ready-$(RUNTIME): $(LOCK) pyproject.toml | $(BIN)/python
+	@$(BIN)/python -c 'import sys; sys.exit("$(RUNTIME)" != "cpu" and sys.version_info < (3, 11))' \
+		|| { echo "Its ONNX Runtime needs Python 3.11 or newer: make clean, then add PYTHON=python3.11"; exit 1; }
 	@echo "Installing the locked dependencies (once; a minute or two)"
-	@$(PIP) install --quiet --require-hashes -r $(LOCKS)/requirements.txt
+	@rm -f $(VENV)/.*-ready*
+	@$(PIP) uninstall --quiet --yes $(OTHERS) 2>/dev/null
+	@$(PIP) install --quiet --require-hashes -r $(LOCK)
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev-ready: $(LOCKS)/requirements-dev.txt pyproject.toml | $(BIN)/python
 	@echo "Installing the locked dependencies, those for tests too (once; a minute or two)"
+	@rm -f $(VENV)/.*-ready*
+	@$(PIP) uninstall --quiet --yes onnxruntime-gpu onnxruntime-openvino 2>/dev/null
 	@$(PIP) install --quiet --require-hashes -r $(LOCKS)/requirements-dev.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
-	@touch $@ $(VENV)/.run-ready
+	@touch $@ $(VENV)/.run-ready-cpu

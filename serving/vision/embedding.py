@@ -84,9 +84,8 @@ class FaceEmbedder:
         """
         sizes = [1, self._max_batch]
         if self._few_shapes:
-            sizes += [
-                2**power for power in range(1, self._max_batch.bit_length()) if 2**power < self._max_batch
-            ]
+            powers = (2**exponent for exponent in range(1, self._max_batch.bit_length()))
+            sizes += [power for power in powers if power < self._max_batch]
         for count in sizes:
             self.embed(np.repeat(self._check_chip, count, axis=0))
         self.check()

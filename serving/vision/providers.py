@@ -38,7 +38,7 @@ def check_providers(execution: Execution) -> None:
         find_gpu(execution)
         if not load_libraries() and execution.provider == "tensorrt":
             raise ProviderUnavailable(
-                "tensorrt: TensorRT 10 (libnvinfer.so.10) is not on this machine; install rollcall[tensorrt]"
+                "tensorrt: TensorRT 10 (libnvinfer.so.10) is not on this machine (docs/gpu.md)"
             )
 
 
@@ -65,13 +65,7 @@ def make_chain(execution: Execution, model: str | Path | bytes) -> ProviderChain
     Raises:
         ProviderUnavailable: as `find_gpu`.
     """
-    makers = {
-        "tensorrt": lambda: _tensorrt_options(execution, model),
-        "cuda": lambda: _cuda_options(execution),
-        "openvino": lambda: _openvino_options(execution),
-        "cpu": dict,
-    }
-    return [(ONNXRUNTIME_NAMES[name], makers[name]()) for name in execution.providers]
+    return [(ONNXRUNTIME_NAMES[name], _make_options(name, execution, model)) for name in execution.providers]
 
 
 def name_engine_folder(gpu: Gpu, tensorrt: str, fp16: bool, model: str | Path | bytes) -> str:
@@ -89,6 +83,14 @@ def name_engine_folder(gpu: Gpu, tensorrt: str, fp16: bool, model: str | Path | 
 
 def _is_built_in(name: str) -> bool:
     return ONNXRUNTIME_NAMES[name] in ort.get_available_providers()
+
+
+def _make_options(name: str, execution: Execution, model: str | Path | bytes) -> dict[str, str]:
+    if name == "tensorrt":
+        return _tensorrt_options(execution, model)
+    if name == "cuda":
+        return _cuda_options(execution)
+    return _openvino_options(execution) if name == "openvino" else {}
 
 
 def _cuda_options(execution: Execution) -> dict[str, str]:
