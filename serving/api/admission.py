@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from serving.errors import Overloaded
+from serving.telemetry import recording
 
 
 class AdmissionGate:
@@ -30,17 +31,21 @@ class AdmissionGate:
             Overloaded: no place is free.
         """
         if self.requests >= self._max_requests:
+            recording.note_refusal("requests")
             raise Overloaded(max_pending_requests=self._max_requests)
         admission = Admission(self)
         self.requests += 1
+        recording.note_admitted(self.requests, self.bytes)
         try:
             yield admission
         finally:
             self.requests -= 1
             self.bytes -= admission.bytes
+            recording.note_admitted(self.requests, self.bytes)
 
     def _add(self, count: int) -> None:
         if self.bytes + count > self._max_bytes:
+            recording.note_refusal("bytes")
             raise Overloaded(max_pending_bytes=self._max_bytes)
         self.bytes += count
 

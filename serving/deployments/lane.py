@@ -9,11 +9,12 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
 from serving.graph.messages import Task
+from serving.telemetry.stage_meters import BatchMeter
 
 logger = logging.getLogger("ray.serve")
 
@@ -26,10 +27,11 @@ ReturnT = TypeVar("ReturnT")
 
 @dataclass(slots=True)
 class Arrival(Generic[TaskT]):
-    """A task as it stands in a replica's queue: `deadline` is of this process's monotonic clock."""
+    """A task as it stands in a replica's queue: both times are of this process's monotonic clock."""
 
     task: TaskT
     deadline: float
+    arrived: float = field(default_factory=time.monotonic)
 
 
 class Turnstile:
@@ -61,12 +63,15 @@ async def answer_parcel(
     parcel: Sequence[TaskT],
     run_one: Callable[[Arrival[TaskT]], Awaitable[ResultT | RollcallError]],
     turnstile: Turnstile,
+    meter: BatchMeter | None = None,
 ) -> list[ResultT | RollcallError]:
     """Put each task of a parcel into the batch queue by `run_one`; its outcome, or its own error."""
     now = time.monotonic()
     await turnstile.pass_through()
-    arrivals = [Arrival(task, now + task.remaining_s) for task in parcel]
+    arrivals = [Arrival(task, now + task.remaining_s, now) for task in parcel]
     outcomes = await asyncio.gather(*map(run_one, arrivals), return_exceptions=True)
+    if meter is not None and parcel:  # an empty one only asks whether somebody answers
+        meter.note_parcel(time.monotonic() - now)
     return [_as_outcome(outcome) for outcome in outcomes]
 
 
@@ -95,6 +100,15 @@ def place_outcomes(
     return placed
 
 
+def note_batch(
+    meter: BatchMeter | None, arrivals: Sequence[Arrival[TaskT]], live: Sequence[int], began: float
+) -> None:
+    """Count a batch that has just ended, of which those at `live` ran; `began`: by the monotonic clock."""
+    if meter is not None:
+        waited_s = [began - arrivals[place].arrived for place in live]
+        meter.note_batch(waited_s, time.monotonic() - began, len(arrivals) - len(live))
+
+
 async def run_batch(
     arrivals: Sequence[Arrival[TaskT]],
     attempt: Callable[[Sequence[Arrival[TaskT]]], Awaitable[list[ResultT | RollcallError]]],
@@ -115,9 +129,15 @@ async def run_batch(
 
 
 class ModelLane:
-    """One thread that runs a model, so that the replica's event loop stays free to gather the next batch."""
+    """One thread that runs a model, so that the replica's event loop stays free to gather the next batch.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: of the thread.
+        meter: is told of every batch.
+    """
+
+    def __init__(self, name: str, meter: BatchMeter | None = None) -> None:
+        self.meter = meter
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self.turnstile = Turnstile()
 
@@ -133,10 +153,11 @@ class ModelLane:
         """One outcome for each arrival; work whose time is up never reaches the model. See `run_batch`."""
 
         def work(batch: Sequence[Arrival[TaskT]]) -> list[ResultT | RollcallError]:
+            began = time.monotonic()
             live = pick_live(batch)
-            return place_outcomes(
-                batch, live, run_model([batch[place].task for place in live]) if live else []
-            )
+            outcomes = run_model([batch[place].task for place in live]) if live else []
+            note_batch(self.meter, batch, live, began)
+            return place_outcomes(batch, live, outcomes)
 
         async def attempt(batch: Sequence[Arrival[TaskT]]) -> list[ResultT | RollcallError]:
             return await self.run(lambda: work(batch))

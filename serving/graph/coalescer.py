@@ -18,6 +18,8 @@ from typing import Any, Generic, TypeVar
 
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
 from serving.graph.messages import Task
+from serving.telemetry import recording
+from serving.telemetry.stage_meters import CallMeter
 
 logger = logging.getLogger("ray.serve")
 
@@ -53,6 +55,7 @@ class CoalescerLimits:
 class _Entry(Generic[TaskT]):
     task: TaskT
     size_bytes: int
+    submitted: float
     deadline: float
     future: asyncio.Future[Any]
     resent: bool = False
@@ -65,14 +68,17 @@ class Coalescer(Generic[TaskT, ResultT]):
         call: sends a parcel and returns one outcome for each task; raises `CallLost` when the whole parcel
             was lost and `RollcallError` when the stage refused it.
         limits: see `CoalescerLimits`.
+        meter: is told of every wait and call.
     """
 
     def __init__(
         self,
         call: Callable[[list[TaskT]], Awaitable[Sequence[ResultT | RollcallError]]],
         limits: CoalescerLimits,
+        meter: CallMeter | None = None,
     ) -> None:
         self._call = call
+        self._meter = meter
         self.limits = limits
         self._waiting: dict[_Entry[TaskT], None] = {}
         self._lost: dict[_Entry[TaskT], None] = {}
@@ -97,20 +103,28 @@ class Coalescer(Generic[TaskT, ResultT]):
             RollcallError: the stage's own error for this task.
         """
         if self.waiting >= self.limits.max_waiting:
+            recording.note_refusal("queue")
             raise Overloaded(waiting=self.waiting)
         loop = asyncio.get_running_loop()
-        deadline = time.monotonic() + task.remaining_s
-        entry = _Entry(task, size_bytes, deadline, loop.create_future())
+        now = time.monotonic()
+        entry = _Entry(task, size_bytes, now, now + task.remaining_s, loop.create_future())
         timer = loop.call_later(task.remaining_s, _expire, entry.future)
         self._waiting[entry] = None
+        self._note_waiting()
         self._schedule_departure(loop)
         try:
             result: ResultT = await entry.future
             return result
         finally:
             timer.cancel()
-            self._waiting.pop(entry, None)
-            self._lost.pop(entry, None)
+            if entry in self._waiting or entry in self._lost:  # nobody has come for it
+                self._waiting.pop(entry, None)
+                self._lost.pop(entry, None)
+                self._note_waiting()
+
+    def _note_waiting(self) -> None:
+        if self._meter is not None:
+            self._meter.note_waiting(self.waiting)
 
     def _schedule_departure(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._departure is not None:
@@ -167,6 +181,8 @@ class Coalescer(Generic[TaskT, ResultT]):
 
     def _finish_call(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
+        if self._meter is not None:
+            self._meter.note_return(len(self._calls))
         if self.waiting and (self._departure is None or not self._calls):
             self._depart()
 
@@ -174,8 +190,13 @@ class Coalescer(Generic[TaskT, ResultT]):
         now = time.monotonic()
         for entry in parcel:
             entry.task.remaining_s = max(0.0, entry.deadline - now)
+        if self._meter is not None:
+            self._meter.note_departure([now - entry.submitted for entry in parcel], len(self._calls))
+            self._note_waiting()
         try:
             outcomes = await self._call([entry.task for entry in parcel])
+            if self._meter is not None:
+                self._meter.note_answer(time.monotonic() - now)
             if len(outcomes) != len(parcel):
                 raise InternalError("a stage answered a parcel with another number of results")
         except CallLost as lost:
@@ -193,6 +214,8 @@ class Coalescer(Generic[TaskT, ResultT]):
                 _settle(entry.future, outcome)
 
     def _send_again(self, parcel: list[_Entry[TaskT]], lost: CallLost) -> None:
+        if self._meter is not None and any(not entry.future.done() for entry in parcel):
+            self._meter.note_loss()
         for entry in parcel:
             if entry.resent:
                 _settle(entry.future, StageUnavailable(str(lost) or None))
