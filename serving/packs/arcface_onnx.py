@@ -27,6 +27,7 @@ from serving.packs.onnx_rewriting import (
     select_initialisers,
     select_used,
     serialise,
+    split_prelu,
 )
 from serving.vision.inference import open_session
 
@@ -54,7 +55,7 @@ def convert_arcface(data: bytes) -> bytes:
     if side == 0 or side != value.type.tensor_type.shape.dim[3].dim_value or len(graph.output) != 1:
         raise PackError("the embedder does not turn square chips of one size into vectors")
     output = graph.output[0].name
-    body = _free_batch(_split_prelu(select_used(graph.node, [output]), graph), graph)
+    body = _free_batch(split_prelu(select_used(graph.node, [output]), graph), graph)
     weights = select_initialisers(body, graph.initializer)
     mean, scale = (0.0, 1.0) if _scales_itself(body, value.name) else (MEAN, 1 / MEAN)
     if _BATCH_WIDE_OPERATORS.isdisjoint(node.op_type for node in body):
@@ -77,21 +78,6 @@ def convert_arcface(data: bytes) -> bytes:
     )
     _check_batches(converted, side)
     return converted
-
-
-def _split_prelu(body: list[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Replace PRelu by Mul and Max where no slope exceeds 1; beyond that the maximum is the other one."""
-    weights = {one.name: one for one in graph.initializer}
-    split = []
-    for node in body:
-        slopes = weights.get(node.input[1]) if node.op_type == "PRelu" else None
-        if slopes is None or not numpy_helper.to_array(slopes).max() <= 1:
-            split.append(node)
-            continue
-        x, output = node.input[0], node.output[0]
-        split.append(helper.make_node("Mul", [x, slopes.name], [f"{output}_sloped"]))
-        split.append(helper.make_node("Max", [x, f"{output}_sloped"], [output]))
-    return split
 
 
 def _free_batch(body: list[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:

@@ -1,123 +1,180 @@
 """Liveness packs: which anti-spoofing models there are, as their manifests say, and loading them.
 
-A manifest is data (`serving/packs/liveness_manifests/*.yaml`): a further model of a known kind needs no code.
+A manifest is data (`serving/packs/data/liveness/*.yaml`): a further model of a known kind needs no code.
+docs/liveness.md describes its fields.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from serving.errors import ManifestInvalid, PackError
+from serving.packs.manifest import Artefact, Terms
+from serving.packs.manifest_format import (
+    MAX_MANIFEST_BYTES,
+    LicenceForm,
+    ModelForm,
+    Number,
+    OneLine,
+    PackId,
+    Part,
+)
+from serving.settings import Settings
+from serving.vision.execution import CPU, Execution
+from serving.vision.inference import open_session
 from serving.vision.liveness import LivenessInput, LivenessModel, LivenessScorer
 from serving.vision.liveness_crops import AlignedCut, BoxCut, LivenessCropper, LivenessCut
 
-MANIFESTS = "liveness_manifests"
+MANIFESTS = "data/liveness"
 
-Point = tuple[float, float]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Point = tuple[Number, Number]
 
 
-class BoxCutEntry(_Part):
+class BoxCutForm(Part):
     """See `vision.liveness_crops.BoxCut`."""
 
     kind: Literal["box"]
-    size_px: int = Field(ge=16, le=512)
-    scale: float = Field(ge=1, le=8)
+    size_px: Annotated[int, Field(ge=16, le=512)]
+    scale: Annotated[float, Field(ge=1, le=8)]
 
-    def make(self) -> LivenessCut:
+    def to_cut(self) -> LivenessCut:
         return BoxCut(self.size_px, self.scale)
 
 
-class AlignedCutEntry(_Part):
+class AlignedCutForm(Part):
     """See `vision.liveness_crops.AlignedCut`."""
 
     kind: Literal["aligned"]
-    size_px: int = Field(ge=16, le=512)
+    size_px: Annotated[int, Field(ge=16, le=512)]
     points: tuple[Point, Point, Point, Point, Point]
-    max_outside: float = Field(ge=0, le=1)
+    max_outside: Annotated[float, Field(ge=0, le=1)]
 
-    def make(self) -> LivenessCut:
+    def to_cut(self) -> LivenessCut:
         return AlignedCut(self.size_px, self.points, self.max_outside)
 
 
-class InputEntry(_Part):
+class InputForm(Part):
     """See `vision.liveness.LivenessInput`."""
 
-    channel_order: Literal["rgb", "bgr"]
-    mean: tuple[float, float, float]
-    scale: float = Field(gt=0)
+    channels: Literal["rgb", "bgr"]
+    mean: tuple[Number, Number, Number]
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     output: Literal["logits", "probabilities", "live_probability"]
-    live_class: int = Field(0, ge=0, le=1000)
+    live_class: Annotated[int, Field(ge=0, le=1000)] = 0
 
-    def make(self) -> LivenessInput:
-        return LivenessInput(self.channel_order, self.mean, self.scale, self.output, self.live_class)
-
-
-class ModelEntry(_Part):
-    """One network: its file, what it sees of a face, and what it answers.
-
-    max_bytes: the file's size; more is never read. urls: where it may be had; none: only from a folder.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,100}\.onnx$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    max_bytes: int = Field(ge=1, le=2**30)
-    urls: tuple[str, ...] = ()
-    cut: Annotated[BoxCutEntry | AlignedCutEntry, Field(discriminator="kind")]
-    input: InputEntry
+    def to_input(self) -> LivenessInput:
+        return LivenessInput(self.channels, self.mean, self.scale, self.output, self.live_class)
 
 
-class LivenessPack(_Part):
-    """Liveness models that judge together: the score is the mean of their live probabilities.
+class LivenessModelForm(ModelForm):
+    """One network: its file, what it sees of a face, and what it takes and answers."""
 
+    cut: Annotated[BoxCutForm | AlignedCutForm, Field(discriminator="kind")]
+    input: InputForm
+
+
+class LivenessForm(Part):
+    """A whole manifest."""
+
+    format: Literal[1]
+    id: PackId
+    title: OneLine
+    licence: LicenceForm
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    threshold_provenance: Annotated[str, Field(min_length=1, max_length=1000)]
+    models: Annotated[tuple[LivenessModelForm, ...], Field(min_length=1, max_length=4)]
+    notes: Annotated[str, Field(max_length=4000)] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessModelSpec:
+    """One network of a liveness pack."""
+
+    artefact: Artefact
+    cut: LivenessCut
+    fed: LivenessInput
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessPack:
+    """Models that judge together whether a face is live: the score is the mean of their live probabilities.
+
+    licence: what the user must know, in one line. terms: what must be accepted; None where nothing must.
     threshold: the score from which a face counts as live, unless the settings say; threshold_provenance: what
-    it rests on. needs_acceptance: whether the licence must be accepted before the files are fetched.
+    it rests on. notes: what else a user should know.
     """
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    title: str = Field(min_length=1, max_length=200)
-    licence: str = Field(min_length=1, max_length=500)
-    needs_acceptance: bool = False
-    threshold: float = Field(gt=0, lt=1)
-    threshold_provenance: str = Field(min_length=1)
-    models: tuple[ModelEntry, ...] = Field(min_length=1, max_length=4)
+    id: str
+    title: str
+    licence: str
+    terms: Terms | None
+    threshold: float
+    threshold_provenance: str
+    models: tuple[LivenessModelSpec, ...]
+    notes: str = ""
+
+    @property
+    def artefacts(self) -> tuple[Artefact, ...]:
+        """Every model file the pack needs, in the order of the models."""
+        return tuple(model.artefact for model in self.models)
 
     def make_cropper(self) -> LivenessCropper:
         """What cuts the crops that its models want."""
-        return LivenessCropper([model.cut.make() for model in self.models])
+        return LivenessCropper([model.cut for model in self.models])
 
 
-def read_liveness_manifest(text: str, name: str) -> LivenessPack:
-    """The pack that a YAML manifest describes; `name` is for messages.
+def parse_liveness_manifest(text: str, where: str) -> LivenessPack:
+    """The pack that a YAML manifest describes; `where` is the file, for messages.
 
     Raises:
         ManifestInvalid: naming what is wrong with it.
     """
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise ManifestInvalid(f"{where}: larger than {MAX_MANIFEST_BYTES} bytes")
     try:
-        return LivenessPack.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ManifestInvalid(f"{name} is not YAML: {str(error)[:200]}") from None
+        form = LivenessForm.model_validate(yaml.safe_load(text))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ManifestInvalid(f"{where}: not YAML: {' '.join(str(error).split())[:200]}") from None
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5]]
-        raise ManifestInvalid(f"{name}: {'; '.join(problems)}") from None
+        raise ManifestInvalid(f"{where}: {'; '.join(problems)}") from None
+    terms = None
+    if form.licence.text is not None and form.licence.url is not None:
+        terms = Terms(form.licence.text.strip(), form.licence.url)
+    models = tuple(
+        LivenessModelSpec(
+            model.to_artefact(form.id),
+            model.cut.to_cut(),
+            model.input.to_input(),
+        )
+        for model in form.models
+    )
+    return LivenessPack(
+        form.id,
+        form.title,
+        form.licence.summary,
+        terms,
+        form.threshold,
+        form.threshold_provenance,
+        models,
+        form.notes.strip(),
+    )
 
 
 @cache
 def list_liveness_packs() -> tuple[LivenessPack, ...]:
-    """Every liveness pack this version ships a manifest of, by id."""
-    folder = resources.files("serving.packs") / MANIFESTS
+    """Every liveness pack whose manifest ships with Rollcall, by id."""
+    folder = resources.files("serving.packs").joinpath(MANIFESTS)
     found = [
-        read_liveness_manifest(entry.read_text("utf-8"), entry.name)
+        parse_liveness_manifest(entry.read_text("utf-8"), entry.name)
         for entry in folder.iterdir()
         if entry.name.endswith(".yaml")
     ]
@@ -125,7 +182,11 @@ def list_liveness_packs() -> tuple[LivenessPack, ...]:
 
 
 def find_liveness_pack(id: str) -> LivenessPack:
-    """The liveness pack of this id; raises PackError when there is none."""
+    """The liveness pack of this id.
+
+    Raises:
+        PackError: there is none.
+    """
     packs = list_liveness_packs()
     for pack in packs:
         if pack.id == id:
@@ -135,26 +196,21 @@ def find_liveness_pack(id: str) -> LivenessPack:
 
 def load_scorer(
     pack: LivenessPack,
-    paths: Sequence[Path],
+    files: Sequence[Path | bytes],
     *,
-    providers: Sequence[Any] | None = None,
-    intra_op_threads: int = 1,
+    execution: Execution = CPU,
     max_batch: int = 16,
 ) -> LivenessScorer:
-    """Load the models of a pack from their files, in the order of the manifest.
+    """Load the models of a pack from their converted files, in the order of the manifest.
 
     Raises:
-        ConfigurationError: a provider is not available.
+        ProviderUnavailable: what shall run them is not here.
         PackError: a model cannot be loaded.
     """
-    from serving.vision.inference import CPU_PROVIDERS, open_session
-
     models = []
-    for entry, path in zip(pack.models, paths, strict=True):
-        session = open_session(path, CPU_PROVIDERS if providers is None else providers, intra_op_threads)
-        models.append(
-            LivenessModel(session, size_px=entry.cut.size_px, fed=entry.input.make(), max_batch=max_batch)
-        )
+    for spec, file in zip(pack.models, files, strict=True):
+        session = open_session(file, execution)
+        models.append(LivenessModel(session, size_px=spec.cut.size_px, fed=spec.fed, max_batch=max_batch))
     return LivenessScorer(models)
 
 

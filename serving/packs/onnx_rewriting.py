@@ -98,6 +98,24 @@ def select_initialisers(
     return [one for one in initialisers if one.name in used]
 
 
+def split_prelu(body: list[onnx.NodeProto], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Replace PRelu by Mul and Max, which give the same bits in less time on a CPU.
+
+    Only where no slope exceeds 1; beyond that the maximum is the other one.
+    """
+    weights = {one.name: one for one in graph.initializer}
+    split = []
+    for node in body:
+        slopes = weights.get(node.input[1]) if node.op_type == "PRelu" else None
+        if slopes is None or not numpy_helper.to_array(slopes).max() <= 1:
+            split.append(node)
+            continue
+        x, output = node.input[0], node.output[0]
+        split.append(helper.make_node("Mul", [x, slopes.name], [f"{output}_sloped"]))
+        split.append(helper.make_node("Max", [x, f"{output}_sloped"], [output]))
+    return split
+
+
 def serialise(graph: onnx.GraphProto, source: onnx.ModelProto, part: str) -> bytes:
     """Return the checked model with the operator sets of source; the same graph gives the same bytes.
 

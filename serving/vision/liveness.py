@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import InternalError, RollcallError
+from serving.errors import InternalError, PackError, RollcallError
 from serving.vision.liveness_crops import LivenessCropper
 from serving.vision.picture import Picture, PictureLimits, decode_picture, read_header
 
@@ -52,12 +52,12 @@ NOT_CHECKED = Liveness(LivenessStatus.not_checked)
 class LivenessInput:
     """How a model takes its crop, beside the cut itself, and what it answers.
 
-    channel_order: of the input. mean, scale: the input is (crop - mean) * scale, on the 0..255 scale.
+    channels: their order in the input. mean, scale: the input is (crop - mean) * scale, on the 0..255 scale.
     output: "logits" [n, classes] that a softmax turns into probabilities, "probabilities" [n, classes], or
     "live_probability" [n] or [n, 1]. live_class: the class that is live, where there are classes.
     """
 
-    channel_order: Literal["rgb", "bgr"]
+    channels: Literal["rgb", "bgr"]
     mean: tuple[float, float, float]
     scale: float
     output: Literal["logits", "probabilities", "live_probability"]
@@ -72,16 +72,26 @@ class LivenessModel:
         size_px: S.
         fed: how crops become its input.
         max_batch: at most this many faces in a run.
+
+    Raises:
+        PackError: the model takes another input.
     """
 
     def __init__(self, session: Any, *, size_px: int, fed: LivenessInput, max_batch: int = 16) -> None:
         self._session = session
-        self._input_name: str = session.get_inputs()[0].name
+        model_input = session.get_inputs()[0]
+        self._input_name: str = model_input.name
+        if list(model_input.shape[1:]) != [3, size_px, size_px] or model_input.type != "tensor(float)":
+            raise PackError(
+                f"the liveness model takes {model_input.type} {model_input.shape}, "
+                f"not floats [n, 3, {size_px}, {size_px}]"
+            )
         self._fed = fed
         self._mean = np.asarray(fed.mean, np.float32)
         self._scale = np.float32(fed.scale)
         self.size_px = size_px
-        self.max_batch = max_batch
+        # A model whose batch is fixed at one takes its faces one after another.
+        self.max_batch = 1 if model_input.shape[0] == 1 else max_batch
 
     def score(self, crops: Crops) -> Scores:
         """The probability of being live of each of crops uint8 [n, S, S, 3] RGB, n >= 0.
@@ -99,7 +109,7 @@ class LivenessModel:
         return scores
 
     def _run(self, crops: Crops) -> Scores:
-        ordered = crops[..., ::-1] if self._fed.channel_order == "bgr" else crops
+        ordered = crops[..., ::-1] if self._fed.channels == "bgr" else crops
         scaled = (ordered.astype(np.float32) - self._mean) * self._scale
         batch = np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
         output = np.asarray(self._session.run(None, {self._input_name: batch})[0], np.float32)
