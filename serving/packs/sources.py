@@ -92,17 +92,14 @@ class SourceShelf:
         """As put, for files within an archive of the user's."""
         sources = list(sources)
         arrivals = {source.name: self._arrival(source) for source in sources}
-        found = extract_members(archive, arrivals.values())
-        for source in sources:
-            self._shelve(source, arrivals[source.name].target, found[source.name], str(archive))
+        with hold_lock(self._directory, f"archive-{archive.name}"):
+            found = extract_members(archive, arrivals.values())
+            for source in sources:
+                self._shelve(source, arrivals[source.name].target, found[source.name], str(archive))
 
-    def forget(self, source: Source, *, record: bool) -> None:
-        """Delete the file and, if asked, what was recorded of it."""
-        path = self.path_of(source)
-        if path is not None:
-            path.unlink(missing_ok=True)
-        if record and isinstance(source, ModelFile):
-            self._record_path(source).unlink(missing_ok=True)
+    def forget_record(self, source: ModelFile) -> None:
+        """Drop the hash that was recorded; whatever comes next under this name counts."""
+        self._record_path(source).unlink(missing_ok=True)
 
     def _path(self, name: str, sha256: str) -> Path:
         return self._directory / "sources" / f"{sha256[:12]}-{name}"
