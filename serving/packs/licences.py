@@ -11,7 +11,7 @@ from pathlib import Path
 
 from serving.errors import LicenceNotAccepted, PackError
 from serving.packs.cache_files import write_atomically
-from serving.packs.manifest import Pack
+from serving.packs.manifest import AnyPack
 
 SETTING = "the setting pack.accept_licence"
 
@@ -26,7 +26,7 @@ class Acceptance:
     how: str
 
 
-def hash_terms(pack: Pack) -> str | None:
+def hash_terms(pack: AnyPack) -> str | None:
     """Lower case hex SHA-256 of the text that must be accepted; None where nothing must."""
     return None if pack.terms is None else hashlib.sha256(pack.terms.text.encode()).hexdigest()
 
@@ -43,7 +43,7 @@ class LicenceBook:
         self._directory = directory / "licences"
         self._accepted = frozenset(accepted)
 
-    def read(self, pack: Pack) -> Acceptance | None:
+    def read(self, pack: AnyPack) -> Acceptance | None:
         """The recorded acceptance of the licence as it now stands, or None."""
         try:
             stored = json.loads(self._path(pack).read_text(encoding="utf-8"))
@@ -52,11 +52,11 @@ class LicenceBook:
             return None
         return found if (found.pack, found.text_sha256) == (pack.id, hash_terms(pack)) else None
 
-    def is_accepted(self, pack: Pack) -> bool:
+    def is_accepted(self, pack: AnyPack) -> bool:
         """Whether the pack may be used: no terms, accepted before, or accepted by the settings."""
         return pack.terms is None or pack.id in self._accepted or self.read(pack) is not None
 
-    def accept(self, pack: Pack, how: str) -> None:
+    def accept(self, pack: AnyPack, how: str) -> None:
         """Record that the licence was accepted; `how` says by what means. Nothing happens without terms.
 
         Raises:
@@ -69,7 +69,7 @@ class LicenceBook:
         record = {"pack": pack.id, "text_sha256": text_sha256, "accepted_at": accepted_at, "how": how}
         write_atomically(self._path(pack), (json.dumps(record, indent=1) + "\n").encode())
 
-    def require(self, pack: Pack) -> None:
+    def require(self, pack: AnyPack) -> None:
         """Go on only if the licence is accepted; what the settings accept is recorded too.
 
         Raises:
@@ -84,9 +84,9 @@ class LicenceBook:
         except PackError:
             return  # a read-only cache; the settings say the same at the next start
 
-    def forget(self, pack: Pack) -> None:
+    def forget(self, pack: AnyPack) -> None:
         """Drop the record."""
         self._path(pack).unlink(missing_ok=True)
 
-    def _path(self, pack: Pack) -> Path:
+    def _path(self, pack: AnyPack) -> Path:
         return self._directory / f"{pack.id}.json"

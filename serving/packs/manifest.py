@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from serving.vision.alignment import AlignmentTemplate
 
@@ -105,6 +106,23 @@ class Terms:
 
     text: str
     url: str
+
+
+class AnyPack(Protocol):
+    """What packs of every kind have in common: files, and terms for them. See `Pack`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def terms(self) -> Terms | None: ...
+    @property
+    def notes(self) -> str: ...
+    @property
+    def artefacts(self) -> tuple[Artefact, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)

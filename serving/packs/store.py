@@ -15,7 +15,7 @@ from serving.packs.calibration import Calibration, load_calibration, parse_calib
 from serving.packs.catalogue import find_pack, list_ids
 from serving.packs.conversions import NO_CONVERSION, find_conversion
 from serving.packs.licences import LicenceBook
-from serving.packs.manifest import Artefact, Pack
+from serving.packs.manifest import AnyPack, Artefact, Pack
 from serving.packs.progress import Progress, ignore_progress
 from serving.packs.sources import SourceShelf
 from serving.packs.wheels import hash_bytes
@@ -88,6 +88,11 @@ class PackStore:
 
     def prepare_files(self, pack: Pack, progress: Progress | None = None) -> PreparedFiles:
         """As prepare, for a pack that is yet to be calibrated."""
+        self.prepare_artefacts(pack, progress)
+        return self._locate(pack)
+
+    def prepare_artefacts(self, pack: AnyPack, progress: Progress | None = None) -> list[Path]:
+        """As prepare, for packs of any kind: the ready model files, in the order of the pack's artefacts."""
         report = progress or ignore_progress
         self.licences.require(pack)
         count = len(pack.artefacts)
@@ -96,7 +101,7 @@ class PackStore:
             if not self._is_good(artefact):
                 self._build(pack, artefact, report, position / count)
         report("ready", 1.0)
-        return self._locate(pack)
+        return [path for path in map(self.path_of, pack.artefacts) if path is not None]
 
     def verify(self, pack: Pack) -> PreparedPack:
         """Return the prepared pack without downloading or converting anything.
@@ -108,6 +113,11 @@ class PackStore:
 
     def verify_files(self, pack: Pack) -> PreparedFiles:
         """As verify, for a pack that is yet to be calibrated."""
+        self.verify_artefacts(pack)
+        return self._locate(pack)
+
+    def verify_artefacts(self, pack: AnyPack) -> None:
+        """As verify, for packs of any kind."""
         again = "prepare" if pack.terms is None else f"fetch {pack.id}"
         for artefact in pack.artefacts:
             path = self.path_of(artefact)
@@ -115,13 +125,12 @@ class PackStore:
                 raise PackError(f"{path or artefact.name} is missing; run `rollcall packs {again}`")
             if not self._is_good(artefact):
                 raise PackError(f"{path} is damaged; run `rollcall packs {again}` to rebuild it")
-        return self._locate(pack)
 
-    def is_ready(self, pack: Pack) -> bool:
+    def is_ready(self, pack: AnyPack) -> bool:
         """Whether every model file is there and has its hash."""
         return all(self._is_good(artefact) for artefact in pack.artefacts)
 
-    def state_of(self, pack: Pack) -> State:
+    def state_of(self, pack: AnyPack) -> State:
         """As is_ready, telling what is missing from what is spoilt."""
         if self.is_ready(pack):
             return "ready"
@@ -197,7 +206,7 @@ class PackStore:
         path = self.path_of(artefact)
         return path is not None and has_hash(path, self.hash_of(artefact))
 
-    def _build(self, pack: Pack, artefact: Artefact, report: Progress, fraction: float) -> None:
+    def _build(self, pack: AnyPack, artefact: Artefact, report: Progress, fraction: float) -> None:
         siblings = [each.source for each in pack.artefacts]
         if artefact.conversion == NO_CONVERSION and artefact.sha256 is None:
             self.sources.obtain(artefact.source, siblings, report, fraction)
