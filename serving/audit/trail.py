@@ -20,6 +20,7 @@ from serving.errors import InvalidRequest, RollcallError, StageUnavailable
 from serving.registry.paging import check_limit, read_cursor, write_cursor
 from serving.registry.records import Page
 from serving.settings_sections import AuditSettings
+from serving.telemetry import recording
 
 logger = logging.getLogger("ray.serve")
 
@@ -78,6 +79,7 @@ class AuditTrail:
             return False
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((_clean(entry), written))
+        self._note_queue()
         self._wake_writer(at_once=True)
         try:
             await asyncio.wait_for(written, RECORD_TIMEOUT_S)
@@ -99,6 +101,7 @@ class AuditTrail:
         if len(self._waiting) >= MAX_WAITING:
             return False
         self._waiting.append((_clean(entry), None))
+        self._note_queue()
         self._wake_writer(at_once=False)
         return True
 
@@ -204,6 +207,7 @@ class AuditTrail:
             logger.warning("audit trail: it is written again")
             self.trouble = None
         self._room.set()
+        self._note_queue()
         for _, written in batch:
             if written is not None and not written.done():
                 written.set_result(None)
@@ -221,6 +225,9 @@ class AuditTrail:
             if written is not None and not written.done():
                 written.set_exception(trouble)
         self._waiting.extendleft((entry, None) for entry, _ in reversed(batch))
+
+    def _note_queue(self) -> None:
+        recording.note_audit_queue(len(self._waiting) + self._lost)
 
     def _lose(self, count: int) -> None:
         if not self._lost:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -18,8 +19,11 @@ from serving.database.migration import migrate
 from serving.database.postgres import PostgresBackend
 from serving.database.sqlite import SqliteBackend
 from serving.errors import Overloaded, RollcallError, StageUnavailable
+from serving.telemetry import recording
 
 __all__ = ["Database", "sqlite_url"]
+
+OUTAGES = (Overloaded, StageUnavailable)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -84,10 +88,7 @@ class Database:
         Raises:
             StageUnavailable: the database cannot be reached.
         """
-        try:
-            return await self._opened().look_up(partial(_call, work, args, kwargs))
-        except Exception as error:
-            raise _translated(error) from error
+        return await _measured("look_up", self._opened().look_up(partial(_call, work, args, kwargs)))
 
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -97,10 +98,7 @@ class Database:
         Raises:
             StageUnavailable: the database cannot be reached.
         """
-        try:
-            return await self._opened().read(partial(_call, work, args, kwargs))
-        except Exception as error:
-            raise _translated(error) from error
+        return await _measured("read", self._opened().read(partial(_call, work, args, kwargs)))
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -111,15 +109,26 @@ class Database:
             Overloaded: the write lock did not come free in time.
             StageUnavailable: the database cannot be reached.
         """
-        try:
-            return await self._opened().write(partial(_call, work, args, kwargs))
-        except Exception as error:
-            raise _translated(error) from error
+        return await _measured("write", self._opened().write(partial(_call, work, args, kwargs)))
 
     def _opened(self) -> SqliteBackend | PostgresBackend:
         if self._backend is None:
             raise StageUnavailable("The database is not open.")
         return self._backend
+
+
+async def _measured(operation: str, work: Awaitable[T]) -> T:
+    """What `work` returns; how long it took is counted, and whether the database failed."""
+    began = time.perf_counter()
+    has_failed = False
+    try:
+        return await work
+    except Exception as error:
+        shown = _translated(error)
+        has_failed = isinstance(shown, OUTAGES) or not isinstance(shown, RollcallError)
+        raise shown from error
+    finally:
+        recording.note_database(operation, time.perf_counter() - began, failed=has_failed)
 
 
 def _call(
