@@ -24,6 +24,7 @@ from rich.markup import escape
 from serving.commands.console import console, messages
 from serving.commands.packs import prepare_with_progress
 from serving.commands.ports import check_port_is_free, choose_metrics_port
+from serving.commands.start_checks import check_start
 from serving.errors import ConfigurationError
 from serving.runtime import set_ray_flags
 from serving.settings import Settings, load_settings
@@ -59,6 +60,7 @@ def serve(
     settings = load_settings(_single_application(content, config)["args"])
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     listen_host, listen_port = _complete_config(content, chosen, config)
+    check_start(settings)
     check_port_is_free(listen_host, listen_port, "port", "--port")
     metrics_port = choose_metrics_port(metrics_port, listen_port)
     prepare_with_progress(settings)

@@ -15,7 +15,7 @@ from serving.graph.tuning import BatchTuning, IngressTuning, read_tuning
 from serving.settings import Settings, load_settings, setting_keys
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = [ROOT / "serve_config.yaml", ROOT / "config" / "laptop.yaml"]
+CONFIGS = [ROOT / "serve_config.yaml", *sorted((ROOT / "config").glob("*.yaml"))]
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_a_section_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLCALL_PACK__PROVIDERS", '["CUDAExecutionProvider", "CPUExecutionProvider"]')
     loaded = load_settings()
     assert (loaded.picture.max_bytes, loaded.picture.max_faces) == (5000, 4)
-    assert loaded.pack.providers == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert loaded.pack.providers == ("cuda", "cpu")
     monkeypatch.setenv("ROLLCALL_PICTURE", '{"max_byte": 5000}')
     assert "did you mean picture.max_bytes?" in refused()
 

@@ -78,7 +78,7 @@ def test_a_config_that_is_not_text(tmp_path: Path) -> None:
         _read_config(path)
 
 
-@pytest.mark.parametrize("name", ["serve_config.yaml", "config/laptop.yaml"])
+@pytest.mark.parametrize("name", ["serve_config.yaml", "config/laptop.yaml", "config/one-gpu.yaml"])
 def test_our_configs_are_taken(name: str) -> None:
     path = ROOT / name
     content = _read_config(path)

@@ -33,7 +33,7 @@ def test_links_and_paths_lead_somewhere(repository: Path) -> None:
             assert (repository / path).exists(), f"README speaks of {path}"
 
 
-@pytest.mark.parametrize("name", ["serve_config.yaml", "config/laptop.yaml"])
+@pytest.mark.parametrize("name", ["serve_config.yaml", "config/laptop.yaml", "config/one-gpu.yaml"])
 def test_operators_find_every_deployment(repository: Path, name: str) -> None:
     text = (repository / name).read_text()
     for deployment in ("Ingress", "Detector", "Embedder", "Matcher"):
