@@ -66,6 +66,11 @@ async def find_identity(
     await services.rate_limiter.admit(request, identity)
     return identity
 
+async def find_credentials(request: Request) -> tuple[HTTPAuthorizationCredentials | None, str | None]:
+    """What `find_identity` is called with, for a route that asks for an identity only at times."""
+    return await _bearer(request), await _key(request)
+
+
 
 IdentityOf = Annotated[Identity, Depends(get_identity)]
 PossibleIdentityOf = Annotated[Identity | None, Depends(find_identity)]

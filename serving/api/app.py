@@ -15,6 +15,7 @@ from serving.api.audit_middleware import AuditMiddleware
 from serving.api.callers import CallerWatch, settle
 from serving.api.envelope import Problem, install_error_answers
 from serving.api.middleware import AnswerHeaders
+from serving.api.request_meter import RequestMeter
 from serving.api.route_index import RouteIndex
 from serving.api.routes import (
     accounts,
@@ -27,6 +28,7 @@ from serving.api.routes import (
     events,
     faces,
     jobs,
+    metrics,
     operations,
     pages,
     people,
@@ -75,6 +77,7 @@ def create_app(services: Services, job_runner: JobRunner | None = None) -> FastA
         comparison,
         audit,
         operations,
+        metrics,
         accounts,
         authentication,
         api_keys,
@@ -91,6 +94,7 @@ def create_app(services: Services, job_runner: JobRunner | None = None) -> FastA
     app.add_middleware(CallerWatch, index=index, unfinished=unfinished)
     app.add_middleware(AnswerHeaders)
     app.add_middleware(BodyDrain)
+    app.add_middleware(RequestMeter)
     app.openapi = _document_problems(app.openapi)  # type: ignore[method-assign]
     return app
 
