@@ -36,8 +36,8 @@ class Totals:
 
 def count_totals(connection: Connection) -> Totals:
     """Everything at once. The faces are counted in an index; a million take tens of milliseconds."""
-    packs = {key: pack_id for key, pack_id in connection.execute(_PACKS)}
-    faces: Counter[str] = Counter({pack_id: 0 for pack_id in packs.values()})
+    packs: dict[str, str] = dict(connection.execute(_PACKS).tuples())
+    faces: Counter[str] = Counter(dict.fromkeys(packs.values(), 0))
     for key, count in connection.execute(_FACES):
         if key in packs:
             faces[packs[key]] += count
