@@ -27,7 +27,7 @@ from serving.packs.loading import load_finder
 from serving.packs.manifest import Artefact
 from serving.packs.store import PackStore
 from serving.vision.liveness import LivenessChecker, LivenessScorer
-from serving.vision.picture import decode_picture, read_header
+from serving.vision.picture import Picture, decode_picture, read_header
 from serving.vision.pipeline import FaceFinder
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -56,8 +56,7 @@ def time_cutting(files: list[Path], finder: FaceFinder, pack: LivenessPack) -> f
     """CPU milliseconds of cutting the crops of one face."""
     cropper, spent_s, faces = pack.make_cropper(), 0.0, 0
     for file in files:
-        data = file.read_bytes()
-        picture = decode_picture(data, read_header(data))
+        picture = _load(file)
         found = finder.find_decoded([picture])[0].faces
         start_s = time.process_time()
         for face in found:
@@ -119,7 +118,12 @@ def _convert(artefact: Artefact, folder: Path) -> bytes:
 
 
 def _score(checker: LivenessChecker, files: list[Path]) -> list[float | None]:
-    return [checker.score_liveness([file.read_bytes()])[0] for file in files]
+    return [checker.score_liveness([_load(file)])[0] for file in files]
+
+
+def _load(file: Path) -> Picture:
+    data = file.read_bytes()
+    return decode_picture(data, read_header(data))
 
 
 def _resident_mib() -> float:

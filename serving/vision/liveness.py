@@ -10,9 +10,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.errors import InternalError, PackError, RollcallError
-from serving.vision.liveness_crops import LivenessCropper
-from serving.vision.picture import Picture, PictureLimits, decode_picture, read_header
+from serving.errors import InternalError, PackError
+from serving.vision.liveness_crops import Box, LivenessCropper
+from serving.vision.picture import Picture
 
 Crops = NDArray[np.uint8]
 """What one model sees of several faces: uint8 [n, S, S, 3] RGB."""
@@ -184,35 +184,28 @@ class FindsFaces(Protocol):
 class LivenessChecker:
     """Detection, cut and score in one process, for commands and evaluation."""
 
-    def __init__(
-        self,
-        finder: FindsFaces,
-        cropper: LivenessCropper,
-        scorer: LivenessScorer,
-        limits: PictureLimits | None = None,
-    ) -> None:
+    def __init__(self, finder: FindsFaces, cropper: LivenessCropper, scorer: LivenessScorer) -> None:
         self._finder = finder
         self._cropper = cropper
         self._scorer = scorer
-        self._limits = limits or PictureLimits()
 
-    def score_liveness(self, pictures: Sequence[bytes]) -> list[float | None]:
-        """The probability of being live, 0..1, of the largest face of each encoded picture.
+    def score_liveness(self, pictures: Sequence[Picture]) -> list[float | None]:
+        """The probability of being live, 0..1, of the face nearest the centre of each picture.
 
-        None where there is no score: the picture cannot be read, shows no face, or too little around it.
+        None where there is no score: the picture shows no face, or too little around it.
+
+        Args:
+            pictures: upright RGB, uint8 [h, w, 3].
         """
         results: list[float | None] = [None] * len(pictures)
         places, crops = [], []
-        for place, data in enumerate(pictures):
-            try:
-                picture = decode_picture(data, read_header(data, self._limits))
-            except RollcallError:
+        for place, (picture, found) in enumerate(
+            zip(pictures, self._finder.find_decoded(pictures), strict=True)
+        ):
+            if not found.faces:
                 continue
-            faces = self._finder.find_decoded([picture])[0].faces
-            if not faces:
-                continue
-            largest = max(faces, key=lambda face: face.box[2] * face.box[3])
-            cut = self._cropper.cut(picture, largest.box, largest.landmarks)
+            face = min(found.faces, key=lambda face: _distance_from_centre(picture, face.box))
+            cut = self._cropper.cut(picture, face.box, face.landmarks)
             if cut is not None:
                 places.append(place)
                 crops.append(cut)
@@ -229,6 +222,11 @@ def judge_liveness(score: float | None, threshold: float) -> Liveness:
         return Liveness(LivenessStatus.not_checked, None, threshold)
     status = LivenessStatus.live if score >= threshold else LivenessStatus.spoof
     return Liveness(status, score, threshold)
+
+
+def _distance_from_centre(picture: Picture, box: Box) -> float:
+    x, y, width, height = box
+    return float((x + (width - picture.shape[1]) / 2) ** 2 + (y + (height - picture.shape[0]) / 2) ** 2)
 
 
 def _make_check_crop(size_px: int) -> Crops:
