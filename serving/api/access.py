@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from serving.accounts.access_check import KEY_PREFIX
 from serving.accounts.identities import Identity, Permission
 from serving.api.services import ServicesOf
-from serving.errors import EventClosed, InvalidRequest, PackMismatch, TokenMissing
+from serving.errors import EventClosed, InvalidRequest, TokenMissing
 from serving.registry.records import Event
 
 _bearer = HTTPBearer(
@@ -111,13 +111,7 @@ class AllowedAtEvent:
         identity.require_event(event)
         found = await services.registry.get_event(event)
         request.state.event = found
-        check_pack(found, services.pack.id)
+        services.line_of(found)
         if found.closed_at is not None and not self._when_closed:
             raise EventClosed(event=found.id)
         return found
-
-
-def check_pack(event: Event, pack_id: str) -> None:
-    """Raise PackMismatch unless the event's faces are of the pack that serves: others cannot be compared."""
-    if event.pack_id != pack_id:
-        raise PackMismatch(pack_id=event.pack_id, serving=pack_id)

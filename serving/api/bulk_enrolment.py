@@ -70,6 +70,7 @@ class BulkEnroller:
             RollcallError: as `Registry.begin_enrolment`.
         """
         services, deadline = self._services, Deadline(timeout_s)
+        stages = services.line_of(event).stages
         if (options.on_duplicate or services.settings.enrolment.on_duplicate) == "refuse":
             await self._refuse_duplicates(event, people, deadline)
         now = time.time()
@@ -91,11 +92,11 @@ class BulkEnroller:
             ]
         await services.registry.bulk.begin(event.key, new)
         try:
-            await services.stages.enrol(records, deadline.remaining_s())
+            await stages.enrol(records, deadline.remaining_s())
             await services.registry.bulk.finish(event.key, new)
         except ErasedMeanwhile as error:
             await erase_orphans(
-                services.registry, services.stages, event.key, error.context["person"], CLEAN_UP_TIMEOUT_S
+                services.registry, services.lines, event.key, error.context["person"], CLEAN_UP_TIMEOUT_S
             )
             raise
 
@@ -107,8 +108,8 @@ class BulkEnroller:
         stacked = [np.stack([face.vector for face in faces]) for _, faces in people]
         every = np.concatenate(stacked)
         owners = np.repeat(np.arange(len(people)), [len(vectors) for vectors in stacked])
-        configured = services.settings.recognition.threshold
-        threshold = decide_threshold(event, Policy(), services.calibration, configured)
+        line = services.line_of(event)
+        threshold = decide_threshold(event, Policy(), line.calibration, line.threshold)
         if np.any((every @ every.T >= threshold) & (owners[:, None] != owners)):
             raise DuplicatePerson("two people of the upload match each other")
         searches = [

@@ -94,12 +94,13 @@ async def enrol_person(
     new.details.check()
     level = decide_level(services, event, new.quality)
     known = await _find_known(services, event, new)
+    line = services.line_of(event)
     outcomes = await asyncio.gather(
-        *(find_single_face(services, each, new.face, level, deadline) for each in new.pictures),
+        *(find_single_face(line, each, new.face, level, deadline) for each in new.pictures),
         return_exceptions=True,
     )
     faces = _all_or_first_error(outcomes)
-    vectors = await services.stages.embed(np.stack([face.crop for face in faces]), deadline.remaining_s())
+    vectors = await line.stages.embed(np.stack([face.crop for face in faces]), deadline.remaining_s())
     if (new.on_duplicate or services.settings.enrolment.on_duplicate) == "refuse":
         await refuse_duplicates(
             services, event, vectors, new.person_id, deadline, sees_people=new.sees_people
@@ -140,7 +141,7 @@ async def store_faces(
             `Registry.begin_enrolment`.
         ErasedMeanwhile: the event or person was deleted while this ran; nothing is left.
     """
-    registry = services.registry
+    registry, stages = services.registry, services.line_of(event).stages
     announced = {face.id: (face, vector) for face, vector in faces}
     name, metadata, consent_reference = details.name, details.metadata, details.consent_reference
     person = await registry.begin_enrolment(
@@ -157,7 +158,7 @@ async def store_faces(
         FaceRecord(event.key, person.id, face_id, vector, now) for face_id, (_, vector) in announced.items()
     ]
     try:
-        await services.stages.enrol(records, deadline.remaining_s())
+        await stages.enrol(records, deadline.remaining_s())
         return await registry.finish_enrolment(
             event.key,
             person.id,
@@ -167,7 +168,7 @@ async def store_faces(
             consent_reference=consent_reference,
         )
     except ErasedMeanwhile:
-        await erase_orphans(registry, services.stages, event.key, person.id, CLEAN_UP_TIMEOUT_S)
+        await erase_orphans(registry, services.lines, event.key, person.id, CLEAN_UP_TIMEOUT_S)
         raise
 
 

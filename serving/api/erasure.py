@@ -27,10 +27,11 @@ async def erase_person(services: Services, event_key: str, person_id: str, deadl
     if not is_person_id(person_id):
         return False
     # Vectors first, so that a crash in between leaves a person who can be deleted again.
-    await services.stages.erase_person(event_key, person_id, deadline.remaining_s())
+    for line in services.lines:
+        await line.stages.erase_person(event_key, person_id, deadline.remaining_s())
     known = await services.registry.delete_person(event_key, person_id)
     # Once more, for an enrolment that stored its vectors in between; one that began since keeps them.
-    await erase_orphans(services.registry, services.stages, event_key, person_id, deadline.remaining_s())
+    await erase_orphans(services.registry, services.lines, event_key, person_id, deadline.remaining_s())
     return known
 
 
@@ -46,9 +47,10 @@ async def erase_face(
         StageUnavailable, Overloaded, DeadlineExceeded: try again.
     """
     await services.registry.get_face(event_key, person_id, face_id)
-    await services.stages.erase_faces(event_key, [(person_id, face_id)], deadline.remaining_s())
+    for line in services.lines:
+        await line.stages.erase_faces(event_key, [(person_id, face_id)], deadline.remaining_s())
     known = await services.registry.delete_face(event_key, person_id, face_id)
     # Once more, for an enrolment of the same picture that stored its vector in between.
-    await erase_orphans(services.registry, services.stages, event_key, person_id, deadline.remaining_s())
+    await erase_orphans(services.registry, services.lines, event_key, person_id, deadline.remaining_s())
     if not known:
         raise UnknownFace(person=person_id, face=face_id)

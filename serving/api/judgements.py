@@ -16,8 +16,8 @@ from serving.api.options import decide_top_k
 from serving.api.policies import Policy, decide_threshold
 from serving.api.schemas.recognition import CandidateView
 from serving.api.services import Services
+from serving.graph.lines import ServedPack
 from serving.graph.messages import Candidate, Decision
-from serving.packs.calibration import Calibration
 from serving.registry.records import Event
 
 SPARE_CANDIDATES = 3
@@ -59,23 +59,22 @@ class Judge:
     """What decides and what may be shown, the same for all probes of a request.
 
     Attributes:
+        line: of the event's pack, as the event was when the request began.
         threshold: the raw cosine from which the best candidate is a match.
         top_k: candidates shown for each probe.
         sees_people: whether the caller may see who else resembles the probe; if not, only a match is named.
     """
 
     event: Event
-    calibration: Calibration
+    line: ServedPack
     threshold: float
     top_k: int
     sees_people: bool
 
-    async def search(
-        self, services: Services, vectors: NDArray[np.float32], deadline: Deadline
-    ) -> list[Decision]:
+    async def search(self, vectors: NDArray[np.float32], deadline: Deadline) -> list[Decision]:
         """Who of the event is nearest to each of vectors float32 [n,D], enough of them to judge."""
         wanted = self.top_k + SPARE_CANDIDATES
-        return await services.stages.search(
+        return await self.line.stages.search(
             self.event.key, vectors, wanted, self.threshold, deadline.remaining_s()
         )
 
@@ -107,7 +106,7 @@ class Judge:
                 face_id=candidate.face_id,
                 cosine=candidate.cosine,
                 false_match_rate=candidate.false_match_rate,
-                band=self.calibration.band_of(candidate.cosine),
+                band=self.line.calibration.band_of(candidate.cosine),
             )
             for candidate in shown
         ]
@@ -131,11 +130,11 @@ def make_judge(
         PolicyNotAllowed, FalseMatchRateNotSupported: as `policies.decide_threshold`.
     """
     identity: Identity = request.state.identity
-    configured = services.settings.recognition.threshold
+    line = services.line_of(event)
     return Judge(
         event=event,
-        calibration=services.calibration,
-        threshold=decide_threshold(event, policy, services.calibration, configured),
+        line=line,
+        threshold=decide_threshold(event, policy, line.calibration, line.threshold),
         top_k=decide_top_k(services, asked_top_k),
         sees_people=identity.may(Permission.read_people),
     )

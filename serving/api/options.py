@@ -89,7 +89,15 @@ class IdentificationOptions(VerificationOptions):
     top_k: int | None = Field(None, ge=1, description="Candidates wanted.")
 
 
-class DetectionOptions(BaseModel):
+class PackOptions(BaseModel):
+    """Which of the packs that serve works on the request."""
+
+    pack_id: str | None = Field(
+        None, max_length=200, description="A pack that serves, see `GET /v1/model`; null: the default one."
+    )
+
+
+class DetectionOptions(PackOptions):
     """Of detection."""
 
     faces: FaceChoice = Field(
@@ -100,7 +108,7 @@ class DetectionOptions(BaseModel):
     )
 
 
-class EmbeddingOptions(BaseModel):
+class EmbeddingOptions(PackOptions):
     """Of embedding."""
 
     faces: FaceChoice = Field(
@@ -114,7 +122,7 @@ class EmbeddingOptions(BaseModel):
     )
 
 
-class ComparisonOptions(PolicyOptions):
+class ComparisonOptions(PolicyOptions, PackOptions):
     """Of comparison."""
 
     metric: Literal["cosine", "euclidean"] = Field(

@@ -93,8 +93,8 @@ def decide_threshold(
     Args:
         event: whose policy, and whose word on the policies of requests, holds.
         asked: what the request asks for.
-        calibration: of the pack that serves.
-        configured: `recognition.threshold` of the settings.
+        calibration: of the event's pack.
+        configured: what the settings give that pack; see `lines.configured_threshold`.
 
     Raises:
         PolicyNotAllowed: the event does not let the request ask for that.

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from serving.api.deadlines import Deadline
 from serving.api.options import FaceChoice, SingleFace
-from serving.api.services import Services
 from serving.api.stage_clock import StageClock
 from serving.errors import NoFace, QualityTooLow, RollcallError, SeveralFaces
+from serving.graph.lines import ServedPack
 from serving.graph.messages import Candidate, Decision
 from serving.packs.calibration import Calibration
 from serving.vision.pipeline import Face, PictureFaces
@@ -56,7 +56,7 @@ def _distance_from_centre(found: PictureFaces, face: Face) -> float:
 
 
 async def find_probes(
-    services: Services,
+    line: ServedPack,
     picture: bytes,
     choice: FaceChoice,
     level: QualityLevel,
@@ -68,33 +68,33 @@ async def find_probes(
     Raises:
         RollcallError: the picture's own error, or the stage's.
     """
-    found = await services.stages.detect(picture, deadline.remaining_s())
+    found = await line.stages.detect(picture, deadline.remaining_s())
     clock.mark("detect")
     probes = [Probe(face, find_faults(face.quality, level)) for face in choose_faces(found, choice)]
-    if await embed_probes(services, probes, deadline):
+    if await embed_probes(line, probes, deadline):
         clock.mark("embed")
     return found, probes
 
 
-async def embed_probes(services: Services, probes: Iterable[Probe], deadline: Deadline) -> bool:
+async def embed_probes(line: ServedPack, probes: Iterable[Probe], deadline: Deadline) -> bool:
     """Give those without faults their vectors, in one call; whether there was any."""
     fit = [probe for probe in probes if not probe.faults]
     if not fit:
         return False
-    vectors = await embed_faces(services, [probe.face for probe in fit], deadline)
+    vectors = await embed_faces(line, [probe.face for probe in fit], deadline)
     for probe, vector in zip(fit, vectors, strict=True):
         probe.vector = vector
     return True
 
 
-async def embed_faces(services: Services, faces: Sequence[Face], deadline: Deadline) -> Vectors:
+async def embed_faces(line: ServedPack, faces: Sequence[Face], deadline: Deadline) -> Vectors:
     """The vectors of faces, at least one, in one call: float32 [n,D], unit length."""
     crops = np.stack([face.crop for face in faces])
-    return await services.stages.embed(crops, deadline.remaining_s())
+    return await line.stages.embed(crops, deadline.remaining_s())
 
 
 async def find_single_face(
-    services: Services, picture: bytes, choice: SingleFace, level: QualityLevel, deadline: Deadline
+    line: ServedPack, picture: bytes, choice: SingleFace, level: QualityLevel, deadline: Deadline
 ) -> Face:
     """The one face of a picture that counts.
 
@@ -104,7 +104,7 @@ async def find_single_face(
         QualityTooLow: it falls short of `level`.
         RollcallError: the picture's own error, or the stage's.
     """
-    found = await services.stages.detect(picture, deadline.remaining_s())
+    found = await line.stages.detect(picture, deadline.remaining_s())
     chosen = choose_faces(found, choice)
     if not chosen:
         raise NoFace
@@ -136,7 +136,7 @@ async def gather_apart(work: Iterable[Awaitable[ResultT]]) -> list[ResultT | Rol
 
 
 async def find_single_faces(
-    services: Services,
+    line: ServedPack,
     pictures: Sequence[bytes],
     faults: dict[int, RollcallError],
     choice: SingleFace,
@@ -156,7 +156,7 @@ async def find_single_faces(
     async def find(place: int, picture: bytes) -> Face:
         if place in faults:
             raise faults[place]
-        return await find_single_face(services, picture, choice, level, deadline)
+        return await find_single_face(line, picture, choice, level, deadline)
 
     outcomes = await gather_apart(find(place, picture) for place, picture in enumerate(pictures))
     failed = [outcome for outcome in outcomes if isinstance(outcome, RollcallError)]

@@ -39,9 +39,9 @@ async def refuse_duplicates(
         DuplicatePerson: the best match, with the place of the picture.
         FalseMatchRateNotSupported: the event's policy asks for more than the pack's calibration supports.
     """
-    configured = services.settings.recognition.threshold
-    threshold = decide_threshold(event, Policy(), services.calibration, configured)
-    decisions = await services.stages.search(
+    line = services.line_of(event)
+    threshold = decide_threshold(event, Policy(), line.calibration, line.threshold)
+    decisions = await line.stages.search(
         event.key, vectors, SEARCHED_PEOPLE, threshold, deadline.remaining_s()
     )
     matches = [
@@ -90,7 +90,7 @@ async def compare_with_person(
     """
     others = list(zip(face_ids, vectors, strict=True))
     if known is not None and set(known.face_ids) - set(face_ids):
-        page = await services.stages.read_faces(
+        page = await services.line_of(event).stages.read_faces(
             event.key, None, MAX_COMPARED_FACES, deadline.remaining_s(), known.id
         )
         enrolled = set(known.face_ids)

@@ -13,11 +13,10 @@ from serving.api.admission import AdmissionGate
 from serving.api.rate_limits import RateLimiter
 from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
-from serving.graph.stages import Stages
+from serving.graph.lines import Lines, ServedPack
 from serving.jobs.jobs import Jobs
-from serving.packs.calibration import Calibration
-from serving.packs.manifest import Pack
 from serving.registry.attendance import CheckIns
+from serving.registry.records import Event
 from serving.registry.registry import Registry
 from serving.settings import Settings
 
@@ -27,9 +26,7 @@ class Services:
     """The parts behind the routes."""
 
     settings: Settings
-    pack: Pack
-    calibration: Calibration
-    stages: Stages
+    lines: Lines
     registry: Registry
     accounts: AccountServices
     verifier: TokenVerifier
@@ -39,6 +36,10 @@ class Services:
     rate_limiter: RateLimiter
     check_ins: CheckIns
     jobs: Jobs
+
+    def line_of(self, event: Event) -> ServedPack:
+        """The line of the event's pack; raises PackMismatch when that does not serve."""
+        return self.lines.of(event.pack_id)
 
 
 async def get_services(request: Request) -> Services:

@@ -12,10 +12,10 @@ from serving.packs.manifest import Pack
 
 
 def check_vector_pack(pack_id: str, pack: Pack) -> None:
-    """Raise PackMismatch unless vectors of `pack_id` can be compared with those of the pack that serves."""
+    """Raise PackMismatch unless vectors of `pack_id` can be compared with those of `pack`."""
     if pack_id != pack.id:
         raise PackMismatch(
-            "the vectors belong to another pack than the one that serves", pack_id=pack_id, serving=pack.id
+            "the vectors belong to another pack than the event's", pack_id=pack_id, serving=[pack.id]
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ray import serve
 
 from serving.deployments.lane import Arrival, ModelLane, answer_parcel
+from serving.deployments.replica import make_replica_execution
 from serving.errors import RollcallError
 from serving.graph.messages import DetectTask
 from serving.graph.tuning import BatchTuning, read_tuning
@@ -18,13 +19,16 @@ from serving.vision.pipeline import PictureFaces
 
 
 class Detector:
-    """Decodes, finds faces, aligns them. Scale it by the pictures that arrive."""
+    """Decodes, finds faces, aligns them. Scale it by the pictures that arrive.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        pack_id: of the pack it works for; None: the default one.
+    """
+
+    def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
         self._finder = load_finder(
-            prepare_pack(settings),
-            providers=settings.pack.providers,
-            intra_op_threads=settings.pack.intra_op_threads,
+            prepare_pack(settings, pack_id=pack_id),
+            execution=make_replica_execution(settings),
             max_side_px=settings.picture.detection_side_px,
             max_faces=settings.picture.max_faces,
             limits=settings.picture.limits,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ray import serve
 
 from serving.deployments.lane import Arrival, ModelLane, answer_parcel
+from serving.deployments.replica import make_replica_execution
 from serving.errors import RollcallError
 from serving.graph.messages import EmbedTask
 from serving.graph.tuning import BatchTuning, read_tuning
@@ -21,13 +22,16 @@ Vectors = NDArray[np.float32]
 
 
 class Embedder:
-    """Turns crops into vectors, those of many pictures in one run. Scale it by the faces that arrive."""
+    """Turns crops into vectors, those of many pictures in one run. Scale it by the faces that arrive.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        pack_id: of the pack it works for; None: the default one.
+    """
+
+    def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
         self._embedder = load_embedder(
-            prepare_pack(settings),
-            providers=settings.pack.providers,
-            intra_op_threads=settings.pack.intra_op_threads,
+            prepare_pack(settings, pack_id=pack_id),
+            execution=make_replica_execution(settings),
         )
         self._embedder.warm_up()
         self._lane = ModelLane("embedder")

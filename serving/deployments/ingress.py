@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,6 +20,7 @@ from serving.api.services import Services
 from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.database import Database
+from serving.graph.lines import Lines, ServedPack, configured_threshold
 from serving.graph.retention import RetentionJob
 from serving.graph.stages import Stages
 from serving.graph.sweep import Sweep
@@ -34,6 +35,9 @@ from serving.registry.registry import Registry
 from serving.registry.retention import Retention
 from serving.settings import Settings
 
+LineHandles = tuple[str, DeploymentHandle[Any], DeploymentHandle[Any], DeploymentHandle[Any]]
+"""A pack's id and its detector, embedder and matcher."""
+
 
 @serve.ingress()
 class Ingress:
@@ -42,25 +46,20 @@ class Ingress:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self,
         settings: Settings,
-        detector: DeploymentHandle[Any],
-        embedder: DeploymentHandle[Any],
-        matcher: DeploymentHandle[Any],
+        lines: Sequence[LineHandles],
     ) -> None:
         load = settings.load
-        self._stages = Stages(detector, embedder, matcher, max_waiting=load.max_pending_requests)
+        self._lines = Lines([_make_line(settings, *line) for line in lines])
         database = Database(settings.registry_url)
         registry = Registry(database)
         await registry.open()
         key_ring = KeyRing(settings.keys_dir)
         key_ring.load_or_create()
-        pack = find_configured_pack(settings)
-        self._sweep = Sweep(registry, self._stages)
+        self._sweep = Sweep(registry, self._lines)
         self._sweep.start()
         self._services = Services(
             settings=settings,
-            pack=pack,
-            calibration=load_calibration(pack),
-            stages=self._stages,
+            lines=self._lines,
             registry=registry,
             accounts=make_account_services(database, key_ring, settings.auth),
             verifier=TokenVerifier(
@@ -77,9 +76,8 @@ class Ingress:
         self._retention = RetentionJob(
             registry,
             Retention(database),
-            self._stages,
+            self._lines,
             self._services.audit,
-            pack_id=pack.id,
             idempotency_s=settings.enrolment.idempotency_s,
             period_s=settings.retention.period_s,
         )
@@ -88,10 +86,9 @@ class Ingress:
         self._job_runner = JobRunner(
             self._services.jobs,
             registry,
-            self._stages,
+            self._lines,
             BulkEnroller(self._services),
             self._services.audit,
-            pack,
             settings,
         )
         self._job_runner.start()
@@ -100,8 +97,23 @@ class Ingress:
         return create_app(self._services, self._job_runner)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
-        self._stages.tune(read_tuning(IngressTuning, user_config))
+        self._lines.tune(read_tuning(IngressTuning, user_config))
 
     async def check_health(self) -> None:
         """Raises when the registry does not answer."""
         await self._services.registry.check()
+
+
+def _make_line(
+    settings: Settings,
+    pack_id: str,
+    detector: DeploymentHandle[Any],
+    embedder: DeploymentHandle[Any],
+    matcher: DeploymentHandle[Any],
+) -> ServedPack:
+    is_default = pack_id == find_configured_pack(settings).id
+    pack = find_configured_pack(settings, pack_id)
+    calibration = load_calibration(pack)
+    stages = Stages(detector, embedder, matcher, max_waiting=settings.load.max_pending_requests)
+    threshold = configured_threshold(settings.recognition, calibration, is_default=is_default)
+    return ServedPack(pack, calibration, stages, threshold)

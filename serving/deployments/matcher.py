@@ -19,10 +19,16 @@ from serving.settings import Settings
 
 
 class Matcher:
-    """Searches, decides, stores and erases. Every call names one event and never leaves it."""
+    """Searches, decides, stores and erases. Every call names one event and never leaves it.
 
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve awaits it
-        pack = find_configured_pack(settings)
+    Args:
+        pack_id: of the pack whose vectors it holds; None: the default one.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, settings: Settings, pack_id: str | None = None
+    ) -> None:
+        pack = find_configured_pack(settings, pack_id)
         self._calibration = load_calibration(pack)
         gallery = settings.gallery
         self._gallery = connect_gallery(

@@ -8,8 +8,8 @@ from functools import partial
 from serving.audit.records import AuditEntry
 from serving.audit.store import add_entries
 from serving.audit.trail import AuditTrail
+from serving.graph.lines import Lines
 from serving.graph.periodic import Periodic
-from serving.graph.stages import Stages
 from serving.graph.sweep import CALL_TIMEOUT_S, erase_orphans
 from serving.registry.registry import Registry
 from serving.registry.retention import ExpiredEvent, ExpiredPerson, Retention
@@ -27,11 +27,9 @@ class RetentionJob:
     """Runs in every ingress replica. Of several that find the same person one erases them, and says so once.
 
     A person is forgotten in the same transaction that writes the audit entry; the vectors go after that, and
-    if they cannot, the sweep erases them. Events of another pack than the one that serves wait for theirs:
-    their vectors are out of reach.
+    if they cannot, the sweep erases them. Events of packs that do not serve are no exception.
 
     Args:
-        pack_id: the pack that serves.
         idempotency_s: how long the answers to requests with a key are kept.
         period_s: between two looks, on average.
     """
@@ -40,18 +38,16 @@ class RetentionJob:
         self,
         registry: Registry,
         retention: Retention,
-        stages: Stages,
+        lines: Lines,
         audit: AuditTrail,
         *,
-        pack_id: str,
         idempotency_s: float,
         period_s: float,
     ) -> None:
         self._registry = registry
         self._retention = retention
-        self._stages = stages
+        self._lines = lines
         self._audit = audit
-        self._pack_id = pack_id
         self._idempotency_s = idempotency_s
         self._periodic = Periodic(
             "retention", self.look_once, period_s=period_s, first_within_s=min(period_s, FIRST_WITHIN_S)
@@ -79,9 +75,9 @@ class RetentionJob:
 
     async def _erase_events(self) -> None:
         failures: list[Exception] = []
-        for days in await self._retention.retention_periods(self._pack_id):
+        for days in await self._retention.retention_periods():
             after: ExpiredEvent | None = None
-            while found := await self._retention.expired_events(self._pack_id, days, after, PAGE):
+            while found := await self._retention.expired_events(days, after, PAGE):
                 for each in found:
                     await _try(partial(self._erase_event, each), failures)
                     _check(failures, MAX_FAILURES)
@@ -90,9 +86,9 @@ class RetentionJob:
 
     async def _erase_people(self) -> None:
         failures: list[Exception] = []
-        for days in await self._retention.retention_periods(self._pack_id):
+        for days in await self._retention.retention_periods():
             after: ExpiredPerson | None = None
-            while found := await self._retention.expired_people(self._pack_id, days, after, PAGE):
+            while found := await self._retention.expired_people(days, after, PAGE):
                 for each in found:
                     await _try(partial(self._erase_person, each), failures)
                     _check(failures, MAX_FAILURES)
@@ -102,7 +98,8 @@ class RetentionJob:
     async def _erase_event(self, expired: ExpiredEvent) -> None:
         entry = _entry("events.delete", expired.key, expired.id, expired.retention_days)
         if await self._retention.begin_event_deletion(expired, partial(add_entries, entries=[entry])):
-            await self._stages.erase_event(expired.key, CALL_TIMEOUT_S)
+            for line in self._lines:
+                await line.stages.erase_event(expired.key, CALL_TIMEOUT_S)
             await self._registry.finish_event_deletion(expired.key)
 
     async def _erase_person(self, expired: ExpiredPerson) -> None:
@@ -111,7 +108,7 @@ class RetentionJob:
         )
         if await self._retention.forget_person(expired, partial(add_entries, entries=[entry])):
             # Whoever is enrolled anew under the same id since then keeps their vectors.
-            await erase_orphans(self._registry, self._stages, expired.event_key, expired.id, CALL_TIMEOUT_S)
+            await erase_orphans(self._registry, self._lines, expired.event_key, expired.id, CALL_TIMEOUT_S)
 
     async def _forget_requests(self) -> None:
         while await self._registry.requests.forget(self._idempotency_s, PAGE) == PAGE:

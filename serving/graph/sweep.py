@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from serving.graph.lines import Lines
 from serving.graph.periodic import Periodic
-from serving.graph.stages import Stages
 from serving.registry.registry import Registry
 
 PERIOD_S = 60.0
@@ -16,7 +16,7 @@ CALL_TIMEOUT_S = 30.0
 
 
 async def erase_orphans(
-    registry: Registry, stages: Stages, event_key: str, person_id: str, timeout_s: float
+    registry: Registry, lines: Lines, event_key: str, person_id: str, timeout_s: float
 ) -> str:
     """Erase what the gallery holds of a person and the registry does not know; the erasure's id.
 
@@ -31,11 +31,12 @@ async def erase_orphans(
     """
     erasure_id = await registry.claim_erasure(event_key, person_id, 3 * timeout_s)
     try:
-        stored = await stages.faces_of(event_key, person_id, timeout_s)
-        known = await registry.known_faces(event_key, person_id) if stored else frozenset()
-        orphans = [(person_id, face_id) for face_id in stored if face_id not in known]
-        if orphans:
-            await stages.erase_faces(event_key, orphans, timeout_s)
+        for line in lines:
+            stored = await line.stages.faces_of(event_key, person_id, timeout_s)
+            known = await registry.known_faces(event_key, person_id) if stored else frozenset()
+            orphans = [(person_id, face_id) for face_id in stored if face_id not in known]
+            if orphans:
+                await line.stages.erase_faces(event_key, orphans, timeout_s)
     finally:
         await asyncio.shield(registry.release_erasure(event_key, person_id))
     return erasure_id
@@ -44,9 +45,9 @@ async def erase_orphans(
 class Sweep:
     """Runs in every ingress replica; each step may be repeated, so several at once do no harm."""
 
-    def __init__(self, registry: Registry, stages: Stages) -> None:
+    def __init__(self, registry: Registry, lines: Lines) -> None:
         self._registry = registry
-        self._stages = stages
+        self._lines = lines
         self._periodic = Periodic("sweep", self.sweep_once, period_s=PERIOD_S)
 
     def start(self) -> None:
@@ -85,15 +86,19 @@ class Sweep:
                 yield error
 
     async def _finish_deletion(self, event_key: str) -> None:
-        await self._stages.erase_event(event_key, CALL_TIMEOUT_S)
+        await self._erase_event(event_key)
         await self._registry.finish_event_deletion(event_key)
+
+    async def _erase_event(self, event_key: str) -> None:
+        for line in self._lines:
+            await line.stages.erase_event(event_key, CALL_TIMEOUT_S)
 
     async def _carry_out(self, erasure_id: str, event_key: str, person_id: str | None) -> None:
         if person_id is None:
-            await self._stages.erase_event(event_key, CALL_TIMEOUT_S)  # its key is never used again
+            await self._erase_event(event_key)  # its key is never used again
         else:
             erasure_id = await erase_orphans(
-                self._registry, self._stages, event_key, person_id, CALL_TIMEOUT_S
+                self._registry, self._lines, event_key, person_id, CALL_TIMEOUT_S
             )
         await self._registry.finish_erasure(erasure_id)
 

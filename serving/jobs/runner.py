@@ -7,11 +7,12 @@ import contextlib
 import logging
 import random
 import uuid
+from functools import partial
 
 from serving.audit.records import AuditEntry
 from serving.audit.trail import AuditTrail
 from serving.errors import DeadlineExceeded, Overloaded, RollcallError, StageUnavailable, UnknownJob
-from serving.graph.stages import Stages
+from serving.graph.lines import Lines, ServedPack
 from serving.jobs.archive import Archive
 from serving.jobs.enrolling import Enroller
 from serving.jobs.exporting import Exporter
@@ -46,18 +47,16 @@ class JobRunner:
         self,
         jobs: Jobs,
         registry: Registry,
-        stages: Stages,
+        lines: Lines,
         enroller: Enroller,
         audit: AuditTrail,
-        pack: Pack,
         settings: Settings,
     ) -> None:
         self._jobs = jobs
         self._registry = registry
-        self._stages = stages
+        self._lines = lines
         self._enroller = enroller
         self._audit = audit
-        self._pack = pack
         self._settings = settings
         self._name = uuid.uuid4().hex
         self._running: dict[asyncio.Task[None], str] = {}
@@ -157,20 +156,21 @@ class JobRunner:
 
     async def _perform(self, job: Job, reporter: Reporter) -> str | None:
         await reporter.report()
+        line = self._lines.of(reporter.event.pack_id)
         parallel, timeout_s = self._settings.jobs.parallel_pictures, self._settings.load.request_timeout_s
         if job.kind is JobKind.export:
             exporter = Exporter(
                 self._jobs.files,
                 self._registry,
-                self._stages,
+                line.stages,
                 reporter,
-                self._pack.id,
+                line.pack.id,
                 parallel=parallel,
                 timeout_s=timeout_s,
-                is_healthy=self._is_healthy,
+                is_healthy=partial(_is_healthy, line),
             )
             return await reporter.run(exporter.run(job.id))
-        source = await asyncio.to_thread(self._open_source, job)
+        source = await asyncio.to_thread(self._open_source, job, line.pack)
         try:
             importer = Importer(
                 source,
@@ -179,14 +179,14 @@ class JobRunner:
                 job.options,
                 parallel=parallel,
                 timeout_s=timeout_s,
-                is_healthy=self._is_healthy,
+                is_healthy=partial(_is_healthy, line),
             )
             await reporter.run(importer.run())
         finally:
             source.close()
         return None
 
-    def _open_source(self, job: Job) -> ImportSource:
+    def _open_source(self, job: Job, pack: Pack) -> ImportSource:
         settings = self._settings
         limits = ImportLimits(
             max_items=settings.jobs.max_items,
@@ -196,7 +196,7 @@ class JobRunner:
         )
         path = self._jobs.files.path(job.file or "")
         if job.kind is JobKind.import_vectors:
-            return VectorLines(path, self._pack.id, self._pack.dimension, limits)
+            return VectorLines(path, pack.id, pack.dimension, limits)
         return Archive(path, limits)
 
     async def _end(
@@ -248,9 +248,10 @@ class JobRunner:
         with contextlib.suppress(RollcallError):
             await self._jobs.release(job.id, self._name)
 
-    async def _is_healthy(self) -> bool:
-        await self._stages.check(CHECK_TIMEOUT_S)
-        return True
+
+async def _is_healthy(line: ServedPack) -> bool:
+    await line.stages.check(CHECK_TIMEOUT_S)
+    return True
 
 
 def _internal(detail: str) -> tuple[str, str]:

@@ -47,21 +47,21 @@ class Retention:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def retention_periods(self, pack_id: str) -> list[int]:
-        """The different `retention_days` of the events of a pack, the shortest first."""
-        return await self._database.read(retention_periods, pack_id)
+    async def retention_periods(self) -> list[int]:
+        """The different `retention_days` of all events, the shortest first."""
+        return await self._database.read(retention_periods)
 
     async def expired_people(
-        self, pack_id: str, retention_days: int, after: ExpiredPerson | None = None, limit: int = 500
+        self, retention_days: int, after: ExpiredPerson | None = None, limit: int = 500
     ) -> list[ExpiredPerson]:
-        """Who has expired at events of this pack with this retention: `limit` of those behind `after`."""
-        return await self._database.read(expired_people, pack_id, retention_days, after, check_limit(limit))
+        """Who has expired at events with this retention: `limit` of those behind `after`."""
+        return await self._database.read(expired_people, retention_days, after, check_limit(limit))
 
     async def expired_events(
-        self, pack_id: str, retention_days: int, after: ExpiredEvent | None = None, limit: int = 500
+        self, retention_days: int, after: ExpiredEvent | None = None, limit: int = 500
     ) -> list[ExpiredEvent]:
-        """Which events of this pack with this retention have expired: `limit` of those behind `after`."""
-        return await self._database.read(expired_events, pack_id, retention_days, after, check_limit(limit))
+        """Which events with this retention have expired: `limit` of those behind `after`."""
+        return await self._database.read(expired_events, retention_days, after, check_limit(limit))
 
     async def forget_person(self, expired: ExpiredPerson, also: Also) -> bool:
         """Forget the person, if still expired, and do `also` if so; whether it was.
@@ -75,16 +75,14 @@ class Retention:
         return await self._database.write(begin_event_deletion, expired, also)
 
 
-def retention_periods(connection: Connection, pack_id: str) -> list[int]:
+def retention_periods(connection: Connection) -> list[int]:
     """The different `retention_days` of open events."""
-    days = select(event.c.retention_days).where(
-        event.c.retention_days.is_not(None), event.c.pack_id == pack_id, IS_OPEN
-    )
+    days = select(event.c.retention_days).where(event.c.retention_days.is_not(None), IS_OPEN)
     return list(connection.execute(days.distinct().order_by(event.c.retention_days)).scalars())
 
 
 def expired_people(
-    connection: Connection, pack_id: str, retention_days: int, after: ExpiredPerson | None, limit: int
+    connection: Connection, retention_days: int, after: ExpiredPerson | None, limit: int
 ) -> list[ExpiredPerson]:
     """Event by event, in the order of the index on `updated_at`, so that nobody else is looked at.
 
@@ -96,7 +94,6 @@ def expired_people(
         .join(person, person.c.event_key == event.c.key)
         .where(
             event.c.retention_days == retention_days,
-            event.c.pack_id == pack_id,
             IS_OPEN,
             person.c.updated_at <= _expiry(retention_days),
             person.c.enrolled_at.is_not(None),
@@ -117,14 +114,13 @@ def expired_people(
 
 
 def expired_events(
-    connection: Connection, pack_id: str, retention_days: int, after: ExpiredEvent | None, limit: int
+    connection: Connection, retention_days: int, after: ExpiredEvent | None, limit: int
 ) -> list[ExpiredEvent]:
     """In the order of their keys."""
     expired = (
         select(event.c.key, event.c.id, event.c.retention_days)
         .where(
             event.c.key > ("" if after is None else after.key),
-            event.c.pack_id == pack_id,
             *_still_expired(retention_days),
         )
         .order_by(event.c.key)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 
 from serving.accounts.identities import Identity, Permission, Role
 from serving.accounts.records import Account
-from serving.api.access import Allowed, IdentityOf, PossibleIdentityOf, check_pack
+from serving.api.access import Allowed, IdentityOf, PossibleIdentityOf
 from serving.api.deadlines import Deadline, DeadlineOf
 from serving.api.envelope import problems
 from serving.api.erasure import erase_person
@@ -219,7 +219,7 @@ async def link_person(
         identity.require_account_management()
     identity.require_event(link.event_id)
     event = await services.registry.get_event(link.event_id)
-    check_pack(event, services.pack.id)
+    services.line_of(event)
     owned = await services.accounts.accounts.find_person(account_id)
     if owned is not None and identity.events is not None and owned.event_id not in identity.events:
         raise Forbidden("This account owns a person elsewhere already.", needs="reach of that event")
@@ -282,7 +282,7 @@ async def _erase_owned(request: Request, services: Services, account_id: str, de
     if event.key != owned.event_key:
         return False  # deleted, and another made under its id
     request.state.event, request.state.audit_person_id = event, owned.person_id
-    check_pack(event, services.pack.id)
+    services.line_of(event)
     await erase_person(services, owned.event_key, owned.person_id, deadline)
     return True
 

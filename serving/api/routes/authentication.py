@@ -19,7 +19,7 @@ from serving.api.json_body import read_json
 from serving.api.openapi import PICTURE_ERRORS, json_body
 from serving.api.options import SingleFace
 from serving.api.policies import decide_sign_in
-from serving.api.probes import Vectors, embed_faces, find_single_face
+from serving.api.probes import embed_faces, find_single_face
 from serving.api.recognition_bodies import options_body
 from serving.api.schemas.accounts import (
     FaceSignIn,
@@ -118,11 +118,7 @@ async def sign_in_by_face(
             raise InvalidRequest("signing in takes exactly one picture")
         # A picture that shows no face costs as much as one of the wrong face.
         async with services.rate_limiter.attempt_sign_in(request, name, failures=RollcallError):
-            face = await find_single_face(
-                services, body.pictures[0], SingleFace.only, QualityLevel.standard, deadline
-            )
-            vectors = await embed_faces(services, [face], deadline)
-            account_id, event_id = await _verify_face(services, name, vectors, deadline)
+            account_id, event_id = await _verify_face(services, name, body.pictures[0], deadline)
             start = await services.accounts.sessions.begin_by_face(
                 account_id, services.settings.auth.access_lifetime_s
             )
@@ -219,26 +215,29 @@ def _issue(
     return Tokens(access_token=token, expires_in_s=lifetime_s, refresh_token=start.refresh_token)
 
 
-async def _verify_face(
-    services: Services, name: str, vectors: Vectors, deadline: Deadline
-) -> tuple[str, str]:
+async def _verify_face(services: Services, name: str, picture: bytes, deadline: Deadline) -> tuple[str, str]:
     """The ids of the account whose own person the face is, and of the person's event; else SignInFailed.
 
-    The same is done, in vain, for an account that does not exist or owns nobody, so that it takes as long.
+    The same is done, in vain, for an account that does not exist or owns nobody, so that it takes as long as
+    for a person of the default pack.
     """
     found = await services.accounts.sessions.find_face(name)
     account_id, owned = found or ("", OwnedPerson(uuid.uuid4().hex, "", "nobody"))
-    threshold = services.calibration.default_threshold
+    line = services.lines.default
+    threshold = line.calibration.default_threshold
     may_match = False
     try:
         event = await services.registry.get_event(owned.event_id or "nowhere")
-        threshold = decide_sign_in(event, services.calibration, services.settings.recognition.threshold)
-        is_ours = event.key == owned.event_key and event.pack_id == services.pack.id
+        line = services.lines.find(event.pack_id) or line
+        threshold = decide_sign_in(event, line.calibration, line.threshold)
+        is_ours = event.key == owned.event_key and event.pack_id == line.pack.id
         may_match = is_ours and event.closed_at is None
     except (UnknownEvent, FalseMatchRateNotSupported):
         pass
+    face = await find_single_face(line, picture, SingleFace.only, QualityLevel.standard, deadline)
+    vectors = await embed_faces(line, [face], deadline)
     event_key = owned.event_key if may_match else uuid.uuid4().hex
-    decisions = await services.stages.search(
+    decisions = await line.stages.search(
         event_key, vectors, 1, threshold, deadline.remaining_s(), owned.person_id
     )
     enrolled = await services.registry.names_of(owned.event_key, [owned.person_id])

@@ -62,9 +62,9 @@ async def recognise_batch(
             own = StageClock()
             clocks.append(own)
             found, probes = await find_probes(
-                services, picture, options.faces, options.quality, deadline, own
+                judge.line, picture, options.faces, options.quality, deadline, own
             )
-            return found, probes, await search_probes(services, judge, probes, deadline, own)
+            return found, probes, await search_probes(judge, probes, deadline, own)
 
         outcomes = await gather_apart(look(*each) for each in enumerate(body.pictures))
         clock.take_slowest(clocks)
@@ -94,7 +94,7 @@ async def recognise_batch(
     answer = BatchRecognition(
         request_id=find_request_id(request),
         event_id=event.id,
-        pack_id=services.pack.id,
+        pack_id=judge.line.pack.id,
         threshold=judge.threshold,
         results=results,
         timings=timings,

@@ -99,11 +99,9 @@ async def check_in(
         judge = make_judge(request, services, event, options.policy, 1)
         clock.mark("read")
         found, probes = await find_probes(
-            services, body.pictures[0], options.faces, options.quality, deadline, clock
+            judge.line, body.pictures[0], options.faces, options.quality, deadline, clock
         )
-        judgements = await judge.judge(
-            services, await search_probes(services, judge, probes, deadline, clock)
-        )
+        judgements = await judge.judge(services, await search_probes(judge, probes, deadline, clock))
         deadline.remaining_s()  # whoever has given up on the answer has not arrived
         arrivals = await services.check_ins.record(event.key, find_sightings(judgements, options.place))
         clock.mark("names")

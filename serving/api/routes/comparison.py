@@ -33,7 +33,7 @@ from serving.api.schemas.stateless import (
 )
 from serving.api.services import Services, ServicesOf
 from serving.api.stage_clock import StageClock
-from serving.api.vectors import check_vector_pack, normalise_vectors
+from serving.api.vectors import normalise_vectors
 from serving.errors import (
     FalseMatchRateNotSupported,
     InvalidRequest,
@@ -43,6 +43,7 @@ from serving.errors import (
     RollcallError,
     SeveralFaces,
 )
+from serving.graph.lines import ServedPack
 from serving.vision.picture import read_header
 from serving.vision.pipeline import Face
 
@@ -95,22 +96,22 @@ async def compare(
             ]
         if len(sides) < 2:
             raise InvalidRequest("send two pictures or more, or JSON with a query and references")
-        configured = services.settings.recognition.threshold
-        threshold = decide_alone(options.policy, services.calibration, configured)
+        line = services.lines.of(options.pack_id)
+        threshold = decide_alone(options.policy, line.calibration, line.threshold)
         clock.mark("read")
-        await _find_faces(services, sides, options, deadline)
+        await _find_faces(line, sides, options, deadline)
         clock.mark("detect")
-        await _embed(services, sides, deadline)
+        await _embed(line, sides, deadline)
         clock.mark("embed")
     asked, references = sides[0], sides[1:]
-    results = _rank(services, asked, references, threshold, options)
+    results = _rank(line, asked, references, threshold, options)
     clock.mark("match")
     request.state.audit_details = {"references": len(references)}
     timings, headers = clock.finish()
     answer = Comparison(
         request_id=find_request_id(request),
-        pack_id=services.pack.id,
-        dimension=services.pack.dimension,
+        pack_id=line.pack.id,
+        dimension=line.pack.dimension,
         metric=options.metric,
         threshold=threshold,
         query_face=None if asked.face is None else view_face(asked.face),
@@ -139,11 +140,10 @@ async def _read_json_sides(
     most = services.settings.picture.max_per_request
     if pictures > most:
         raise InvalidRequest(f"{pictures} pictures in one request", max_pictures=most)
-    if pictures < len(samples):
-        if sent.pack_id is None:
-            raise InvalidRequest("pack_id is needed beside vectors", field="pack_id")
-        check_vector_pack(sent.pack_id, services.pack)
-    return options, [_read_side(services, admission, sample, id) for sample, id in samples]
+    if pictures < len(samples) and options.pack_id is None:
+        raise InvalidRequest("pack_id is needed beside vectors", field="pack_id")
+    dimension = services.lines.of(options.pack_id).pack.dimension
+    return options, [_read_side(services, dimension, admission, sample, id) for sample, id in samples]
 
 
 def _list_samples(sent: ComparisonRequest) -> list[tuple[Sample, str | None]]:
@@ -158,12 +158,14 @@ def _list_samples(sent: ComparisonRequest) -> list[tuple[Sample, str | None]]:
     return samples
 
 
-def _read_side(services: Services, admission: Admission, sample: Sample, id: str | None) -> Side:
+def _read_side(
+    services: Services, dimension: int, admission: Admission, sample: Sample, id: str | None
+) -> Side:
     """A sample checked; its own fault is its error, and nobody else's."""
     side = Side(id)
     try:
         if sample.vector is not None:
-            side.vector = _normalise(sample.vector, services.pack.dimension)
+            side.vector = _normalise(sample.vector, dimension)
         else:
             side.picture = decode_picture_text(sample.picture, 0, admission)
             read_header(side.picture, services.settings.picture.limits)
@@ -187,7 +189,7 @@ def _normalise(vector: Vector, dimension: int) -> Vectors:
 
 
 async def _find_faces(
-    services: Services, sides: Sequence[Side], options: ComparisonOptions, deadline: Deadline
+    line: ServedPack, sides: Sequence[Side], options: ComparisonOptions, deadline: Deadline
 ) -> None:
     """Give each picture its face or its error.
 
@@ -196,8 +198,7 @@ async def _find_faces(
     """
     work = [side for side in sides if side.picture is not None and side.error is None]
     outcomes = await gather_apart(
-        find_single_face(services, side.picture or b"", options.face, options.quality, deadline)
-        for side in work
+        find_single_face(line, side.picture or b"", options.face, options.quality, deadline) for side in work
     )
     for side, outcome in zip(work, outcomes, strict=True):
         if isinstance(outcome, RollcallError):
@@ -218,18 +219,18 @@ def _at(error: RollcallError, where: str, **context: int) -> RollcallError:
     return type(error)(f"{where}: {error.detail}", **{**error.context, **context})
 
 
-async def _embed(services: Services, sides: Sequence[Side], deadline: Deadline) -> None:
+async def _embed(line: ServedPack, sides: Sequence[Side], deadline: Deadline) -> None:
     """Give each face its vector, all in one call."""
     with_face = [side for side in sides if side.face is not None]
     if not with_face:
         return
-    vectors = await embed_faces(services, [side.face for side in with_face if side.face], deadline)
+    vectors = await embed_faces(line, [side.face for side in with_face if side.face], deadline)
     for side, vector in zip(with_face, vectors, strict=True):
         side.vector = vector
 
 
 def _rank(
-    services: Services,
+    line: ServedPack,
     asked: Side,
     references: Sequence[Side],
     threshold: float,
@@ -249,8 +250,8 @@ def _rank(
                 face=None if side.face is None else view_face(side.face),
                 score=cosine if options.metric == "cosine" else round(math.sqrt(2 - 2 * cosine), 6),
                 cosine=cosine,
-                false_match_rate=services.calibration.false_match_rate(cosine),
-                band=services.calibration.band_of(cosine),
+                false_match_rate=line.calibration.false_match_rate(cosine),
+                band=line.calibration.band_of(cosine),
                 same_person=cosine >= threshold,
             )
         )

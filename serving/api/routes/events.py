@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from serving.accounts.identities import Identity, Permission
-from serving.api.access import Allowed, AllowedAtEvent, EventId, IdentityOf, check_pack
+from serving.api.access import Allowed, AllowedAtEvent, EventId, IdentityOf
 from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import problems
 from serving.api.idempotency import (
@@ -41,6 +41,7 @@ from serving.errors import (
     PackMismatch,
     UnknownEvent,
 )
+from serving.graph.lines import ServedPack
 from serving.registry.keyed_requests import StoredAnswer
 from serving.registry.records import Event
 from serving.registry.statistics import BIN_WIDTH
@@ -81,20 +82,19 @@ async def create_event(
     new = await read_json(request, NewEvent, deadline.remaining_s())
     if identity.events is not None:
         raise Forbidden("A token bound to events may not create another.", needs="a token for all events")
-    if new.pack_id not in (None, services.pack.id):
-        raise PackMismatch(pack_id=new.pack_id, serving=services.pack.id)
-    _check_policy(services, new.policy)
+    line = services.lines.of(new.pack_id)
+    _check_policy(line, new.policy)
 
     def answer(event: Event) -> StoredAnswer:
         request.state.event = event
         return StoredAnswer(201, _view(services, event, people=0, faces=0).model_dump_json())
 
     if key is None:
-        event = await services.registry.create_event(new.id, new.name, services.pack.id, new.to_fields())
+        event = await services.registry.create_event(new.id, new.name, line.pack.id, new.to_fields())
         return write_answer(answer(event))
     asked = new.model_dump_json(exclude_unset=True).encode()
     fingerprint = make_fingerprint(request, (), [asked])
-    create = services.registry.plan_event(new.id, new.name, services.pack.id, new.to_fields())
+    create = services.registry.plan_event(new.id, new.name, line.pack.id, new.to_fields())
     return await create_event_once(request, services, identity, key, fingerprint, create, answer)
 
 
@@ -144,7 +144,7 @@ async def change_event(
     """
     changes = await read_json(request, EventChanges, deadline.remaining_s())
     request.state.audit_details = {"changed": sorted(changes.model_fields_set)}
-    _check_policy(services, changes.policy)
+    _check_policy(services.line_of(event), changes.policy)
     return await _count(services, await services.registry.update_event(event.key, changes.to_fields()))
 
 
@@ -221,19 +221,20 @@ async def delete_event(
     """Erases the faces and people of the event. If it was cut off half way, delete again to finish."""
     identity.require_event(event)
     with contextlib.suppress(UnknownEvent):  # half deleted already, then its faces were this pack's
-        check_pack(await services.registry.get_event(event), services.pack.id)
+        services.line_of(await services.registry.get_event(event))
     doomed = await services.registry.begin_event_deletion(event)
     request.state.event = doomed
     await services.jobs.remove_files(doomed.key)
-    await services.stages.erase_event(doomed.key, deadline.remaining_s())
+    for line in services.lines:
+        await line.stages.erase_event(doomed.key, deadline.remaining_s())
     await services.registry.finish_event_deletion(doomed.key)
     return Response(status_code=204)
 
 
-def _check_policy(services: Services, policy: EventPolicy | None) -> None:
+def _check_policy(line: ServedPack, policy: EventPolicy | None) -> None:
     """Raise FalseMatchRateNotSupported unless the pack's calibration can tell the policy's cosine."""
     if policy is not None:
-        policy.to_policy().to_cosine(services.calibration)
+        policy.to_policy().to_cosine(line.calibration)
 
 
 async def _count(services: Services, event: Event) -> EventView:
@@ -242,9 +243,12 @@ async def _count(services: Services, event: Event) -> EventView:
 
 
 def _view(services: Services, event: Event, *, people: int, faces: int) -> EventView:
-    threshold = _find_threshold(services, event)
-    # Seven digits, since the way there and back through the curve leaves 9.99999999e-05 of 1e-4.
-    rate = None if threshold is None else float(f"{services.calibration.false_match_rate(threshold):.6e}")
+    line = services.lines.find(event.pack_id)
+    threshold = None if line is None else _find_threshold(line, event)
+    rate = None
+    if line is not None and threshold is not None:
+        # Seven digits, since the way there and back through the curve leaves 9.99999999e-05 of 1e-4.
+        rate = float(f"{line.calibration.false_match_rate(threshold):.6e}")
     policy = EventPolicy.model_construct(
         threshold=event.threshold,
         false_match_rate=event.target_false_match_rate,
@@ -270,13 +274,9 @@ def _view(services: Services, event: Event, *, people: int, faces: int) -> Event
     )
 
 
-def _find_threshold(services: Services, event: Event) -> float | None:
-    """The cosine that decides at the event; None when this service cannot tell."""
-    if event.pack_id != services.pack.id:
-        return None
+def _find_threshold(line: ServedPack, event: Event) -> float | None:
+    """The cosine that decides at the event; None when the calibration cannot tell."""
     try:
-        return decide_threshold(
-            event, Policy(), services.calibration, services.settings.recognition.threshold
-        )
+        return decide_threshold(event, Policy(), line.calibration, line.threshold)
     except FalseMatchRateNotSupported:  # the calibration has changed since the event was made
         return None

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Request
 import serving
 from serving.api.access import IdentityOf
 from serving.api.envelope import problems
-from serving.api.schemas.operations import CalibrationPoint, Health, ModelView
+from serving.api.schemas.operations import CalibrationPoint, Health, ModelView, PackView
 from serving.api.services import Services, ServicesOf
 from serving.errors import RollcallError, StageUnavailable
+from serving.graph.lines import ServedPack
 
 router = APIRouter(tags=["operations"])
 
@@ -39,10 +40,17 @@ async def get_readiness(request: Request) -> Health:
 
 @router.get("/v1/model", summary="Which model serves?", responses=problems())
 async def get_model(services: ServicesOf, identity: IdentityOf) -> ModelView:
-    """The model pack, its licence, its default threshold, and what other thresholds cost."""
-    pack = services.pack
-    calibration = services.calibration
-    return ModelView(
+    """The default model pack, its licence, its default threshold, what other thresholds cost; and `packs`.
+
+    New events are of the default pack unless they name another one of `packs`.
+    """
+    packs = [_view_pack(line) for line in services.lines]
+    return ModelView(**packs[0].model_dump(), packs=packs, version=serving.__version__)
+
+
+def _view_pack(line: ServedPack) -> PackView:
+    pack, calibration = line.pack, line.calibration
+    return PackView(
         pack_id=pack.id,
         title=pack.title,
         licence=pack.licence,
@@ -53,7 +61,6 @@ async def get_model(services: ServicesOf, identity: IdentityOf) -> ModelView:
             for rate in SHOWN_FALSE_MATCH_RATES
             if rate >= calibration.floor
         ],
-        version=serving.__version__,
     )
 
 
@@ -77,7 +84,7 @@ class Readiness:
 
     async def _find_trouble(self) -> RollcallError | None:
         try:
-            await self._services.stages.check(READY_TIMEOUT_S)
+            await self._services.lines.check(READY_TIMEOUT_S)
             await self._services.registry.check()
             self._services.audit.check()
         except RollcallError as error:

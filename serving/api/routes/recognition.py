@@ -20,7 +20,7 @@ from serving.api.options import NUMBERS, RecognitionOptions, merge_options, read
 from serving.api.probes import Probe, find_probes
 from serving.api.recognition_bodies import RECOGNITION_EXTRA
 from serving.api.schemas.recognition import RecognisedFace, Recognition
-from serving.api.services import Services, ServicesOf
+from serving.api.services import ServicesOf
 from serving.api.stage_clock import StageClock
 from serving.errors import (
     EventClosed,
@@ -68,9 +68,9 @@ async def recognise(
         judge = make_judge(request, services, event, options.policy, options.top_k)
         clock.mark("read")
         found, probes = await find_probes(
-            services, body.pictures[0], options.faces, options.quality, deadline, clock
+            judge.line, body.pictures[0], options.faces, options.quality, deadline, clock
         )
-        decisions = await search_probes(services, judge, probes, deadline, clock)
+        decisions = await search_probes(judge, probes, deadline, clock)
         judgements = await judge.judge(services, decisions)
         clock.mark("names")
     note_judgements(request, services, event, [judgements])
@@ -78,7 +78,7 @@ async def recognise(
     answer = Recognition(
         request_id=find_request_id(request),
         event_id=event.id,
-        pack_id=services.pack.id,
+        pack_id=judge.line.pack.id,
         threshold=judge.threshold,
         width=found.width,
         height=found.height,
@@ -89,13 +89,13 @@ async def recognise(
 
 
 async def search_probes(
-    services: Services, judge: Judge, probes: Sequence[Probe], deadline: Deadline, clock: StageClock
+    judge: Judge, probes: Sequence[Probe], deadline: Deadline, clock: StageClock
 ) -> list[Decision | None]:
     """The matcher's decision for each probe; None for one that was not embedded."""
     vectors = [probe.vector for probe in probes if probe.vector is not None]
     if not vectors:
         return [None] * len(probes)
-    decisions = iter(await judge.search(services, np.stack(vectors), deadline))
+    decisions = iter(await judge.search(np.stack(vectors), deadline))
     clock.mark("match")
     return [None if probe.vector is None else next(decisions) for probe in probes]
 

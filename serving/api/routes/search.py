@@ -49,7 +49,7 @@ async def search(
     them, of any length.
     """
     clock = StageClock()
-    pack = services.pack
+    pack = services.line_of(event).pack
     with services.gate.admit() as admission:
         most = MAX_BYTES + MAX_VECTORS * pack.dimension * MAX_NUMBER_CHARS
         sent = parse_json(await read_body(request, admission, deadline, most), VectorSearch)
@@ -59,7 +59,7 @@ async def search(
         policy = Policy(sent.threshold, sent.false_match_rate, strictness)
         judge = make_judge(request, services, event, policy, sent.top_k)
         clock.mark("read")
-        decisions = await judge.search(services, vectors, deadline)
+        decisions = await judge.search(vectors, deadline)
         clock.mark("match")
         judgements = await judge.judge(services, decisions)
         clock.mark("names")

@@ -28,7 +28,7 @@ from serving.api.schemas.stateless import (
 )
 from serving.api.services import ServicesOf
 from serving.api.stage_clock import StageClock
-from serving.errors import InvalidRequest, RollcallError
+from serving.errors import InvalidRequest, PackMismatch, RollcallError
 from serving.vision.pipeline import PictureFaces
 from serving.vision.quality_gates import find_faults
 
@@ -42,7 +42,7 @@ VECTOR_DECIMALS = 8
     "/detect",
     response_model=Detection,
     summary="Find the faces in a picture",
-    responses=problems(*PICTURE_ERRORS),
+    responses=problems(*PICTURE_ERRORS, PackMismatch),
     openapi_extra=DETECTION_EXTRA,
 )
 async def detect(
@@ -59,15 +59,16 @@ async def detect(
         if len(body.pictures) != 1:
             raise InvalidRequest("send exactly one picture")
         options = merge_options(query, body.fields)
+        line = services.lines.of(options.pack_id)
         clock.mark("read")
-        found = await services.stages.detect(body.pictures[0], deadline.remaining_s())
+        found = await line.stages.detect(body.pictures[0], deadline.remaining_s())
         clock.mark("detect")
     faces = choose_faces(found, options.faces)
     request.state.audit_details = {"pictures": 1, "faces": len(faces)}
     timings, headers = clock.finish()
     answer = Detection(
         request_id=find_request_id(request),
-        pack_id=services.pack.id,
+        pack_id=line.pack.id,
         width=found.width,
         height=found.height,
         faces=[
@@ -83,7 +84,7 @@ async def detect(
     "/embed",
     response_model=Embedding,
     summary="Turn faces into vectors",
-    responses=problems(*PICTURE_ERRORS),
+    responses=problems(*PICTURE_ERRORS, PackMismatch),
     openapi_extra=EMBEDDING_EXTRA,
 )
 async def embed(
@@ -103,6 +104,7 @@ async def embed(
     with services.gate.admit() as admission:
         body = await read_pictures(request, services, admission, deadline, apart=True, numbers=NUMBERS)
         options = merge_options(query, body.fields)
+        line = services.lines.of(options.pack_id)
         clock.mark("read")
 
         async def look(place: int, picture: bytes) -> tuple[PictureFaces, list[Probe]]:
@@ -110,7 +112,7 @@ async def embed(
                 raise body.faults[place]
             own = StageClock()
             clocks.append(own)
-            return await find_probes(services, picture, options.faces, options.quality, deadline, own)
+            return await find_probes(line, picture, options.faces, options.quality, deadline, own)
 
         outcomes = await gather_apart(look(*each) for each in enumerate(body.pictures))
         clock.take_slowest(clocks)
@@ -132,8 +134,8 @@ async def embed(
     timings, headers = clock.finish()
     answer = Embedding(
         request_id=find_request_id(request),
-        pack_id=services.pack.id,
-        dimension=services.pack.dimension,
+        pack_id=line.pack.id,
+        dimension=line.pack.dimension,
         results=results,
         timings=timings,
     )

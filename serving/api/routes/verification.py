@@ -30,6 +30,7 @@ from serving.api.schemas.recognition import (
 from serving.api.services import Services, ServicesOf
 from serving.api.stage_clock import StageClock
 from serving.errors import NoFace, QualityTooLow, RollcallError, SeveralFaces, UnknownPerson
+from serving.graph.lines import ServedPack
 from serving.graph.messages import Candidate
 from serving.registry.identifiers import is_person_id
 from serving.registry.records import Event
@@ -64,11 +65,11 @@ async def identify(
         options = merge_options(query, body.fields)
         judge = make_judge(request, services, event, options.policy, options.top_k)
         clock.mark("read")
-        outcomes, vectors = await _embed_pictures(services, body, options, deadline, clock)
+        outcomes, vectors = await _embed_pictures(judge.line, body, options, deadline, clock)
         fusion = fuse(vectors)
-        found = await judge.search(services, fusion.vector[np.newaxis], deadline)
+        found = await judge.search(fusion.vector[np.newaxis], deadline)
         clock.mark("match")
-        decision = fusion.decide(found[0], judge.threshold, services.calibration)
+        decision = fusion.decide(found[0], judge.threshold, judge.line.calibration)
         judgements = await judge.judge(services, [decision])
         clock.mark("names")
     note_judgements(request, services, event, [judgements])
@@ -76,7 +77,7 @@ async def identify(
     answer = Identification(
         request_id=find_request_id(request),
         event_id=event.id,
-        pack_id=services.pack.id,
+        pack_id=judge.line.pack.id,
         threshold=judge.threshold,
         **judgements[0].fields,
         pictures=[
@@ -117,9 +118,9 @@ async def verify(
         options = merge_options(query, body.fields)
         judge = make_judge(request, services, event, options.policy, 1)
         clock.mark("read")
-        outcomes, vectors = await _embed_pictures(services, body, options, deadline, clock)
+        outcomes, vectors = await _embed_pictures(judge.line, body, options, deadline, clock)
         fusion = fuse(vectors)
-        together, single = await _compare(services, judge, person, fusion, vectors, deadline)
+        together, single = await _compare(judge, person, fusion, vectors, deadline)
         clock.mark("match")
         await _check_person(services, event, person)  # erased since, nobody is verified
         clock.mark("names")
@@ -130,13 +131,13 @@ async def verify(
     answer = Verification(
         request_id=find_request_id(request),
         event_id=event.id,
-        pack_id=services.pack.id,
+        pack_id=judge.line.pack.id,
         person_id=person,
         verified=verified,
         threshold=judge.threshold,
         cosine=None if shown is None else shown.cosine,
         false_match_rate=None if shown is None else shown.false_match_rate,
-        band=None if shown is None else services.calibration.band_of(shown.cosine),
+        band=None if shown is None else judge.line.calibration.band_of(shown.cosine),
         face_id=None if shown is None else shown.face_id,
         pictures=_view_pictures(judge, outcomes, single),
         timings=timings,
@@ -150,7 +151,7 @@ async def _check_person(services: Services, event: Event, person: str) -> None:
 
 
 async def _embed_pictures(
-    services: Services,
+    line: ServedPack,
     body: PictureBody,
     options: VerificationOptions,
     deadline: Deadline,
@@ -158,27 +159,27 @@ async def _embed_pictures(
 ) -> tuple[list[Face | RollcallError], Vectors]:
     """The face of each picture or its error, and the vectors of the faces."""
     outcomes = await find_single_faces(
-        services, body.pictures, body.faults, options.face, options.quality, deadline
+        line, body.pictures, body.faults, options.face, options.quality, deadline
     )
     clock.mark("detect")
     faces = [outcome for outcome in outcomes if not isinstance(outcome, RollcallError)]
-    vectors = await embed_faces(services, faces, deadline)
+    vectors = await embed_faces(line, faces, deadline)
     clock.mark("embed")
     return outcomes, vectors
 
 
 async def _compare(
-    services: Services, judge: Judge, person: str, fusion: Fusion, vectors: Vectors, deadline: Deadline
+    judge: Judge, person: str, fusion: Fusion, vectors: Vectors, deadline: Deadline
 ) -> tuple[Candidate | None, list[Candidate | None]]:
     """The person's nearest face by all vectors together, and by each alone; None: the person has no face."""
     probes = vectors if len(vectors) == 1 else np.concatenate([vectors, fusion.vector[np.newaxis]])
-    decisions = await services.stages.search(
+    decisions = await judge.line.stages.search(
         judge.event.key, probes, 1, judge.threshold, deadline.remaining_s(), person
     )
     nearest = [decision.candidates[0] if decision.candidates else None for decision in decisions]
     together = nearest[-1]
     if together is not None:
-        together = fusion.to_mean([together], services.calibration)[0]
+        together = fusion.to_mean([together], judge.line.calibration)[0]
     return together, nearest[: len(vectors)]
 
 
@@ -200,7 +201,7 @@ def _view_pictures(
                 face=view_face(outcome),
                 cosine=None if nearest is None else nearest.cosine,
                 false_match_rate=None if nearest is None else nearest.false_match_rate,
-                band=None if nearest is None else judge.calibration.band_of(nearest.cosine),
+                band=None if nearest is None else judge.line.calibration.band_of(nearest.cosine),
             )
         )
     return views

@@ -16,8 +16,8 @@ class CalibrationPoint(Schema):
     threshold: Cosine
 
 
-class ModelView(Schema):
-    """The model pack that serves."""
+class PackView(Schema):
+    """A model pack that serves."""
 
     pack_id: str = Field(examples=["starter-int8"])
     title: str
@@ -25,6 +25,12 @@ class ModelView(Schema):
     dimension: int = Field(description="Numbers in a face vector.")
     default_threshold: Cosine
     calibration: list[CalibrationPoint]
+
+
+class ModelView(PackView):
+    """The default model pack, and all that serve."""
+
+    packs: list[PackView] = Field(description="Every pack that serves, the default one first.")
     version: str = Field(description="Rollcall's version.")
 
 

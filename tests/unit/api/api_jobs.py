@@ -35,10 +35,9 @@ async def run_jobs(api: Api) -> None:
     runner = JobRunner(
         services.jobs,
         services.registry,
-        services.stages,
+        services.lines,
         BulkEnroller(services),
         services.audit,
-        services.pack,
         services.settings,
     )
     await runner.run_all()

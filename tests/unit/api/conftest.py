@@ -29,6 +29,7 @@ from serving.audit.trail import AuditTrail
 from serving.database import Database, sqlite_url
 from serving.database.metadata import now_utc
 from serving.errors import RateLimited, SignInFailed
+from serving.graph.lines import Lines, ServedPack, configured_threshold
 from serving.jobs.files import JobFiles
 from serving.jobs.jobs import Jobs
 from serving.packs.calibration import load_calibration
@@ -75,6 +76,11 @@ class Api:
     registry: Registry
     client: httpx.AsyncClient
     token_for: Callable[..., str]
+
+    @property
+    def line(self) -> ServedPack:
+        """Of the default pack."""
+        return self.services.lines.default
 
     def client_for(self, role: str = "administrator", events: list[str] | None = None) -> httpx.AsyncClient:
         """A client with a token of its own."""
@@ -147,12 +153,11 @@ async def make_api(
         registry = Registry(database)
         await registry.open()
         stages = FakeStages(calibration)
+        threshold = configured_threshold(settings.recognition, calibration, is_default=True)
         load = settings.load
         services = Services(
             settings=settings,
-            pack=pack,
-            calibration=calibration,
-            stages=stages,  # type: ignore[arg-type]
+            lines=Lines([ServedPack(pack, calibration, stages, threshold)]),  # type: ignore[arg-type]
             registry=registry,
             accounts=make_account_services(database, ring, settings.auth),
             verifier=TokenVerifier(ring, ISSUER, AUDIENCE),

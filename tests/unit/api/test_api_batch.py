@@ -52,7 +52,7 @@ async def test_each_picture_is_answered_as_if_it_were_alone(gala: Api, form: Cal
             assert result["status"] == "error"
             for key in ("code", "title", "detail", "cure", "context"):
                 assert result["problem"][key] == alone.json()[key]
-    assert body["threshold"] == gala.services.calibration.default_threshold
+    assert body["threshold"] == gala.line.calibration.default_threshold
     assert (gala.services.gate.requests, gala.services.gate.bytes) == (0, 0)
 
 

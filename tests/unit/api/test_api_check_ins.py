@@ -39,7 +39,7 @@ async def test_whoever_is_recognised_has_arrived_once(gala: Api) -> None:
     assert face["person"] == {"person_id": "ada", "name": "Ada"}
     assert (face["outcome"], face["arrived"], face["times"]) == ("match", "now", 1)
     assert face["cosine"] == pytest.approx(1, abs=1e-6)
-    assert face["false_match_rate"] == gala.services.calibration.false_match_rate(face["cosine"])
+    assert face["false_match_rate"] == gala.line.calibration.false_match_rate(face["cosine"])
     assert face["band"] == "high"
     moment = datetime.fromisoformat(face["first_at"].replace("Z", "+00:00"))
     assert before <= moment <= datetime.fromisoformat(body["at"].replace("Z", "+00:00"))

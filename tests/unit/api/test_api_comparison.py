@@ -32,7 +32,7 @@ def numbers(spec: str) -> list[float]:
 
 @pytest.mark.parametrize("cosine", [1.0, 0.95, 0.929, 0.928, 0.5, 0.0])
 async def test_two_pictures(api: Api, cosine: float) -> None:
-    calibration = api.services.calibration
+    calibration = api.line.calibration
     pair = (ADA, picture(f"ada:{cosine}", salt="2"))
     for form in (files(*pair), {"json": {"pictures": [text(each) for each in pair]}}):
         body = (await api.client.post(COMPARE, **form)).json()
@@ -44,13 +44,13 @@ async def test_two_pictures(api: Api, cosine: float) -> None:
         assert result["same_person"] is (cosine >= calibration.default_threshold)
         assert (result["index"], result["id"], body["failed"]) == (0, None, [])
         assert body["query_face"]["box"]["x"] == result["face"]["box"]["x"] == 10.0
-        assert (body["pack_id"], body["dimension"]) == (api.services.pack.id, DIMENSION)
+        assert (body["pack_id"], body["dimension"]) == (api.line.pack.id, DIMENSION)
         assert (body["metric"], body["threshold"]) == ("cosine", calibration.default_threshold)
 
 
 def references(api: Api, **fields: Any) -> dict[str, Any]:
     return {
-        "pack_id": api.services.pack.id,
+        "pack_id": api.line.pack.id,
         "query": {"vector": numbers("ada")},
         "references": [
             {"vector": numbers("ada:0.5")},
@@ -81,7 +81,7 @@ async def test_both_metrics_rank_as_the_vectors_do(api: Api) -> None:
     unit = [each / np.linalg.norm(each) for each in (query, *others)]
     distances = [float(np.linalg.norm(each - unit[0])) for each in unit[1:]]
     sent = {
-        "pack_id": api.services.pack.id,
+        "pack_id": api.line.pack.id,
         "query": {"vector": query.tolist()},
         "references": [{"vector": each.tolist()} for each in others],
         "metric": "euclidean",
@@ -128,7 +128,7 @@ async def test_a_query_that_cannot_be_used(api: Api) -> None:
 
 async def test_the_policy_of_a_comparison(api: Api) -> None:
     pair = files(ADA, picture("ada:0.9"))
-    calibration = api.services.calibration
+    calibration = api.line.calibration
     for options, threshold, same in (
         ({"threshold": "0.9"}, 0.9, True),
         ({"threshold": "0.91"}, 0.91, False),

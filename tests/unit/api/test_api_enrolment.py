@@ -27,7 +27,7 @@ def files(*pictures: bytes) -> list[tuple[str, tuple[str, bytes]]]:
 async def sweep_everything(api: Api) -> None:
     """As the sweep does long after every request has ended."""
     with patch("serving.registry.registry.now_utc", lambda: now_utc() + timedelta(hours=1)):
-        await Sweep(api.registry, api.stages).sweep_once()  # type: ignore[arg-type]
+        await Sweep(api.registry, api.services.lines).sweep_once()
 
 
 async def test_the_answer_tells_what_was_stored(gala: Api) -> None:
@@ -290,7 +290,7 @@ async def test_an_event_exists_once(gala: Api) -> None:
     assert problem["context"] == {"event": "gala"}
     made = await gala.client.post("/v1/events", json={})
     assert made.status_code == 201
-    assert made.json()["pack_id"] == gala.services.pack.id
+    assert made.json()["pack_id"] == gala.line.pack.id
 
 
 async def test_events_share_nothing(gala: Api) -> None:

@@ -57,11 +57,11 @@ def settings_of(view: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("fields", [{}, DEFAULTS, FULL])
 async def test_an_event_is_as_it_was_made(api: Api, fields: dict[str, Any]) -> None:
-    created = await create(api, pack_id=api.services.pack.id, **fields)
+    created = await create(api, pack_id=api.line.pack.id, **fields)
     assert created == await look(api)
     assert created == (await api.client.get(EVENTS)).json()["events"][0]
     assert settings_of(created) == {**DEFAULTS, **fields}
-    assert (created["pack_id"], created["closed_at"]) == (api.services.pack.id, None)
+    assert (created["pack_id"], created["closed_at"]) == (api.line.pack.id, None)
     moment = datetime.fromisoformat(created["created_at"].replace("Z", "+00:00"))
     assert abs((datetime.now(timezone.utc) - moment).total_seconds()) < 60
     assert created["created_at"].endswith("Z")
@@ -124,7 +124,7 @@ async def test_the_forms_of_a_policy_exclude_each_other(
 
 async def test_what_a_policy_comes_to(make_api: Callable[..., Any]) -> None:
     api = await make_api(recognition={"threshold": 0.7})
-    calibration = api.services.calibration
+    calibration = api.line.calibration
     await create(api)
     for policy, threshold in (
         (None, 0.7),
@@ -150,7 +150,7 @@ async def test_what_a_policy_comes_to(make_api: Callable[..., Any]) -> None:
 
 
 async def test_the_pack_decides_when_nobody_says(api: Api) -> None:
-    assert (await create(api))["decision_threshold"] == api.services.calibration.default_threshold
+    assert (await create(api))["decision_threshold"] == api.line.calibration.default_threshold
 
 
 async def test_the_level_that_holds(make_api: Callable[..., Any]) -> None:
@@ -160,7 +160,7 @@ async def test_the_level_that_holds(make_api: Callable[..., Any]) -> None:
 
 
 async def test_a_rate_that_the_calibration_cannot_tell_is_refused(api: Api) -> None:
-    floor = api.services.calibration.floor
+    floor = api.line.calibration.floor
     for method, path, extra in (("POST", EVENTS, {"id": "gala"}), ("PATCH", GALA, {})):
         body = {**extra, "policy": {"false_match_rate": floor * 0.99}}
         problem = check_problem(
@@ -183,7 +183,7 @@ async def test_a_rate_that_the_calibration_can_no_longer_tell_is_shown_as_such(a
 
 async def test_an_event_counts_on_its_pack(api: Api) -> None:
     answer = await api.client.post(EVENTS, json={"id": "gala", "pack_id": "another"})
-    assert check_problem(answer, "pack_mismatch")["context"]["serving"] == api.services.pack.id
+    assert check_problem(answer, "pack_mismatch")["context"]["serving"] == [api.line.pack.id]
     await api.registry.create_event("old", None, "another")
     view = (await api.client.get(EVENTS)).json()["events"][0]
     assert (view["id"], view["pack_id"], view["decision_threshold"]) == ("old", "another", None)

@@ -78,7 +78,7 @@ async def test_no_answer_tells_why_a_face_was_refused(faces: Api, limiter: Limit
 async def test_a_lax_event_opens_no_account_to_who_is_hardly_alike(faces: Api, policy: EventFields) -> None:
     key = (await faces.registry.get_event("gala")).key
     await faces.registry.update_event(key, policy)
-    least = faces.services.calibration.threshold_for(1e-3)
+    least = faces.line.calibration.threshold_for(1e-3)
     check_problem(await show(faces, "ada", f"ada:{least - 0.005:.4f}"), "sign_in_failed")
     assert (await show(faces, "ada", f"ada:{least + 0.005:.4f}")).status_code == 200
     await faces.registry.update_event(key, {"threshold": least + 0.01})

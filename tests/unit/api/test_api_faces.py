@@ -23,7 +23,7 @@ FACES = PEOPLE + "/ada/faces"
 async def sweep_everything(api: Api) -> None:
     """As the sweep does long after every request has ended."""
     with patch("serving.registry.registry.now_utc", lambda: now_utc() + timedelta(hours=1)):
-        await Sweep(api.registry, api.stages).sweep_once()  # type: ignore[arg-type]
+        await Sweep(api.registry, api.services.lines).sweep_once()
 
 
 async def listed(api: Api) -> list[str]:

@@ -22,6 +22,7 @@ from tests.unit.api.api_fakes import fail_next, picture
 from tests.unit.api.api_mortality import Killed, Mortal, Mortality
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import Api
+from tests.unit.served import serve_alone
 
 ADA, LIKE_ADA, BOB = picture("ada"), picture("ada:0.97"), picture("bob")
 EVENTS, PEOPLE = "/v1/events", "/v1/events/gala/people"
@@ -54,7 +55,7 @@ def later(seconds: float) -> Iterator[None]:
 
 
 async def sweep(api: Api) -> None:
-    await Sweep(api.registry, api.stages).sweep_once()  # type: ignore[arg-type]
+    await Sweep(api.registry, api.services.lines).sweep_once()
 
 
 @pytest.mark.parametrize("query", [{}, {"person_id": "ada"}], ids=["made id", "own id"])
@@ -253,7 +254,7 @@ def dying(api: Api, dies_at: int) -> Iterator[Mortality]:
     api.app.state.services = dataclasses.replace(
         api.services,
         registry=Mortal(api.registry, mortality),  # type: ignore[arg-type]
-        stages=Mortal(api.stages, mortality),  # type: ignore[arg-type]
+        lines=serve_alone(Mortal(api.stages, mortality)),
     )
     try:
         yield mortality

@@ -60,7 +60,7 @@ async def test_a_busy_stage_is_not_ready_and_says_no_more(api: Api) -> None:
 
 async def test_the_model(api: Api) -> None:
     body = (await api.client_for("member").get("/v1/model")).json()
-    pack, calibration = api.services.pack, api.services.calibration
+    pack, calibration = api.line.pack, api.line.calibration
     assert (body["pack_id"], body["dimension"], body["version"]) == (pack.id, 128, serving.__version__)
     assert body["default_threshold"] == calibration.default_threshold
     assert body["licence"]

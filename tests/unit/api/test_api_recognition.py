@@ -30,7 +30,7 @@ async def test_every_face_is_answered_in_order(gala: Api) -> None:
     await gala.enrol("bob", picture("bob"))
     answer = await gala.client.post(RECOGNISE, content=picture("bob", "stranger", "ada", width=80, height=60))
     body = answer.json()
-    assert (body["event_id"], body["pack_id"]) == ("gala", gala.services.pack.id)
+    assert (body["event_id"], body["pack_id"]) == ("gala", gala.line.pack.id)
     assert (body["width"], body["height"]) == (80, 60)
     assert body["request_id"] == answer.headers["x-request-id"]
     faces = body["faces"]
@@ -85,7 +85,7 @@ async def test_the_threshold_of_the_request_the_event_the_settings_the_pack(
         assert api.stages.calls[-1][-1] == expected
     api.app.state.services = bare.services
     await bare.create_event("plain")
-    assert (await bare.recognise(ADA, "plain"))["threshold"] == bare.services.calibration.default_threshold
+    assert (await bare.recognise(ADA, "plain"))["threshold"] == bare.line.calibration.default_threshold
 
 
 @pytest.mark.parametrize(("threshold", "outcome"), [(0.899, "match"), (0.9, "match"), (0.9001, "unknown")])
@@ -96,7 +96,7 @@ async def test_at_the_threshold_it_is_a_match(gala: Api, threshold: float, outco
     assert (face["person"] is None) == (outcome == "unknown")
     candidate = face["candidates"][0]
     assert candidate["cosine"] == pytest.approx(0.9, abs=1e-6)
-    assert candidate["false_match_rate"] == gala.services.calibration.false_match_rate(candidate["cosine"])
+    assert candidate["false_match_rate"] == gala.line.calibration.false_match_rate(candidate["cosine"])
 
 
 async def test_top_k(make_api: Callable[..., Any]) -> None:

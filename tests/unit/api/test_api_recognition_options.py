@@ -62,7 +62,7 @@ async def test_the_policy_of_a_request(gala: Api, way: str, option: str, value: 
         assert body["threshold"] == value
     else:
         rates = {"lenient": 1e-2}
-        expected = gala.services.calibration.threshold_for(rates.get(value, value))
+        expected = gala.line.calibration.threshold_for(rates.get(value, value))
         assert body["threshold"] == pytest.approx(expected)
 
 
@@ -108,7 +108,7 @@ async def test_options_that_contradict(gala: Api) -> None:
 async def test_a_rate_below_what_the_calibration_supports(gala: Api) -> None:
     answer = await gala.client.post(RECOGNISE, params={"false_match_rate": 1e-9}, content=ADA)
     problem = check_problem(answer, "false_match_rate_not_supported")
-    assert problem["context"]["floor"] == gala.services.calibration.floor
+    assert problem["context"]["floor"] == gala.line.calibration.floor
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_which_faces_are_meant(gala: Api) -> None:
 
 
 async def test_scores_are_given_with_their_meaning(gala: Api) -> None:
-    calibration = gala.services.calibration
+    calibration = gala.line.calibration
     for cosine, band in ((1.0, "high"), (0.94, "medium"), (0.92, "low"), (0.7, "none")):
         face = (await gala.recognise(picture(f"ada:{cosine}")))["faces"][0]
         [candidate] = face["candidates"]

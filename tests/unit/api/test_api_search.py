@@ -31,7 +31,7 @@ async def gala(make_api: Callable[..., Any]) -> Api:
 
 def ask(api: Api, *specs: str, **fields: Any) -> dict[str, Any]:
     return {
-        "pack_id": api.services.pack.id,
+        "pack_id": api.line.pack.id,
         "vectors": [vector_of(spec).tolist() for spec in specs],
         **fields,
     }
@@ -45,7 +45,7 @@ async def test_each_vector_is_answered_in_order(gala: Api) -> None:
     ]  # fmt: skip
     assert body["results"][2]["best_cosine"] == pytest.approx(0.95, abs=1e-6)
     assert len(body["results"][0]["candidates"]) == 2
-    assert (body["pack_id"], body["timings"]["detect_ms"]) == (gala.services.pack.id, 0)
+    assert (body["pack_id"], body["timings"]["detect_ms"]) == (gala.line.pack.id, 0)
     assert gala.stages.calls[-1][0] == "search"
     assert "detect" not in gala.stages.names()[-1:]
 
@@ -116,13 +116,13 @@ async def test_the_place_of_a_bad_vector_is_told(gala: Api) -> None:
 async def test_vectors_of_another_pack(gala: Api) -> None:
     answer = await gala.client.post(SEARCH, json=ask(gala, "ada", pack_id="arcface-r100"))
     context = check_problem(answer, "pack_mismatch")["context"]
-    assert context == {"pack_id": "arcface-r100", "serving": gala.services.pack.id}
+    assert context == {"pack_id": "arcface-r100", "serving": [gala.line.pack.id]}
 
 
 async def test_a_question_that_is_too_long(gala: Api) -> None:
     check_problem(await gala.client.post(SEARCH, content=b" " * 600_000), "body_too_large")
     most = [[-0.12345678901234567e-100] * DIMENSION] * 100
-    answer = await gala.client.post(SEARCH, json={"pack_id": gala.services.pack.id, "vectors": most})
+    answer = await gala.client.post(SEARCH, json={"pack_id": gala.line.pack.id, "vectors": most})
     assert answer.status_code == 200
     assert (gala.services.gate.requests, gala.services.gate.bytes) == (0, 0)
 

@@ -38,7 +38,7 @@ async def test_every_form_is_taken(api: Api, path: str, form: str) -> None:
     body = (await api.client.post(path, **forms(ADA)[form])).json()
     faces = body["faces"] if path == DETECT else body["results"][0]["faces"]
     assert [face["box"]["x"] for face in faces] == [10.0]
-    assert body["pack_id"] == api.services.pack.id
+    assert body["pack_id"] == api.line.pack.id
 
 
 async def test_detection_names_faults_at_a_level(api: Api) -> None:
@@ -61,7 +61,7 @@ async def test_detection_names_faults_at_a_level(api: Api) -> None:
 async def test_vectors_are_given_as_numbers_or_bytes(api: Api) -> None:
     crowd = picture("ada:0.9", "bob")
     body = (await api.client.post(EMBED, content=crowd)).json()
-    assert body["dimension"] == DIMENSION == api.services.pack.dimension
+    assert body["dimension"] == DIMENSION == api.line.pack.dimension
     faces = body["results"][0]["faces"]
     for spec, face in zip(("ada:0.9", "bob"), faces, strict=True):
         assert np.array(face["vector"]) == pytest.approx(vector_of(spec), abs=1e-8)

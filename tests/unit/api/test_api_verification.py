@@ -37,7 +37,7 @@ def files(*pictures: bytes) -> dict[str, Any]:
 
 async def test_the_claimed_person_is_verified(gala: Api) -> None:
     body = (await gala.client.post(VERIFY, content=ADA)).json()
-    calibration = gala.services.calibration
+    calibration = gala.line.calibration
     assert (body["event_id"], body["person_id"], body["verified"]) == ("gala", "ada", True)
     assert body["threshold"] == calibration.default_threshold
     assert (body["cosine"], body["band"]) == (1.0, "high")
@@ -68,7 +68,7 @@ async def test_the_mean_of_several_pictures_decides(gala: Api) -> None:
         body = answer.json()
         assert body["verified"] is verified
         assert body["cosine"] == pytest.approx(0.9, abs=1e-5)
-        assert body["false_match_rate"] == gala.services.calibration.false_match_rate(body["cosine"])
+        assert body["false_match_rate"] == gala.line.calibration.false_match_rate(body["cosine"])
         assert [used["cosine"] for used in body["pictures"]] == pytest.approx([1.0, 0.8, 0.9], abs=1e-6)
     assert gala.stages.counts["search"] == 2 + 2  # enrolment looks for duplicates, once a person
 

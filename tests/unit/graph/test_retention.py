@@ -24,6 +24,7 @@ from serving.registry.retention import Retention
 from serving.registry.tables import event, person
 from serving.settings_sections import AuditSettings
 from tests.unit.graph.virtual_time import in_virtual_time
+from tests.unit.served import serve_alone
 
 PACK = "starter"
 
@@ -63,10 +64,10 @@ class World:
         self.audit = AuditTrail(database, AuditSettings())
 
     def make_job(self, **changes: Any) -> RetentionJob:
-        settings = {"pack_id": PACK, "idempotency_s": 60.0, "period_s": 3600.0, **changes}
+        settings = {"idempotency_s": 60.0, "period_s": 3600.0, **changes}
         return RetentionJob(
-            self.registry, Retention(self.database), self.gallery, self.audit, **settings  # type: ignore[arg-type]
-        )  # fmt: skip
+            self.registry, Retention(self.database), serve_alone(self.gallery, PACK), self.audit, **settings
+        )
 
     async def create(self, id: str, retention_days: int | None = 7) -> str:
         """The event's key."""
@@ -220,7 +221,7 @@ async def test_old_entries_of_the_trail_are_forgotten(world: World) -> None:
 class Looking(RetentionJob):
     def __init__(self, period_s: float, *failures: Exception) -> None:
         super().__init__(
-            None, None, None, None, pack_id=PACK, idempotency_s=60, period_s=period_s  # type: ignore[arg-type]
+            None, None, None, None, idempotency_s=60, period_s=period_s  # type: ignore[arg-type]
         )  # fmt: skip
         self._left = list(failures)
         self.looks: list[float] = []

@@ -12,6 +12,7 @@ from serving.graph.sweep import STALE_S, Sweep
 from serving.registry.records import Erasure, StaleEnrolment
 from serving.settings import LoadSettings
 from tests.unit.graph.virtual_time import in_virtual_time
+from tests.unit.served import serve_alone
 
 
 class World:
@@ -74,7 +75,7 @@ class World:
 
 
 def make(world: World) -> Sweep:
-    return Sweep(world, world)  # type: ignore[arg-type]
+    return Sweep(world, serve_alone(world))  # type: ignore[arg-type]
 
 
 async def test_every_step_in_its_order() -> None:

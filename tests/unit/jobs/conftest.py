@@ -25,6 +25,7 @@ from serving.registry import Registry
 from serving.registry.records import Event, NewFace
 from serving.settings import Settings
 from tests.unit.registry.conftest import NEEDS_POSTGRES, POSTGRES_URL
+from tests.unit.served import serve_alone
 
 EVERY_ENGINE = pytest.mark.parametrize(
     "engine", ["sqlite", pytest.param("postgresql", marks=NEEDS_POSTGRES)], indirect=True
@@ -128,10 +129,9 @@ class Place:
         return JobRunner(
             jobs or self.jobs,
             self.registry,
-            overrides.get("stages", self.stages),
+            serve_alone(overrides.get("stages", self.stages)),
             overrides.get("enroller", self.enroller),
             self.audit,  # type: ignore[arg-type]
-            find_configured_pack(self.settings),
             self.settings,
         )
 

@@ -15,11 +15,12 @@ from serving.api.bulk_enrolment import BulkEnroller
 from serving.gallery import FaceRecord, Gallery, Probe
 from serving.gallery.embedded import EmbeddedGallery, InProcessGallery
 from serving.gallery.records import FacePage
+from serving.graph.lines import Lines
 from serving.graph.messages import Candidate, Decision
 from serving.jobs.records import JobKind, JobState
-from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
 from tests.unit.jobs.conftest import OPERATOR, Place
+from tests.unit.served import serve
 
 
 class GalleryStages:
@@ -58,11 +59,11 @@ async def test_an_imported_export_answers_the_same(place: Place, tmp_path: Path,
     gallery = InProcessGallery(EmbeddedGallery(tmp_path / "gallery", pack.id, pack.dimension))
     await gallery.open()
     stages = GalleryStages(gallery)
+    line = serve(stages)
     services: Any = SimpleNamespace(
         settings=place.settings,
-        pack=pack,
-        calibration=load_calibration(pack),
-        stages=stages,
+        lines=Lines([line]),
+        line_of=lambda event: line,
         registry=place.registry,
     )
     runner = place.make_runner(stages=stages, enroller=BulkEnroller(services))

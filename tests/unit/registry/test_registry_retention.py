@@ -61,9 +61,9 @@ async def set_closed(database: Database, at: Event, age: timedelta) -> None:
 
 async def all_expired(retention: Retention, limit: int = 500) -> list[ExpiredPerson]:
     found: list[ExpiredPerson] = []
-    for days in await retention.retention_periods(PACK):
+    for days in await retention.retention_periods():
         after = None
-        while page := await retention.expired_people(PACK, days, after, limit):
+        while page := await retention.expired_people(days, after, limit):
             assert len(page) <= limit
             found += page
             after = page[-1]
@@ -86,14 +86,17 @@ async def test_who_has_not_changed_for_as_long_as_the_event_says(
     await registry.begin_enrolment(week.key, "unfinished", None, [NewFace("f1")])
     await set_changed(database, week, "unfinished", now_utc() - timedelta(days=9))
     await registry.begin_event_deletion("gone")
-    assert await retention.retention_periods(PACK) == [7, 30]
+    assert await retention.retention_periods() == [7, 30]
     found = await all_expired(retention)
     assert {(each.event_id, each.id) for each in found} == {
         ("week", "old"),
         ("week", "ancient"),
         ("month", "ancient"),
+        ("other", "old"),
+        ("other", "ancient"),
     }
-    assert {(each.event_key, each.retention_days) for each in found} == {(week.key, 7), (month.key, 30)}
+    expected = {(week.key, 7), (month.key, 30), (other.key, 7)}
+    assert {(each.event_key, each.retention_days) for each in found} == expected
 
 
 async def test_pages_are_complete_whether_or_not_anybody_is_forgotten(
@@ -110,10 +113,10 @@ async def test_pages_are_complete_whether_or_not_anybody_is_forgotten(
     for limit in (1, 4, 500):
         found = [(each.event_id, each.id) for each in await all_expired(retention, limit)]
         assert (set(found), len(found)) == (everybody, 12)
-    first = await retention.expired_people(PACK, 1, None, 4)
+    first = await retention.expired_people(1, None, 4)
     for each in first[:3]:
         assert await retention.forget_person(each, do_nothing)
-    second = await retention.expired_people(PACK, 1, first[-1], 500)
+    second = await retention.expired_people(1, first[-1], 500)
     assert {(each.event_id, each.id) for each in [*first, *second]} == everybody
 
 
@@ -179,14 +182,14 @@ async def test_events_expire_when_they_have_been_closed_for_so_long(
     events["other"] = await create(registry, "other", 7, "another-pack")
     for name, age in (("closed", 8), ("fresh", 6), ("for-ever", 900), ("other", 8), ("reopened", 8)):
         await set_closed(database, events[name], timedelta(days=age))
-    found = await retention.expired_events(PACK, 7)
-    assert {each.id for each in found} == {"closed", "reopened"}
-    assert len(await retention.expired_events(PACK, 7, None, 1)) == 1
-    assert await retention.expired_events(PACK, 7, found[-1]) == []
+    found = await retention.expired_events(7)
+    assert {each.id for each in found} == {"closed", "other", "reopened"}
+    assert len(await retention.expired_events(7, None, 1)) == 1
+    assert await retention.expired_events(7, found[-1]) == []
     await registry.reopen_event(events["reopened"].key)
     outcomes = {
         each.id: await asyncio.gather(*(retention.begin_event_deletion(each, do_nothing) for _ in range(3)))
         for each in found
     }
-    assert {name: sum(each) for name, each in outcomes.items()} == {"closed": 1, "reopened": 0}
-    assert [each.id for each in await registry.deleting_events()] == ["closed"]
+    assert {name: sum(each) for name, each in outcomes.items()} == {"closed": 1, "other": 1, "reopened": 0}
+    assert [each.id for each in await registry.deleting_events()] == ["closed", "other"]
