@@ -106,9 +106,8 @@ def read_boxes(path: Path, images: Path) -> list[MarkedPicture]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         at = 0
         while at < len(lines):
-            picture, count = images / lines[at], int(lines[at + 1])
-            if not picture.is_file():
-                raise EvaluationDataError(f"{path}: there is no picture {picture}")
+            count = int(lines[at + 1])
+            picture = _find_picture(images, lines[at])
             rows = [[float(cell) for cell in line.split()] for line in lines[at + 2 : at + 2 + count]]
             at += 2 + count
             if count == 0 and at < len(lines) and set(lines[at].split()) == {"0"}:
@@ -124,6 +123,14 @@ def read_boxes(path: Path, images: Path) -> list[MarkedPicture]:
     if not marked:
         raise EvaluationDataError(f"{path} names no pictures")
     return marked
+
+
+def _find_picture(images: Path, name: str) -> Path:
+    """A picture by its path below images, or by its file name alone where the folders were flattened."""
+    for path in (images / name, images / Path(name).name):
+        if path.is_file():
+            return path
+    raise EvaluationDataError(f"there is no picture {name} in {images}")
 
 
 def measure_detection(marked: Sequence[MarkedPicture], facts: Sequence[PictureFacts]) -> dict[str, Any]:

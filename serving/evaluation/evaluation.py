@@ -371,5 +371,5 @@ def _describe_pack(candidate: Candidate) -> dict[str, Any]:
         "title": pack.title,
         "dimension": pack.dimension,
         "precision": pack.precision,
-        "models": hash_models(pack),
+        "models": hash_models(candidate.files),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -15,7 +16,7 @@ from serving.errors import EvaluationDataError
 from serving.evaluation.pairs import PairList
 from serving.evaluation.scores import MIN_ERRORS, Integers, Scores, score_all_pairs
 from serving.packs.calibration import Band, Calibration, Provenance
-from serving.packs.manifest import Pack
+from serving.packs.store import PreparedFiles
 from serving.vision.embedding import Vectors
 
 DEFAULT_FALSE_MATCH_RATE = 1e-3
@@ -87,7 +88,7 @@ def fit_curve(scores: Scores) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def describe_provenance(
-    pack: Pack, scores: Scores, pictures: int, people: int, *, data: str, command: str
+    files: PreparedFiles, scores: Scores, pictures: int, people: int, *, data: str, command: str
 ) -> Provenance:
     """Where a calibration of this pack made here and now comes from."""
     return Provenance(
@@ -99,7 +100,7 @@ def describe_provenance(
         command=command,
         made_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         versions=list_versions(),
-        models=hash_models(pack),
+        models=hash_models(files),
     )
 
 
@@ -115,9 +116,12 @@ def list_versions() -> dict[str, str]:
     return found
 
 
-def hash_models(pack: Pack) -> dict[str, str]:
+def hash_models(files: PreparedFiles) -> dict[str, str]:
     """SHA-256 of each model file of the pack, by name."""
-    return {artefact.name: artefact.sha256 for artefact in pack.artefacts}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (files.detector_path, files.embedder_path)
+    }
 
 
 def check_held_out(

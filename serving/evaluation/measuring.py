@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from serving.errors import CommandError, EvaluationDataError, RollcallError
 from serving.evaluation.people_folder import pick_central_face
 from serving.evaluation.result_store import PictureFacts, ResultStore, StoredVector
 from serving.packs.loading import load_embedder, load_finder
-from serving.packs.manifest import Pack
 from serving.packs.store import PreparedFiles
 from serving.settings import Settings
 from serving.vision.embedding import FaceEmbedder, Vectors
@@ -84,14 +84,17 @@ class _Found:
     vectors: dict[str, StoredVector]
 
 
-def finder_key(pack: Pack, options: FinderOptions) -> str:
+def finder_key(files: PreparedFiles, options: FinderOptions) -> str:
     """Names whatever decides what is found in a picture: models, options, and the code that runs them."""
-    return _digest("finder", repr(pack.detector), repr(pack.template), repr(options), _hash_code())
+    pack = files.pack
+    parts = (repr(pack.detector), repr(pack.template), repr(options))
+    return _digest("finder", *parts, _hash_model(files.detector_path), _hash_code())
 
 
-def embedder_key(pack: Pack, options: FinderOptions) -> str:
+def embedder_key(files: PreparedFiles, options: FinderOptions) -> str:
     """As finder_key, for the vectors."""
-    return _digest("embedder", pack.id, repr(pack.embedder), finder_key(pack, options))
+    parts = (files.pack.id, repr(files.pack.embedder), _hash_model(files.embedder_path))
+    return _digest("embedder", *parts, finder_key(files, options))
 
 
 def measure_pictures(
@@ -117,17 +120,17 @@ def measure_pictures(
     digests = [_hash_file(path) for path in pictures]
     groups: dict[str, list[PreparedFiles]] = {}
     for files in packs:
-        groups.setdefault(finder_key(files.pack, options), []).append(files)
+        groups.setdefault(finder_key(files, options), []).append(files)
     total, done = len(groups) * len(pictures), 0
     for key, members in groups.items():
         tasks = []
+        keys = {files.pack.id: embedder_key(files, options) for files in members}
         for path, digest in dict(zip(pictures, digests, strict=True)).items():
-            task = _plan(path, digest, key, members, options, results, embed)
+            task = _plan(path, digest, key, keys if embed else {}, results)
             if task is not None:
                 tasks.append(task)
         done += len(pictures) - len(tasks)
         report(done, total)
-        keys = {files.pack.id: embedder_key(files.pack, options) for files in members}
         for batch in _run(_Job(tuple(members), options), tasks, workers):
             for found in batch:
                 results.write_facts(key, found.digest, found.facts)
@@ -136,32 +139,24 @@ def measure_pictures(
             results.commit()
             done += len(batch)
             report(done, total)
-    return {files.pack.id: _collect(files.pack, digests, options, results) for files in packs}
+    return {files.pack.id: _collect(files, digests, options, results) for files in packs}
 
 
-def _plan(
-    path: Path,
-    digest: str,
-    key: str,
-    members: Sequence[PreparedFiles],
-    options: FinderOptions,
-    results: ResultStore,
-    embed: bool,
-) -> _Task | None:
-    """What is still to be done of a picture, or None."""
+def _plan(path: Path, digest: str, key: str, wanted: Mapping[str, str], results: ResultStore) -> _Task | None:
+    """What is still to be done of a picture, or None; wanted: the packs to embed with and their keys."""
     facts = results.read_facts(key, digest)
-    if facts is not None and (facts.central is None or not embed):
+    if facts is not None and facts.central is None:
         return None
     missing = tuple(
-        files.pack.id
-        for files in members
-        if embed and not results.has_vector(embedder_key(files.pack, options), digest)
+        pack_id for pack_id, embedder in wanted.items() if not results.has_vector(embedder, digest)
     )
     return _Task(path, digest, missing) if missing or facts is None else None
 
 
-def _collect(pack: Pack, digests: Sequence[str], options: FinderOptions, results: ResultStore) -> Measured:
-    finder, embedder = finder_key(pack, options), embedder_key(pack, options)
+def _collect(
+    files: PreparedFiles, digests: Sequence[str], options: FinderOptions, results: ResultStore
+) -> Measured:
+    finder, embedder = finder_key(files, options), embedder_key(files, options)
     facts = []
     for digest in digests:
         found = results.read_facts(finder, digest)
@@ -169,7 +164,9 @@ def _collect(pack: Pack, digests: Sequence[str], options: FinderOptions, results
         facts.append(found)
     vectors = [results.read_vector(embedder, digest) for digest in digests]
     kept = [vector for vector in vectors if vector is not None]
-    stacked = np.stack([each.vector for each in kept]) if kept else np.zeros((0, pack.dimension), np.float32)
+    stacked = (
+        np.stack([each.vector for each in kept]) if kept else np.zeros((0, files.pack.dimension), np.float32)
+    )
     return Measured(
         facts,
         np.array([vector is not None for vector in vectors], bool),
@@ -273,6 +270,12 @@ def _hash_file(path: Path) -> str:
         raise EvaluationDataError(f"{path} cannot be read: {error}") from error
 
 
+@cache
+def _hash_model(path: Path) -> str:
+    return _hash_file(path)
+
+
+@cache
 def _hash_code() -> str:
     """Hash of the vision package's sources: another release may find other faces with the same models."""
     digest = hashlib.sha256()
