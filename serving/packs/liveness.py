@@ -26,14 +26,15 @@ from serving.packs.manifest_format import (
     OneLine,
     PackId,
     Part,
+    read_text,
 )
-from serving.settings import Settings
 from serving.vision.execution import CPU, Execution
 from serving.vision.inference import open_session
 from serving.vision.liveness import LivenessInput, LivenessModel, LivenessScorer
 from serving.vision.liveness_crops import AlignedCut, BoxCut, LivenessCropper, LivenessCut
 
-MANIFESTS = "data/liveness"
+MANIFEST_NAME = "liveness.yaml"
+"""Of a liveness pack of the user's own, in its folder."""
 
 Point = tuple[Number, Number]
 
@@ -109,7 +110,7 @@ class LivenessPack:
 
     licence: what the user must know, in one line. terms: what must be accepted; None where nothing must.
     threshold: the score from which a face counts as live, unless the settings say; threshold_provenance: what
-    it rests on. notes: what else a user should know.
+    it rests on. notes: what else a user should know. imported: whether the user added it.
     """
 
     id: str
@@ -120,6 +121,7 @@ class LivenessPack:
     threshold_provenance: str
     models: tuple[LivenessModelSpec, ...]
     notes: str = ""
+    imported: bool = False
 
     @property
     def artefacts(self) -> tuple[Artefact, ...]:
@@ -131,8 +133,8 @@ class LivenessPack:
         return LivenessCropper([model.cut for model in self.models])
 
 
-def parse_liveness_manifest(text: str, where: str) -> LivenessPack:
-    """The pack that a YAML manifest describes; `where` is the file, for messages.
+def parse_liveness_manifest(text: str, where: str, *, imported: bool = False) -> LivenessPack:
+    """The pack that a YAML manifest describes; `where` is the file, for messages, `imported` as of the pack.
 
     Raises:
         ManifestInvalid: naming what is wrong with it.
@@ -166,32 +168,48 @@ def parse_liveness_manifest(text: str, where: str) -> LivenessPack:
         form.threshold_provenance,
         models,
         form.notes.strip(),
+        imported,
     )
 
 
-@cache
-def list_liveness_packs() -> tuple[LivenessPack, ...]:
-    """Every liveness pack whose manifest ships with Rollcall, by id."""
-    folder = resources.files("serving.packs").joinpath(MANIFESTS)
-    found = [
-        parse_liveness_manifest(entry.read_text("utf-8"), entry.name)
-        for entry in folder.iterdir()
-        if entry.name.endswith(".yaml")
-    ]
-    return tuple(sorted(found, key=lambda pack: pack.id))
+def list_liveness_packs(cache_dir: Path | None = None) -> list[LivenessPack]:
+    """Every liveness pack by id: Rollcall's own, and those that the user added to a cache.
+
+    Raises:
+        ManifestInvalid: one that the user added has a manifest with faults.
+    """
+    found = [*_load_shipped()]
+    if cache_dir is not None:
+        for path in sorted(imported_liveness_directory(cache_dir).glob(f"*/{MANIFEST_NAME}")):
+            found.append(parse_liveness_manifest(read_text(path), str(path), imported=True))
+    return sorted(found, key=lambda pack: pack.id)
 
 
-def find_liveness_pack(id: str) -> LivenessPack:
-    """The liveness pack of this id.
+def find_liveness_pack(id: str, *, cache_dir: Path | None = None) -> LivenessPack:
+    """The liveness pack of this id, among those of `list_liveness_packs`.
 
     Raises:
         PackError: there is none.
     """
-    packs = list_liveness_packs()
-    for pack in packs:
-        if pack.id == id:
-            return pack
-    raise PackError(f"there is no liveness pack {id!r}; known are {', '.join(pack.id for pack in packs)}")
+    packs = {pack.id: pack for pack in list_liveness_packs(cache_dir)}
+    if id not in packs:
+        raise PackError(f"there is no liveness pack {id!r}; known are {', '.join(packs)}")
+    return packs[id]
+
+
+def imported_liveness_directory(cache_dir: Path) -> Path:
+    """Where the manifests of liveness packs that the user added lie, each in a folder named by its id."""
+    return Path(cache_dir).expanduser() / "packs" / "imported-liveness"
+
+
+@cache
+def _load_shipped() -> tuple[LivenessPack, ...]:
+    folder = resources.files("serving.packs") / "data" / "liveness"
+    return tuple(
+        parse_liveness_manifest(entry.read_text("utf-8"), entry.name)
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    )
 
 
 def load_scorer(
@@ -212,18 +230,3 @@ def load_scorer(
         session = open_session(file, execution)
         models.append(LivenessModel(session, size_px=spec.cut.size_px, fed=spec.fed, max_batch=max_batch))
     return LivenessScorer(models)
-
-
-def find_configured_liveness(settings: Settings) -> LivenessPack | None:
-    """The liveness pack that the settings name; None when they name none.
-
-    Raises:
-        PackError: there is no such pack.
-    """
-    name = settings.liveness.model
-    return None if name is None else find_liveness_pack(name)
-
-
-def decide_liveness_threshold(settings: Settings, pack: LivenessPack) -> float:
-    """The score from which a face counts as live: the settings', else the pack's."""
-    return pack.threshold if settings.liveness.threshold is None else settings.liveness.threshold
