@@ -1,41 +1,186 @@
-"""`rollcall packs` and `rollcall samples`."""
+"""`rollcall packs` and `rollcall samples`. Exit codes: 0 done, 1 an error with its cure, 2 wrong usage."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.filesize import decimal
+from rich.markup import escape
 
-from serving.commands.console import console, show_steps
-from serving.packs.configured import find_configured_pack, prepare_pack
+from serving.commands.console import console, fail, messages, show_steps
+from serving.commands.pack_licence import ensure_licence
+from serving.commands.pack_progress import show_pack
+from serving.commands.pack_tables import describe, make_info, make_list, summarise
+from serving.errors import CommandError, PackError
+from serving.packs.configured import find_served_packs, open_store
+from serving.packs.manifest import Pack
 from serving.packs.store import PackStore, PreparedPack
 from serving.settings import Settings, load_settings
 
 packs = typer.Typer(help="Model packs: detector, embedder and calibration.", no_args_is_help=True)
 
+AcceptLicence = Annotated[
+    bool, typer.Option("--accept-licence", help="Accept licences that restrict use, without being asked.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SomeIds = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Default: the packs that serve.")
+]
+
+
+@packs.command("list")
+def list_packs(as_json: AsJson = False) -> None:
+    """Every pack there is, and its state here."""
+    settings = load_settings()
+    store = open_store(settings)
+    served = _served_ids(settings)
+    rows = [_summarise(store, pack_id, served) for pack_id in store.pack_ids]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        console.print(make_list(rows))
+
+
+@packs.command("fetch")
+def fetch(ids: SomeIds = None, accept_licence: AcceptLicence = False) -> None:
+    """Download, convert and check packs; goes on where it was interrupted."""
+    settings = load_settings()
+    store = open_store(settings)
+    for pack in _find(store, settings, ids):
+        ensure_licence(store, pack, accept=accept_licence)
+        with show_pack(pack.id) as bar:
+            store.prepare_files(pack, bar)
+        console.print(f"{pack.id} is ready in {store.directory}")
+        _say_what_is_missing(store, pack)
+
 
 @packs.command("prepare")
-def prepare() -> None:
-    """Download, convert and check the configured pack; quick when that is done already."""
-    prepared = prepare_with_progress(load_settings())
+def prepare(accept_licence: AcceptLicence = False) -> None:
+    """Make the packs that serve ready, calibration included; quick when that is done already."""
+    prepared = prepare_with_progress(load_settings(), accept_licence=accept_licence)
     console.print(f"{prepared.pack.id} is ready in {prepared.directory}")
 
 
 @packs.command("verify")
-def verify() -> None:
-    """Check the files of the configured pack against their hashes."""
+def verify(ids: SomeIds = None) -> None:
+    """Check every file against its hash, and load and run the models."""
+    from serving.packs.model_check import check_models  # loads OpenCV and ONNX Runtime
+
     settings = load_settings()
-    prepared = PackStore(settings.cache_dir).verify(find_configured_pack(settings))
-    console.print(f"{prepared.pack.id}: every file has its hash")
+    store = open_store(settings)
+    faults = 0
+    for pack in _find(store, settings, ids):
+        try:
+            store.licences.require(pack)
+            files = store.verify_files(pack)
+            for artefact in pack.artefacts:
+                source = store.sources.path_of(artefact.source)
+                if source is not None and source.is_file() and not store.sources.holds(artefact.source):
+                    raise PackError(
+                        f"{source} is damaged; delete it, or run `rollcall packs fetch {pack.id}`"
+                    )
+            check_models(files)
+        except PackError as error:
+            fail(error)
+            faults += 1
+            continue
+        console.print(f"{pack.id}: every file has its hash, and the models run")
+        _say_what_is_missing(store, pack)
+    if faults:
+        raise typer.Exit(1)
 
 
-def prepare_with_progress(settings: Settings) -> PreparedPack:
-    """`prepare_pack` with a progress bar, which a pack that is ready does not need."""
-    if PackStore(settings.cache_dir).is_ready(find_configured_pack(settings)):
-        return prepare_pack(settings)
-    with show_steps("Model pack") as bar:
-        return prepare_pack(settings, bar)
+@packs.command("info")
+def info(pack_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
+    """All about one pack: its manifest, files, licence and calibration."""
+    settings = load_settings()
+    store = open_store(settings)
+    facts = describe(store, _find(store, settings, [pack_id])[0])
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        console.print(make_info(facts))
+
+
+@packs.command("add")
+def add(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of model files, or a zip file.")],
+    pack_id: Annotated[
+        str | None,
+        typer.Option("--pack", metavar="ID", help="Which pack it is, where the files fit several."),
+    ] = None,
+    accept_licence: AcceptLicence = False,
+) -> None:
+    """Take a pack from a folder, without a network.
+
+    The folder holds the model files or the upstream zip of a pack that `rollcall packs list` shows, or the
+    files of a pack of your own with a `pack.yaml` that describes it (docs/packs.md).
+    """
+    from serving.packs.model_check import check_models
+    from serving.packs.pack_folder import add_pack, forget_imported, read_pack_folder
+
+    store = open_store(load_settings())
+    known = set(store.pack_ids)
+    offer = read_pack_folder(store, folder, pack_id)
+    ensure_licence(store, offer.pack, accept=accept_licence)
+    with show_pack(offer.pack.id) as bar:
+        files = add_pack(store, offer, bar)
+        bar("run the models", 1.0)
+        try:
+            check_models(files)
+        except PackError:
+            if offer.pack.id not in known:
+                forget_imported(store, offer.pack)
+            raise
+    console.print(f"{offer.pack.id} is ready in {store.directory}")
+    _say_what_is_missing(store, offer.pack)
+
+
+@packs.command("remove")
+def remove(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also a pack that the settings let serve.")] = False,
+) -> None:
+    """Delete packs from the model cache, but for files that others there need."""
+    from serving.packs.removal import plan_removal, remove_packs
+
+    settings = load_settings()
+    store = open_store(settings)
+    chosen = _find(store, settings, ids)
+    serving = {pack.id for pack in chosen} & set(_served_ids(settings))
+    if serving and not force:
+        raise CommandError(
+            f"{', '.join(sorted(serving))} serves by the settings; --force removes it all the same"
+        )
+    removal = plan_removal(store, chosen)
+    for path in removal.deleted:
+        messages.print(f"  {escape(str(path))}")
+    if removal.shared_with:
+        messages.print(f"Shared files stay, for {', '.join(removal.shared_with)}.")
+    names = ", ".join(pack.id for pack in chosen)
+    size = decimal(removal.size_bytes)
+    if not yes and not typer.confirm(f"Remove {names}, {size}?", err=True):
+        raise typer.Exit(1)
+    remove_packs(store, removal)
+    console.print(f"removed {names}: {len(removal.deleted)} files, {size}")
+
+
+def prepare_with_progress(settings: Settings, *, accept_licence: bool = False) -> PreparedPack:
+    """Every pack that serves made ready, with progress where that takes time; returns the default one."""
+    store = open_store(settings)
+    prepared = []
+    for pack in find_served_packs(settings):
+        ensure_licence(store, pack, accept=accept_licence)
+        if store.is_ready(pack):
+            prepared.append(store.prepare(pack))
+            continue
+        with show_pack(pack.id) as bar:
+            prepared.append(store.prepare(pack, bar))
+    return prepared[0]
 
 
 def write_samples(
@@ -50,3 +195,38 @@ def write_samples(
         bar("ready", 1.0)
     for name, path in samples.items():
         console.print(f"{name}: {path}")
+
+
+def _find(store: PackStore, settings: Settings, ids: list[str] | None) -> list[Pack]:
+    if not ids:
+        return list(find_served_packs(settings))
+    return list({pack.id: pack for pack in map(store.find_pack, ids)}.values())
+
+
+def _served_ids(settings: Settings) -> list[str]:
+    """Ids of the packs that serve by the settings, the default first; none where one is unknown."""
+    try:
+        return [pack.id for pack in find_served_packs(settings)]
+    except PackError:
+        return []
+
+
+def _summarise(store: PackStore, pack_id: str, served: list[str]) -> dict[str, Any]:
+    try:
+        return summarise(store, store.find_pack(pack_id), served, served[0] if served else None)
+    except PackError as error:
+        return {
+            "id": pack_id,
+            "title": error.detail,
+            "state": "manifest invalid",
+            "imported": True,
+            "serves": False,
+            "default": False,
+        }
+
+
+def _say_what_is_missing(store: PackStore, pack: Pack) -> None:
+    if not store.is_calibrated(pack):
+        messages.print(
+            f"{pack.id} is not calibrated: run `rollcall calibrate --pack {pack.id}` before it serves"
+        )

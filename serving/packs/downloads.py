@@ -26,7 +26,7 @@ DEADLINE_S = 6 * 3600.0
 
 CONNECT_TIMEOUT_S = 20.0
 READ_TIMEOUT_S = 60.0
-MAX_FAILURES = 5
+MAX_FAILURES = 4
 """Tries in a row that brought no byte."""
 
 MAX_TRIES = 100
