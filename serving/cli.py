@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import serving
-from serving.commands import accounts, bulk, packs, serve
+from serving.commands import accounts, bulk, calibrate, evaluate, packs, serve
 from serving.commands.console import console, fail
 from serving.errors import RollcallError
 
@@ -22,6 +22,8 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("token")(accounts.print_token)
 app.command("samples")(packs.write_samples)
+app.command("evaluate")(evaluate.evaluate)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(accounts.admin, name="admin")
 app.add_typer(accounts.account, name="account")
 app.add_typer(accounts.keys, name="keys")

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import EvaluationDataError
+from serving.errors import EvaluationDataError, RollcallError
 from serving.evaluation.people_folder import is_picture
 from serving.evaluation.resampling import wilson_interval
-from serving.vision.picture import Picture
+from serving.vision.picture import Picture, PictureLimits, decode_picture, read_header
 
 ScoreLiveness = Callable[[Sequence[Picture]], Sequence[float | None]]
 """From upright RGB pictures to the score of the central face, 0 (attack) to 1 (live); None without a face."""
@@ -94,3 +94,21 @@ def _missing(scores: Sequence[float | None]) -> int:
 
 def _list(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if is_picture(path))
+
+
+def score_files(
+    files: Sequence[Path], score_liveness: ScoreLiveness, limits: PictureLimits
+) -> list[float | None]:
+    """The score of each picture on disk; None also for one that cannot be read."""
+    scores: list[float | None] = []
+    for file in files:
+        try:
+            data = file.read_bytes()
+            picture = decode_picture(data, read_header(data, limits))
+        except RollcallError:
+            scores.append(None)
+            continue
+        except OSError as error:
+            raise EvaluationDataError(f"{file} cannot be read: {error}") from error
+        scores += score_liveness([picture])
+    return scores

@@ -112,8 +112,8 @@ def _glance(document: Document) -> Element:
         element(
             "p",
             "FMR: share of pairs of strangers accepted. TMR: share of pairs of one person accepted. EER: "
-            "where FMR and 1 - TMR meet. FNIR: share of searches of somebody enrolled that fail. Times: CPU of one "
-            "core, median.",
+            "where FMR and 1 - TMR meet. FNIR: share of searches of the enrolled that fail. Times: CPU of "
+            "one core, median.",
             class_="soft",
         )
     )

@@ -1,0 +1,146 @@
+"""The result of an evaluation on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_NO = "not supported"
+
+
+def print_evaluation(document: Mapping[str, Any], console: Console) -> None:
+    """Everything that one reads first: accuracy, rates, identification, failures, advice."""
+    packs: Sequence[Mapping[str, Any]] = document["packs"]
+    data = document["data"]
+    console.print(f"{data['pictures']:,} pictures of {data['people']:,} people, {data['compared']} compared")
+    console.print(_verification(packs))
+    if any(pack["identification"] for pack in packs):
+        console.print(_identification(packs))
+    if any(pack["calibration"] for pack in packs):
+        console.print(_calibration(packs))
+    console.print(_acquisition(packs))
+    if document["liveness"]:
+        console.print(_attacks(document["liveness"]))
+    for pack in packs:
+        console.print(f"[bold]What thresholds of {pack['pack']} cost[/]")
+        for row in pack["advice"]:
+            console.print(f"  {row['words']}")
+
+
+def _verification(packs: Sequence[Mapping[str, Any]]) -> Table:
+    points = packs[0]["verification"]["true_match_rates"]
+    table = Table(
+        "pack",
+        "accuracy",
+        *(f"TMR at FMR {point['false_match_rate']:g}" for point in points),
+        "EER",
+        title="Verification, with 95 % intervals over people",
+    )
+    for pack in packs:
+        found = pack["verification"]
+        accuracy, equal = found["accuracy"], found["equal_error_rate"]
+        table.add_row(
+            pack["pack"],
+            f"{accuracy['mean']:.2%} +- {accuracy['standard_error']:.2%}" if accuracy else "-",
+            *(show_rate(point["true_match_rate"]) for point in found["true_match_rates"]),
+            f"{equal['rate']:.2%}" if equal else "-",
+        )
+    return table
+
+
+def _identification(packs: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(
+        "pack",
+        "enrolled",
+        "rank 1",
+        "FNIR at FPIR 1 %",
+        "FNIR, FPIR at default",
+        title="Identification, open set",
+    )
+    for pack in packs:
+        found = pack["identification"]
+        if found:
+            default = found["at_default_threshold"]
+            both = "-"
+            if default:
+                both = f"{default['false_negative_rate']:.2%}, {default['false_positive_rate']:.2%}"
+            table.add_row(
+                pack["pack"],
+                f"{found['gallery']:,}",
+                f"{found['rank_1_rate']:.2%}",
+                show_rate(found["false_negative_rate"]),
+                both,
+            )
+    return table
+
+
+def _calibration(packs: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table("pack", "cosine", "FMR predicted", "FMR measured", "ratio", title="Calibration in force")
+    for pack in packs:
+        for check in (pack["calibration"] or {"checks": []})["checks"]:
+            table.add_row(
+                pack["pack"],
+                f"{check['threshold']:.4f}",
+                f"{check['predicted']:g}",
+                show_rate(check["measured"]),
+                f"{check['ratio']:.2f}" if check["supported"] else _NO,
+            )
+    return table
+
+
+def _acquisition(packs: Sequence[Mapping[str, Any]]) -> Table:
+    levels = [level["level"] for level in packs[0]["acquisition"]["levels"]]
+    sizes = [row["min_px"] for row in (packs[0]["detection"] or {"recall": []})["recall"]]
+    table = Table(
+        "pack",
+        "cannot be used",
+        *(f"cannot be enrolled, {level}" for level in levels),
+        *(f"recall {size} px" for size in sizes),
+        "find, ms",
+        "embed, ms",
+        title="Pictures that fail, faces that are found, CPU time of one core (median)",
+    )
+    for pack in packs:
+        found, speed = pack["acquisition"], pack["speed"]
+        recall = (pack["detection"] or {"recall": []})["recall"]
+        table.add_row(
+            pack["pack"],
+            _show_share(found["failed_to_acquire"]),
+            *(_show_share(level["failed_to_enrol"]) for level in found["levels"]),
+            *(_show_share(row) for row in recall),
+            *(
+                f"{speed[stage]['median']:.1f}" if speed[stage] else "-"
+                for stage in ("find_ms_per_picture", "embed_ms_per_face")
+            ),
+        )
+    return table
+
+
+def _attacks(found: Mapping[str, Any]) -> Table:
+    table = Table(
+        "pictures of",
+        "count",
+        "rate",
+        "value",
+        title=f"Presentation attacks, threshold {found['threshold']:g}",
+    )
+    for row in found["apcer"]:
+        table.add_row(row["kind"], str(row["of"]), "APCER", show_rate(row))
+    table.add_row("living faces", str(found["bpcer"]["of"]), "BPCER", show_rate(found["bpcer"]))
+    return table
+
+
+def show_rate(rate: Mapping[str, Any] | None) -> str:
+    """A rate with its interval, or that the data do not support one."""
+    if rate is None:
+        return _NO
+    interval = rate.get("interval")
+    text = f"{rate['value']:.2%}"
+    return f"{text} ({interval['low']:.2%} to {interval['high']:.2%})" if interval else text
+
+
+def _show_share(found: Mapping[str, Any]) -> str:
+    return "-" if found["value"] is None else f"{found['value']:.2%} of {found['of']:,}"
