@@ -250,16 +250,21 @@ class _Bench:
         return _Found(task.digest, facts, vectors)
 
 
+_job: _Job | None = None
 _bench: _Bench | None = None
 
 
 def _start_worker(job: _Job) -> None:
-    global _bench
-    _bench = _Bench(job)
+    global _job
+    _job = job
 
 
 def _measure_chunk(tasks: Sequence[_Task]) -> list[_Found]:
-    assert _bench is not None
+    """Runs in a worker; loads the models with the first pictures, so that what fails then is told as it is."""
+    global _bench
+    if _bench is None:
+        assert _job is not None
+        _bench = _Bench(_job)
     return [_bench.measure(task) for task in tasks]
 
 
