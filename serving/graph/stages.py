@@ -46,7 +46,7 @@ class Stages:
         max_waiting: int,
     ) -> None:
         self._matcher = matcher
-        self._calls = tuple(map(_parcel_call, (detector.detect, embedder.embed, matcher.search)))
+        self._calls = tuple(map(make_parcel_call, (detector.detect, embedder.embed, matcher.search)))
         limits = CoalescerLimits(max_waiting=max_waiting)
         self._detect: Coalescer[DetectTask, PictureFaces] = Coalescer(self._calls[0], limits)
         self._embed: Coalescer[EmbedTask, NDArray[np.float32]] = Coalescer(self._calls[1], limits)
@@ -61,9 +61,13 @@ class Stages:
         ):
             coalescer.limits = _with_tuning(coalescer.limits, stage)
 
-    async def detect(self, picture: bytes, remaining_s: float) -> PictureFaces:
-        """The faces of one picture file; raises the picture's own error."""
-        return await self._detect.submit(DetectTask(remaining_s, picture), len(picture))
+    async def detect(self, picture: bytes, remaining_s: float, wants_liveness: bool = False) -> PictureFaces:
+        """The faces of one picture file, on demand with crops for the liveness stage.
+
+        Raises:
+            RollcallError: also the picture's own error.
+        """
+        return await self._detect.submit(DetectTask(remaining_s, picture, wants_liveness), len(picture))
 
     async def embed(self, crops: NDArray[np.uint8], remaining_s: float) -> NDArray[np.float32]:
         """Vectors float32 [n,D] of crops uint8 [n,S,S,3]."""
@@ -154,7 +158,9 @@ def _with_tuning(limits: CoalescerLimits, stage: StageTuning) -> CoalescerLimits
     return dataclasses.replace(limits, **stage.model_dump())
 
 
-def _parcel_call(method: Any) -> Callable[[list[Any]], Awaitable[Any]]:
+def make_parcel_call(method: Any) -> Callable[[list[Any]], Awaitable[Any]]:
+    """What a coalescer calls: a deployment's method that takes a parcel, its failures turned into ours."""
+
     async def call(parcel: list[Any]) -> Any:
         return await _call(lambda: method.remote(parcel))
 

@@ -55,6 +55,10 @@ FALSE_MATCH_RATES = (
 """1-2-5 steps of the rates that operators set thresholds by."""
 
 
+LIVENESS_SCORES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+"""Tenths, where thresholds are, and the ends, where most scores are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric.
@@ -217,8 +221,16 @@ ENROLLED_FACES = Metric(
 LIVENESS = Metric(
     "rollcall_liveness_total",
     "counter",
-    "Presentation-attack checks by the event's mode and their outcome.",
+    "Presentation-attack checks of faces, by mode and outcome: `live`, `spoof`, `not_checked` (too little of "
+    "the surroundings in the picture), `unavailable` (the stage did not answer). `pack`: the liveness pack.",
     ("pack", "mode", "outcome"),
+)
+LIVENESS_SCORE = Metric(
+    "rollcall_liveness_score",
+    "histogram",
+    "Probability of being live, of each face that was checked.",
+    ("pack",),
+    LIVENESS_SCORES,
 )
 
 # Stores

@@ -114,9 +114,18 @@ def note_enrolment(pack: str, faces: int) -> None:
     counter(catalogue.ENROLLED_FACES).of(pack).add(faces)
 
 
-def note_liveness(pack: str, mode: str, outcome: str) -> None:
-    """A face was checked for a presentation attack: the event's mode, and what came of it."""
+def note_liveness(pack: str, mode: str, outcome: str, score: float | None = None) -> None:
+    """A face was checked for a presentation attack.
+
+    Args:
+        pack: of the liveness models.
+        mode: what the event or the request asks for.
+        outcome: what came of it.
+        score: how probably it is live, 0..1, where there is a score.
+    """
     counter(catalogue.LIVENESS).of(pack, mode, outcome).add()
+    if score is not None:
+        histogram(catalogue.LIVENESS_SCORE).of(pack).observe(score)
 
 
 def note_audit_queue(entries: int) -> None:

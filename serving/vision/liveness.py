@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -20,32 +19,6 @@ Scores = NDArray[np.float32]
 """Probability of being live, of each face: float32 [n] in 0..1."""
 
 _CHECK_TOLERANCE = 1e-3
-
-
-class LivenessStatus(str, Enum):
-    """What is known of a face. The values are part of the API: they never change their meaning."""
-
-    live = "live"
-    spoof = "spoof"
-    not_checked = "not_checked"
-    unavailable = "unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class Liveness:
-    """What the liveness stage says of a face.
-
-    score: probability of being live, 0..1, by the model; None where there is none. threshold: the score from
-    which a face counts as live; None when no model is in use.
-    """
-
-    status: LivenessStatus
-    score: float | None = None
-    threshold: float | None = None
-
-
-NOT_CHECKED = Liveness(LivenessStatus.not_checked)
-"""Of a face that nobody asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +187,6 @@ class LivenessChecker:
             for place, score in zip(places, scores, strict=True):
                 results[place] = float(score)
         return results
-
-
-def judge_liveness(score: float | None, threshold: float) -> Liveness:
-    """What a score says at a threshold; None is of a face that could not be cut as the models need it."""
-    if score is None:
-        return Liveness(LivenessStatus.not_checked, None, threshold)
-    status = LivenessStatus.live if score >= threshold else LivenessStatus.spoof
-    return Liveness(status, score, threshold)
 
 
 def _distance_from_centre(picture: Picture, box: Box) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from serving.vision.liveness_modes import Liveness, LivenessStatus
 from serving.vision.quality import FaceQuality
 
 
@@ -35,6 +36,8 @@ class QualityReason(str, Enum):
     tilted = "tilted"
     cut_by_edge = "cut_by_edge"
     several_faces = "several_faces"
+    presentation_attack = "presentation_attack"
+    liveness_unknown = "liveness_unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ HINTS: Mapping[QualityReason, str] = MappingProxyType(
         QualityReason.tilted: "Hold the head and the camera upright.",
         QualityReason.cut_by_edge: "Bring the whole face into the picture.",
         QualityReason.several_faces: "Have one person alone in the picture.",
+        QualityReason.presentation_attack: "Look into the camera yourself; paper and screens do not count.",
+        QualityReason.liveness_unknown: "Show the whole face, with room around it, within the picture.",
     }
 )
 """What to do about each reason."""
@@ -123,7 +128,7 @@ HINTS: Mapping[QualityReason, str] = MappingProxyType(
 def find_faults(quality: FaceQuality, level: QualityLevel) -> list[Fault]:
     """Every way in which a face falls short of a level, in the order of `QualityReason`; `off` finds none.
 
-    `several_faces` is not among them: see `find_crowd`.
+    `several_faces` is not among them, see `find_crowd`; nor are those of liveness, see `find_attack`.
     """
     if level is QualityLevel.off:
         return []
@@ -153,6 +158,18 @@ def find_crowd(faces: int, level: QualityLevel) -> list[Fault]:
     if level is QualityLevel.off or faces <= 1:
         return []
     return [_fault(QualityReason.several_faces, float(faces), 1.0)]
+
+
+def find_attack(liveness: Liveness | None) -> list[Fault]:
+    """Why a face is refused where liveness is enforced; empty for one that is live.
+
+    The value is 1, for one presentation, and the limit 0: the score is not for everybody to see.
+    """
+    if liveness is not None and liveness.status is LivenessStatus.live:
+        return []
+    is_spoof = liveness is not None and liveness.status is LivenessStatus.spoof
+    reason = QualityReason.presentation_attack if is_spoof else QualityReason.liveness_unknown
+    return [_fault(reason, 1.0, 0.0)]
 
 
 _ORDER = {reason: place for place, reason in enumerate(QualityReason)}

@@ -19,10 +19,9 @@ from serving.vision.liveness import (
     LivenessInput,
     LivenessModel,
     LivenessScorer,
-    LivenessStatus,
-    judge_liveness,
 )
 from serving.vision.liveness_crops import AlignedCut, BoxCut, place_cut
+from serving.vision.liveness_modes import LivenessStatus, judge_liveness
 from serving.vision.picture import decode_picture, read_header
 from serving.vision.pipeline import FacePipeline
 
