@@ -37,7 +37,6 @@ MAX_RETRY_AFTER_S = 600.0
 """A server that asks for a longer pause is told of to the user, who may come back later."""
 
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
-_BLOCK_BYTES = 1 << 18
 
 
 class _Refused(Exception):
@@ -173,7 +172,7 @@ class _Download:
 
     def _receive(self, answer: httpx.Response, have: int, total: int | None) -> None:
         with self._part.open("ab" if have else "wb") as stream:
-            for block in answer.iter_raw(_BLOCK_BYTES):
+            for block in answer.iter_raw():  # as it arrives: what is held back would be lost in a cut
                 have += len(block)
                 if have > self._max_bytes:
                     stream.close()
