@@ -7,7 +7,6 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import serving
-from serving.packs.manifest import Pack
 from serving.settings_sections import MetricsSettings
 from serving.telemetry import catalogue, recording
 from serving.telemetry.counting import counter, gauge
@@ -62,12 +61,6 @@ def join_node(settings: MetricsSettings, deployment: str, session: str) -> None:
 def render_node() -> bytes:
     """All counts of this node; those of this process where it has not joined. It blocks for milliseconds."""
     return _Place.exposition.render()
-
-
-def note_pack(pack: Pack) -> None:
-    """This pack serves."""
-    labels = pack.id, pack.precision, pack.detector.kind, str(pack.dimension)
-    gauge(catalogue.MODEL_INFO).of(*labels).set(1)
 
 
 def _find_version(*packages: str) -> str:

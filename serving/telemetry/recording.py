@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from serving.telemetry import catalogue
 from serving.telemetry.counting import counter, gauge, histogram
 
+if TYPE_CHECKING:
+    from serving.packs.manifest import Pack
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER = "other"
+
+FACE_OUTCOMES = ("match", "unknown", "refused", "no_face")
+VERIFICATION_OUTCOMES = ("verified", "refused")
 
 Refusal = Literal["requests", "bytes", "queue", "backpressure", "rate_limit"]
 
@@ -22,15 +28,15 @@ class EventLabels:
     """
 
     def __init__(self, most: int = 0) -> None:
-        self._most = most
+        self.most = most
         self._known: set[str] = set()
 
     def label(self, event_id: str) -> str:
         """What stands in the label for an event."""
-        if not self._most:
+        if not self.most:
             return ""
         if event_id not in self._known:
-            if len(self._known) >= self._most:
+            if len(self._known) >= self.most:
                 return OTHER
             self._known.add(event_id)
         return event_id
@@ -43,6 +49,24 @@ def label_events(most: int) -> None:
     """Name so many events in the metrics from now on; 0: none."""
     global _event_labels
     _event_labels = EventLabels(most)
+
+
+def begin_ingress(packs: Iterable[Pack]) -> None:
+    """These packs serve. Whatever can happen is counted as not having happened yet, as Prometheus needs it
+    to see the first time."""
+    for reason in get_args(Refusal):
+        counter(catalogue.SHED).of(reason)
+    note_in_flight(0)
+    note_admitted(0, 0)
+    note_audit_queue(0)
+    for pack in packs:
+        labels = pack.id, pack.precision, pack.detector.kind, str(pack.dimension)
+        gauge(catalogue.MODEL_INFO).of(*labels).set(1)
+        for outcome in FACE_OUTCOMES if not _event_labels.most else ():
+            counter(catalogue.FACE_OUTCOMES).of(pack.id, outcome, "")
+        for outcome in VERIFICATION_OUTCOMES:
+            counter(catalogue.VERIFICATIONS).of(pack.id, outcome)
+        note_enrolment(pack.id, 0)
 
 
 def note_request(method: str, route: str | None, status: int, seconds: float, code: str | None) -> None:

@@ -98,7 +98,6 @@ class BatchMeter:
         """The largest batch that `user_config` allows."""
         self._limit.set(max_batch_size)
 
-    def note_providers(self, providers: Iterable[str]) -> None:
-        """The ONNX Runtime execution providers that the model really runs on."""
-        for provider in providers:
-            gauge(catalogue.PROVIDER_INFO).of(self.stage, self.pack, provider).set(1)
+    def note_provider(self, provider: str) -> None:
+        """What the model runs on, such as `cpu` or `cuda`."""
+        gauge(catalogue.PROVIDER_INFO).of(self.stage, self.pack, provider).set(1)

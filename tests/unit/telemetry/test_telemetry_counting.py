@@ -100,7 +100,7 @@ def test_a_stage_tells_where_its_time_went() -> None:
     batches.note_batch([0.01, 0.02, 0.03], 0.1, expired=2)
     batches.note_batch([], 0.0, expired=1)
     batches.note_parcel(0.15)
-    batches.note_providers(["CPUExecutionProvider"])
+    batches.note_provider("cpu")
     samples = scrape()
     labels = {"stage": "detector", "pack": "p"}
     expected = {
@@ -119,7 +119,7 @@ def test_a_stage_tells_where_its_time_went() -> None:
         "rollcall_replica_seconds_sum": 0.15,
     }
     assert {name: find(samples, name, **labels) for name in expected} == pytest.approx(expected)
-    assert find(samples, "rollcall_provider_info", **labels, provider="CPUExecutionProvider") == 1
+    assert find(samples, "rollcall_provider_info", **labels, provider="cpu") == 1
 
 
 def test_a_gauge_of_the_whole_cluster_is_not_added_up() -> None:
