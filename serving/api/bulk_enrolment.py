@@ -22,6 +22,7 @@ from serving.jobs.source import VectorFace
 from serving.jobs.vector_lines import with_consent
 from serving.registry.bulk_enrolment import NewPerson
 from serving.registry.records import Event, NewFace
+from serving.telemetry import recording
 from serving.vision.picture import read_header
 from serving.vision.quality_gates import QualityLevel
 
@@ -99,6 +100,7 @@ class BulkEnroller:
                 services.registry, services.lines, event.key, error.context["person"], CLEAN_UP_TIMEOUT_S
             )
             raise
+        recording.note_enrolment(event.pack_id, len(records))
 
     async def _refuse_duplicates(
         self, event: Event, people: Sequence[tuple[PersonFacts, Sequence[VectorFace]]], deadline: Deadline

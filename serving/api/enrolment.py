@@ -28,6 +28,7 @@ from serving.graph.sweep import erase_orphans
 from serving.registry.identifiers import check_person_id
 from serving.registry.person_details import PersonDetails
 from serving.registry.records import Event, NewFace, Person
+from serving.telemetry import recording
 from serving.vision.pipeline import Face
 from serving.vision.quality_gates import QualityLevel
 
@@ -159,7 +160,7 @@ async def store_faces(
     ]
     try:
         await stages.enrol(records, deadline.remaining_s())
-        return await registry.finish_enrolment(
+        enrolled = await registry.finish_enrolment(
             event.key,
             person.id,
             list(announced),
@@ -170,6 +171,8 @@ async def store_faces(
     except ErasedMeanwhile:
         await erase_orphans(registry, services.lines, event.key, person.id, CLEAN_UP_TIMEOUT_S)
         raise
+    recording.note_enrolment(event.pack_id, len(announced))
+    return enrolled
 
 
 def decide_level(services: Services, event: Event, asked: QualityLevel | None) -> QualityLevel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from serving.api.services import Services
 from serving.graph.lines import ServedPack
 from serving.graph.messages import Candidate, Decision
 from serving.registry.records import Event
+from serving.telemetry import recording
 
 SPARE_CANDIDATES = 3
 """Asked for beyond `top_k`, so that one whom the registry does not know hides nobody behind them."""
@@ -140,11 +141,23 @@ def make_judge(
     )
 
 
+def _list_scores(
+    judgements: Sequence[Judgement], line: ServedPack
+) -> Iterator[tuple[str, float | None, float | None]]:
+    """Of each face its outcome and the best candidate's cosine and false match rate."""
+    for judgement in judgements:
+        cosine = judgement.best_cosine
+        yield judgement.outcome, cosine, None if cosine is None else line.calibration.false_match_rate(cosine)
+
+
 def note_judgements(
     request: Request, services: Services, event: Event, pictures: Sequence[Sequence[Judgement]]
 ) -> None:
-    """Count the judgements of each picture in the event's statistics and the audit entry."""
+    """Count the judgements of each picture in the event's statistics, the metrics and the audit entry."""
+    line = services.lines.find(event.pack_id)
     for judgements in pictures:
+        if line is not None:
+            recording.note_faces(line.pack.id, event.id, _list_scores(judgements, line))
         services.statistics.note_recognition(
             event.key, [(judgement.outcome, judgement.best_cosine) for judgement in judgements]
         )

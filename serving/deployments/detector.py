@@ -7,14 +7,15 @@ from typing import Any
 
 from ray import serve
 
-from serving.deployments.lane import Arrival, ModelLane, answer_parcel
+from serving.deployments.lane import Arrival, ModelLane, answer_parcel, tune_batches
+from serving.deployments.metrics import join_as_stage
 from serving.deployments.replica import make_replica_execution
 from serving.errors import RollcallError
 from serving.graph.messages import DetectTask
-from serving.graph.tuning import BatchTuning, read_tuning
 from serving.packs.configured import prepare_pack
 from serving.packs.loading import load_finder
 from serving.settings import Settings
+from serving.telemetry import recording
 from serving.vision.pipeline import PictureFaces
 
 
@@ -26,21 +27,23 @@ class Detector:
     """
 
     def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
+        execution = make_replica_execution(settings)
+        self._meter = join_as_stage(settings, "detector", pack_id, execution)
         self._finder = load_finder(
             prepare_pack(settings, pack_id=pack_id),
-            execution=make_replica_execution(settings),
+            execution=execution,
             max_side_px=settings.picture.detection_side_px,
             max_faces=settings.picture.max_faces,
             limits=settings.picture.limits,
         )
         self._finder.warm_up()
-        self._lane = ModelLane("detector")
+        self._lane = ModelLane("detector", self._meter)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
-        read_tuning(BatchTuning, user_config).apply(self._find)
+        tune_batches(user_config, self._find, self._meter)
 
     async def detect(self, parcel: list[DetectTask]) -> list[PictureFaces | RollcallError]:
-        return await answer_parcel(parcel, self._find, self._lane.turnstile)
+        return await answer_parcel(parcel, self._find, self._lane.turnstile, self._meter)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _find(self, batch: list[Arrival[DetectTask]]) -> list[PictureFaces | RollcallError]:
@@ -48,9 +51,13 @@ class Detector:
         deadlines = {id(arrival.task): arrival.deadline for arrival in batch}
 
         def find_faces(tasks: Sequence[DetectTask]) -> Sequence[PictureFaces | RollcallError]:
-            return self._finder.find(
+            outcomes = self._finder.find(
                 [task.picture for task in tasks], [deadlines[id(task)] for task in tasks]
             )
+            for outcome in outcomes:
+                if isinstance(outcome, PictureFaces):
+                    recording.note_picture(self._meter.pack, len(outcome.faces))
+            return outcomes
 
         return await self._lane.run_batch(batch, find_faces)
 

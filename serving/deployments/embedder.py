@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from ray import serve
 
-from serving.deployments.lane import Arrival, ModelLane, answer_parcel
+from serving.deployments.lane import Arrival, ModelLane, answer_parcel, tune_batches
+from serving.deployments.metrics import join_as_stage
 from serving.deployments.replica import make_replica_execution
 from serving.errors import RollcallError
 from serving.graph.messages import EmbedTask
-from serving.graph.tuning import BatchTuning, read_tuning
 from serving.packs.configured import prepare_pack
 from serving.packs.loading import load_embedder
 from serving.settings import Settings
@@ -29,18 +29,17 @@ class Embedder:
     """
 
     def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
-        self._embedder = load_embedder(
-            prepare_pack(settings, pack_id=pack_id),
-            execution=make_replica_execution(settings),
-        )
+        execution = make_replica_execution(settings)
+        self._meter = join_as_stage(settings, "embedder", pack_id, execution)
+        self._embedder = load_embedder(prepare_pack(settings, pack_id=pack_id), execution=execution)
         self._embedder.warm_up()
-        self._lane = ModelLane("embedder")
+        self._lane = ModelLane("embedder", self._meter)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
-        read_tuning(BatchTuning, user_config).apply(self._embed)
+        tune_batches(user_config, self._embed, self._meter)
 
     async def embed(self, parcel: list[EmbedTask]) -> list[Vectors | RollcallError]:
-        return await answer_parcel(parcel, self._embed, self._lane.turnstile)
+        return await answer_parcel(parcel, self._embed, self._lane.turnstile, self._meter)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _embed(self, batch: list[Arrival[EmbedTask]]) -> list[Vectors | RollcallError]:

@@ -20,9 +20,11 @@ from serving.api.services import Services
 from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.database import Database
+from serving.deployments.metrics import join_metrics
 from serving.graph.lines import Lines, ServedPack, configured_threshold
 from serving.graph.retention import RetentionJob
 from serving.graph.stages import Stages
+from serving.graph.store_gauges import StoreGauges
 from serving.graph.sweep import Sweep
 from serving.graph.tuning import IngressTuning, read_tuning
 from serving.jobs.files import JobFiles
@@ -34,6 +36,7 @@ from serving.registry.attendance import CheckIns
 from serving.registry.registry import Registry
 from serving.registry.retention import Retention
 from serving.settings import Settings
+from serving.telemetry import recording
 
 LineHandles = tuple[str, DeploymentHandle[Any], DeploymentHandle[Any], DeploymentHandle[Any]]
 """A pack's id and its detector, embedder and matcher."""
@@ -48,6 +51,7 @@ class Ingress:
         settings: Settings,
         lines: Sequence[LineHandles],
     ) -> None:
+        join_metrics(settings)
         load = settings.load
         self._lines = Lines([_make_line(settings, *line) for line in lines])
         database = Database(settings.registry_url)
@@ -82,6 +86,10 @@ class Ingress:
             period_s=settings.retention.period_s,
         )
         self._retention.start()
+        recording.begin_ingress([line.pack for line in self._lines])
+        self._store_gauges = StoreGauges(database, self._lines.pack_ids)
+        if settings.metrics.enabled:
+            self._store_gauges.start()
 
         self._job_runner = JobRunner(
             self._services.jobs,
@@ -114,6 +122,8 @@ def _make_line(
     is_default = pack_id == find_configured_pack(settings).id
     pack = find_configured_pack(settings, pack_id)
     calibration = load_calibration(pack)
-    stages = Stages(detector, embedder, matcher, max_waiting=settings.load.max_pending_requests)
+    stages = Stages(
+        detector, embedder, matcher, max_waiting=settings.load.max_pending_requests, pack_id=pack.id
+    )
     threshold = configured_threshold(settings.recognition, calibration, is_default=is_default)
     return ServedPack(pack, calibration, stages, threshold)

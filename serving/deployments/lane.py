@@ -6,14 +6,15 @@ import asyncio
 import copy
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
 from serving.graph.messages import Task
+from serving.graph.tuning import BatchTuning, read_tuning
 from serving.telemetry.stage_meters import BatchMeter
 
 logger = logging.getLogger("ray.serve")
@@ -82,6 +83,20 @@ def _as_outcome(outcome: ResultT | BaseException) -> ResultT | RollcallError:
         logger.error("unexpected error in a stage: %s", type(outcome).__name__, exc_info=outcome)
         return InternalError(f"unexpected {type(outcome).__name__}")
     raise outcome
+
+
+def tune_batches(
+    user_config: Mapping[str, Any] | None, batched_method: Any, meter: BatchMeter | None
+) -> None:
+    """Take over the `user_config` of a batched stage, for its method decorated with `serve.batch`.
+
+    Raises:
+        ConfigurationError: naming the wrong key.
+    """
+    tuning = read_tuning(BatchTuning, user_config)
+    tuning.apply(batched_method)
+    if meter is not None:
+        meter.note_limit(tuning.max_batch_size)
 
 
 def pick_live(arrivals: Sequence[Arrival[TaskT]]) -> list[int]:

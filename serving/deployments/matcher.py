@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray import serve
 
-from serving.deployments.lane import Arrival, Turnstile, answer_parcel, pick_live, place_outcomes, run_batch
+from serving.deployments.lane import (
+    Arrival,
+    Turnstile,
+    answer_parcel,
+    note_batch,
+    pick_live,
+    place_outcomes,
+    run_batch,
+    tune_batches,
+)
+from serving.deployments.metrics import join_as_stage
 from serving.errors import RollcallError
 from serving.gallery.engines import connect_gallery
 from serving.gallery.records import FacePage, FaceRecord, Hit, Probe
 from serving.graph.messages import Candidate, Decision, SearchTask
-from serving.graph.tuning import BatchTuning, read_tuning
 from serving.packs.calibration import load_calibration
 from serving.packs.configured import find_configured_pack
 from serving.settings import Settings
@@ -28,6 +38,7 @@ class Matcher:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, settings: Settings, pack_id: str | None = None
     ) -> None:
+        self._meter = join_as_stage(settings, "matcher", pack_id)
         pack = find_configured_pack(settings, pack_id)
         self._calibration = load_calibration(pack)
         gallery = settings.gallery
@@ -44,10 +55,10 @@ class Matcher:
         self._turnstile = Turnstile()
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
-        read_tuning(BatchTuning, user_config).apply(self._search)
+        tune_batches(user_config, self._search, self._meter)
 
     async def search(self, parcel: list[SearchTask]) -> list[list[Decision] | RollcallError]:
-        return await answer_parcel(parcel, self._search, self._turnstile)
+        return await answer_parcel(parcel, self._search, self._turnstile, self._meter)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _search(self, batch: list[Arrival[SearchTask]]) -> list[list[Decision] | RollcallError]:
@@ -57,6 +68,7 @@ class Matcher:
     async def _search_live(
         self, batch: Sequence[Arrival[SearchTask]]
     ) -> list[list[Decision] | RollcallError]:
+        began = time.monotonic()
         live = pick_live(batch)
         tasks = [batch[place].task for place in live]
         probes = [
@@ -66,6 +78,7 @@ class Matcher:
         ]
         hits = iter(await self._gallery.search(probes) if probes else [])
         decided = [[self._decide(next(hits), task.threshold) for _ in task.vectors] for task in tasks]
+        note_batch(self._meter, batch, live, began)
         return place_outcomes(batch, live, decided)
 
     def _decide(self, hits: Sequence[Hit], threshold: float) -> Decision:

@@ -20,6 +20,8 @@ from serving.gallery.records import FacePage, FaceRecord
 from serving.graph.coalescer import CallLost, Coalescer, CoalescerLimits
 from serving.graph.messages import Decision, DetectTask, EmbedTask, SearchTask
 from serving.graph.tuning import IngressTuning, StageTuning
+from serving.telemetry import recording
+from serving.telemetry.stage_meters import CallMeter
 from serving.vision.pipeline import PictureFaces
 
 logger = logging.getLogger("ray.serve")
@@ -35,6 +37,10 @@ class Stages:
 
     Every method takes the seconds left to the request and raises `DeadlineExceeded` when they are over,
     `Overloaded` when a queue is full and `StageUnavailable` when a stage cannot be reached.
+
+    Args:
+        max_waiting: tasks that may wait for each stage.
+        pack_id: whose models the stages run, for the metrics.
     """
 
     def __init__(
@@ -44,13 +50,20 @@ class Stages:
         matcher: DeploymentHandle[Any],
         *,
         max_waiting: int,
+        pack_id: str = "default",
     ) -> None:
         self._matcher = matcher
         self._calls = tuple(map(make_parcel_call, (detector.detect, embedder.embed, matcher.search)))
         limits = CoalescerLimits(max_waiting=max_waiting)
-        self._detect: Coalescer[DetectTask, PictureFaces] = Coalescer(self._calls[0], limits)
-        self._embed: Coalescer[EmbedTask, NDArray[np.float32]] = Coalescer(self._calls[1], limits)
-        self._search: Coalescer[SearchTask, list[Decision]] = Coalescer(self._calls[2], limits)
+        self._detect: Coalescer[DetectTask, PictureFaces] = Coalescer(
+            self._calls[0], limits, CallMeter("detector", pack_id)
+        )
+        self._embed: Coalescer[EmbedTask, NDArray[np.float32]] = Coalescer(
+            self._calls[1], limits, CallMeter("embedder", pack_id)
+        )
+        self._search: Coalescer[SearchTask, list[Decision]] = Coalescer(
+            self._calls[2], limits, CallMeter("matcher", pack_id)
+        )
 
     def tune(self, tuning: IngressTuning) -> None:
         """Take over new limits at once, without losing what waits."""
@@ -179,6 +192,7 @@ async def _call(send: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
     except RollcallError as error:
         raise _without_wrapping(error) from None
     except BackPressureError:
+        recording.note_refusal("backpressure")
         raise Overloaded from None
     except RayTaskError as error:  # raised by the stage's code: before LOST, whose classes it may also be
         if isinstance(error.cause, RollcallError):

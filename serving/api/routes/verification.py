@@ -34,6 +34,7 @@ from serving.graph.lines import ServedPack
 from serving.graph.messages import Candidate
 from serving.registry.identifiers import is_person_id
 from serving.registry.records import Event
+from serving.telemetry import recording
 from serving.vision.pipeline import Face
 
 SINGLE_FACE_ERRORS = (NoFace, SeveralFaces, QualityTooLow)
@@ -127,6 +128,7 @@ async def verify(
     verified = together is not None and together.cosine >= judge.threshold
     shown = together if verified or judge.sees_people else None
     request.state.audit_details = {"pictures": len(outcomes), "verified": verified}
+    recording.note_verification(judge.line.pack.id, "verified" if verified else "refused")
     timings, headers = clock.finish()
     answer = Verification(
         request_id=find_request_id(request),
