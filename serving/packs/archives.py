@@ -7,6 +7,7 @@ import os
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,7 @@ def _extract(opened: zipfile.ZipFile, where: str, wanted: Wanted) -> str:
     try:
         with opened.open(entry) as stream:
             return copy_checked(stream, wanted, where)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         if isinstance(error, PackError):
             raise
         raise PackError(f"{where}: {entry.filename} cannot be unpacked: {error}") from error
