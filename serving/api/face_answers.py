@@ -10,9 +10,10 @@ from pydantic import BaseModel
 
 from serving.api.envelope import logger
 from serving.api.schemas.base import Box, Landmarks
-from serving.api.schemas.faces import FaceView, FaultView, ProblemView, QualityView
+from serving.api.schemas.faces import FaceView, FaultView, LivenessView, ProblemView, QualityView
 from serving.api.schemas.recognition import FailedPicture
 from serving.errors import ALL_ERRORS, InternalError, RollcallError, StageUnavailable
+from serving.vision.liveness_modes import Liveness, LivenessStatus
 from serving.vision.pipeline import Face
 from serving.vision.quality import FaceQuality
 from serving.vision.quality_gates import Fault
@@ -38,8 +39,20 @@ def view_quality(quality: FaceQuality) -> QualityView:
     )
 
 
-def face_fields(face: Face) -> dict[str, Any]:
-    """The fields of `FaceView`, for it and what is derived from it."""
+def view_liveness(liveness: Liveness | None, *, sees_score: bool) -> LivenessView:
+    """What is known of a face; its score only to whom it may be told: it would show how near a spoof came."""
+    if liveness is None:
+        return LivenessView(status=LivenessStatus.not_checked, score=None, threshold=None)
+    score = None if liveness.score is None or not sees_score else round(liveness.score, 4)
+    return LivenessView(status=liveness.status, score=score, threshold=liveness.threshold)
+
+
+def face_fields(face: Face, *, sees_score: bool = False) -> dict[str, Any]:
+    """The fields of `FaceView`, for it and what is derived from it.
+
+    Args:
+        sees_score: whether the caller may see how probably the face is live.
+    """
     left_eye, right_eye, nose, left_mouth, right_mouth = (
         (round(x, 1), round(y, 1)) for x, y in face.landmarks.tolist()
     )
@@ -54,12 +67,13 @@ def face_fields(face: Face) -> dict[str, Any]:
         ),
         "detection_score": face.detection_score,
         "quality": view_quality(face.quality),
+        "liveness": view_liveness(face.liveness, sees_score=sees_score),
     }
 
 
-def view_face(face: Face) -> FaceView:
-    """A face by itself."""
-    return FaceView(**face_fields(face))
+def view_face(face: Face, *, sees_score: bool = False) -> FaceView:
+    """A face by itself; see `face_fields`."""
+    return FaceView(**face_fields(face, sees_score=sees_score))
 
 
 def view_faults(faults: Iterable[Fault]) -> list[FaultView]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.api.deadlines import Deadline
+from serving.api.liveness import NO_CHECK, LivenessCheck
 from serving.api.options import FaceChoice, SingleFace
 from serving.api.stage_clock import StageClock
 from serving.errors import NoFace, QualityTooLow, RollcallError, SeveralFaces
@@ -19,7 +20,7 @@ from serving.graph.lines import ServedPack
 from serving.graph.messages import Candidate, Decision
 from serving.packs.calibration import Calibration
 from serving.vision.pipeline import Face, PictureFaces
-from serving.vision.quality_gates import Fault, QualityLevel, find_crowd, find_faults
+from serving.vision.quality_gates import Fault, QualityLevel, find_attack, find_crowd, find_faults
 
 MAX_SHOWN_BOXES = 10
 
@@ -62,39 +63,64 @@ async def find_probes(
     level: QualityLevel,
     deadline: Deadline,
     clock: StageClock,
+    check: LivenessCheck = NO_CHECK,
 ) -> tuple[PictureFaces, list[Probe]]:
     """The chosen faces of a picture, those without faults embedded.
+
+    Where `check` enforces liveness, a face that is not live has that as its fault.
 
     Raises:
         RollcallError: the picture's own error, or the stage's.
     """
-    found = await line.stages.detect(picture, deadline.remaining_s())
+    found = await line.stages.detect(picture, deadline.remaining_s(), check.wants_crops)
     clock.mark("detect")
     probes = [Probe(face, find_faults(face.quality, level)) for face in choose_faces(found, choice)]
-    if await embed_probes(line, probes, deadline):
+    if check.enforces:
+        fit = [probe for probe in probes if not probe.faults]
+        await check.look([probe.face for probe in fit], deadline)
+        for probe in fit:
+            probe.faults += find_attack(probe.face.liveness)
+        clock.mark("liveness")
+    if await embed_probes(line, probes, deadline, check):
         clock.mark("embed")
     return found, probes
 
 
-async def embed_probes(line: ServedPack, probes: Iterable[Probe], deadline: Deadline) -> bool:
+async def embed_probes(
+    line: ServedPack, probes: Iterable[Probe], deadline: Deadline, check: LivenessCheck = NO_CHECK
+) -> bool:
     """Give those without faults their vectors, in one call; whether there was any."""
     fit = [probe for probe in probes if not probe.faults]
     if not fit:
         return False
-    vectors = await embed_faces(line, [probe.face for probe in fit], deadline)
+    vectors = await embed_faces(line, [probe.face for probe in fit], deadline, check)
     for probe, vector in zip(fit, vectors, strict=True):
         probe.vector = vector
     return True
 
 
-async def embed_faces(line: ServedPack, faces: Sequence[Face], deadline: Deadline) -> Vectors:
-    """The vectors of faces, at least one, in one call: float32 [n,D], unit length."""
+async def embed_faces(
+    line: ServedPack, faces: Sequence[Face], deadline: Deadline, check: LivenessCheck = NO_CHECK
+) -> Vectors:
+    """The vectors of faces, at least one, in one call: float32 [n,D], unit length.
+
+    Where `check` observes liveness, that is looked at meanwhile.
+    """
     crops = np.stack([face.crop for face in faces])
-    return await line.stages.embed(crops, deadline.remaining_s())
+    embedding = line.stages.embed(crops, deadline.remaining_s())
+    if not check.observes:
+        return await embedding
+    vectors, _ = await asyncio.gather(embedding, check.look(faces, deadline))
+    return vectors
 
 
 async def find_single_face(
-    line: ServedPack, picture: bytes, choice: SingleFace, level: QualityLevel, deadline: Deadline
+    line: ServedPack,
+    picture: bytes,
+    choice: SingleFace,
+    level: QualityLevel,
+    deadline: Deadline,
+    check: LivenessCheck = NO_CHECK,
 ) -> Face:
     """The one face of a picture that counts.
 
@@ -102,9 +128,10 @@ async def find_single_face(
         NoFace: there is none.
         SeveralFaces: there are several, and `choice` is `only`.
         QualityTooLow: it falls short of `level`.
+        PresentationAttack: it is not live, and `check` enforces that.
         RollcallError: the picture's own error, or the stage's.
     """
-    found = await line.stages.detect(picture, deadline.remaining_s())
+    found = await line.stages.detect(picture, deadline.remaining_s(), check.wants_crops)
     chosen = choose_faces(found, choice)
     if not chosen:
         raise NoFace
@@ -123,6 +150,7 @@ async def find_single_face(
             faults=[dataclasses.asdict(fault) for fault in faults],
             level=level.value,
         )
+    await check.refuse_attack(chosen[0], deadline)
     return chosen[0]
 
 
@@ -142,6 +170,7 @@ async def find_single_faces(
     choice: SingleFace,
     level: QualityLevel,
     deadline: Deadline,
+    check: LivenessCheck = NO_CHECK,
 ) -> list[Face | RollcallError]:
     """The face of each picture, or the picture's own error in its place.
 
@@ -156,7 +185,7 @@ async def find_single_faces(
     async def find(place: int, picture: bytes) -> Face:
         if place in faults:
             raise faults[place]
-        return await find_single_face(line, picture, choice, level, deadline)
+        return await find_single_face(line, picture, choice, level, deadline, check)
 
     outcomes = await gather_apart(find(place, picture) for place, picture in enumerate(pictures))
     failed = [outcome for outcome in outcomes if isinstance(outcome, RollcallError)]

@@ -14,6 +14,7 @@ from serving.api.rate_limits import RateLimiter
 from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.graph.lines import Lines, ServedPack
+from serving.graph.liveness import LivenessStage
 from serving.jobs.jobs import Jobs
 from serving.registry.attendance import CheckIns
 from serving.registry.records import Event
@@ -23,7 +24,11 @@ from serving.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts behind the routes."""
+    """The parts behind the routes.
+
+    Attributes:
+        liveness: None where no liveness model is configured.
+    """
 
     settings: Settings
     lines: Lines
@@ -36,6 +41,7 @@ class Services:
     rate_limiter: RateLimiter
     check_ins: CheckIns
     jobs: Jobs
+    liveness: LivenessStage | None = None
 
     def line_of(self, event: Event) -> ServedPack:
         """The line of the event's pack; raises PackMismatch when that does not serve."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.api.schemas.faces import Timings
 
-PARTS = ("read", "detect", "embed", "match", "names")
+PARTS = ("read", "detect", "liveness", "embed", "match", "names")
 
 
 class StageClock:

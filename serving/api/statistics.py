@@ -40,11 +40,14 @@ class StatisticsRecorder:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def note_recognition(self, event_key: str, faces: Sequence[tuple[Outcome, float | None]]) -> None:
+    def note_recognition(
+        self, event_key: str, faces: Sequence[tuple[Outcome, float | None]], spoofs: int = 0
+    ) -> None:
         """Count one picture that was answered; touches memory only.
 
         Args:
             faces: of each face its outcome and the best candidate's cosine, None where there was none.
+            spoofs: how many of them were taken for presentation attacks.
         """
         tally = self._pending.get(event_key)
         if tally is None:
@@ -54,6 +57,7 @@ class StatisticsRecorder:
             tally = self._pending[event_key] = Tally()
         tally.recognitions += 1
         tally.faces += len(faces)
+        tally.spoofs += spoofs
         for outcome, cosine in faces:
             if outcome == "refused":
                 tally.refusals += 1

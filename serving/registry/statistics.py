@@ -18,7 +18,7 @@ BINS = 100
 BIN_WIDTH = 2 / BINS
 
 _EVENTS_PER_STATEMENT = 500
-_COUNTED = ("recognitions", "faces", "matches", "unknowns", "refusals")
+_COUNTED = ("recognitions", "faces", "matches", "unknowns", "refusals", "spoofs")
 # A cosine on the border of two bins belongs to the upper one, however it was rounded.
 _ROUNDING = 1e-6
 
@@ -39,6 +39,7 @@ class Tally:
     Attributes:
         recognitions: pictures answered.
         faces: found in them; `matches`, `unknowns` and `refusals` say what became of these.
+        spoofs: of the faces, those taken for presentation attacks, refused or not.
         scores: (outcome, bin) -> faces whose best candidate's cosine fell there; see `bin_of`.
     """
 
@@ -47,6 +48,7 @@ class Tally:
     matches: int = 0
     unknowns: int = 0
     refusals: int = 0
+    spoofs: int = 0
     scores: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def add(self, other: Tally) -> None:

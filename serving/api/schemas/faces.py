@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from serving.api.schemas.base import Box, Landmarks, Schema
+from serving.vision.liveness_modes import LivenessStatus
 from serving.vision.quality_gates import QualityReason
 
 
@@ -32,6 +33,19 @@ class QualityView(Schema):
     cut_fraction: float = Field(description="Share of the box that lies outside the picture, 0 to 1.")
 
 
+class LivenessView(Schema):
+    """Whether the face is that of a person before the camera; docs/liveness.md says how far to trust it."""
+
+    status: LivenessStatus = Field(
+        description="`not_checked`: nobody asked, or the picture shows too little around the face; "
+        "`unavailable`: the check did not answer in time."
+    )
+    score: float | None = Field(
+        ge=0, le=1, description="How probably it is live; null to callers who may not read people."
+    )
+    threshold: float | None = Field(ge=0, le=1, description="From which score it counts as live.")
+
+
 class FaceView(Schema):
     """A face in a picture."""
 
@@ -39,6 +53,7 @@ class FaceView(Schema):
     landmarks: Landmarks
     detection_score: float = Field(ge=0, le=1)
     quality: QualityView
+    liveness: LivenessView
 
 
 class ProblemView(Schema):
@@ -56,6 +71,7 @@ class Timings(Schema):
 
     read_ms: float = Field(0.0, description="Until the whole request had arrived and was understood.")
     detect_ms: float = Field(0.0, description="Decoding, finding and aligning faces.")
+    liveness_ms: float = Field(0.0, description="Telling live faces from pictures of faces, where enforced.")
     embed_ms: float = Field(0.0, description="From faces to vectors.")
     match_ms: float = Field(0.0, description="Comparing vectors.")
     names_ms: float = Field(0.0, description="Looking up who is enrolled.")
