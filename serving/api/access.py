@@ -71,7 +71,6 @@ async def find_credentials(request: Request) -> tuple[HTTPAuthorizationCredentia
     return await _bearer(request), await _key(request)
 
 
-
 IdentityOf = Annotated[Identity, Depends(get_identity)]
 PossibleIdentityOf = Annotated[Identity | None, Depends(find_identity)]
 
