@@ -20,13 +20,15 @@ from serving.vision.pipeline import FacePipeline
 def load_pipeline(settings: Settings) -> FacePipeline:
     """The configured pack as one in-process object."""
     prepared = prepare_pack(settings)
+    execution = settings.make_execution()
     finder = load_finder(
         prepared,
+        execution=execution,
         max_side_px=settings.picture.detection_side_px,
         max_faces=settings.picture.max_faces,
         limits=settings.picture.limits,
     )
-    return FacePipeline(finder, load_embedder(prepared))
+    return FacePipeline(finder, load_embedder(prepared, execution=execution))
 
 
 def measure_in_process(

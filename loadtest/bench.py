@@ -31,13 +31,14 @@ from loadtest.service import Service
 from serving.database import Database
 from serving.gallery.embedded import EmbeddedGallery
 from serving.gallery.records import FaceRecord
+from serving.installation import find_distribution
 from serving.packs.configured import find_configured_pack
 from serving.registry.registry import Registry
 from serving.settings import Settings, load_settings
 
 EVENT = "bench"
 WARM_UP_S = 4.0
-REPORTED_VERSIONS = ("ray", "onnxruntime", "opencv-python-headless", "numpy", "qdrant-edge-py", "fastapi")
+REPORTED_VERSIONS = ("ray", "opencv-python-headless", "numpy", "qdrant-edge-py", "fastapi")
 
 console = Console(highlight=False)
 
@@ -194,6 +195,7 @@ def summarise(
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in REPORTED_VERSIONS},
+            **dict([find_distribution("onnxruntime") or ("onnxruntime", "none")]),
         },
     }
 
