@@ -3,11 +3,8 @@
 Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition" (arXiv:1801.07698); the input
 constants are those of the InsightFace project: RGB, (p - 127.5) / 127.5.
 
-Dynamically quantised graphs choose the scale of their activations by the extremes of the whole batch, so the
-vector of a face would depend on the faces it happens to share a run with. Such a graph becomes the body of a
-Scan over the batch: the run still takes any number of chips, and each is quantised by itself.
-
-PRelu, a third of MobileFaceNet's time on a CPU, is written as max(x, slope * x), which gives the same bits.
+Dynamically quantised graphs get float32 arithmetic back, see `serving.packs.dynamic_quantisation`: as they
+come, the vector of a face depends on the faces it happens to share a run with.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.errors import PackError
+from serving.packs.dynamic_quantisation import restore_floats
 from serving.packs.onnx_rewriting import (
     MEAN,
     find_picture_input,
@@ -34,7 +32,6 @@ from serving.vision.inference import open_session
 INPUT_NAME = "chips"
 OUTPUT_NAME = "vectors"
 _PART = "embedder"
-_BATCH_WIDE_OPERATORS = frozenset({"DynamicQuantizeLinear"})
 _CHECK_CHIPS = 3
 _MIN_CHECK_COSINE = 1 - 1e-5
 
@@ -55,16 +52,12 @@ def convert_arcface(data: bytes) -> bytes:
     if side == 0 or side != value.type.tensor_type.shape.dim[3].dim_value or len(graph.output) != 1:
         raise PackError("the embedder does not turn square chips of one size into vectors")
     output = graph.output[0].name
-    body = _free_batch(split_prelu(select_used(graph.node, [output]), graph), graph)
-    weights = select_initialisers(body, graph.initializer)
+    body, restored = restore_floats(select_used(graph.node, [output]), graph)
+    body = _free_batch(split_prelu(select_used(body, [output]), graph), graph)
     mean, scale = (0.0, 1.0) if _scales_itself(body, value.name) else (MEAN, 1 / MEAN)
-    if _BATCH_WIDE_OPERATORS.isdisjoint(node.op_type for node in body):
-        nodes, constants = make_pixel_nodes(INPUT_NAME, value.name, mean=mean, scale=scale)
-        nodes += [*body, helper.make_node("Identity", [output], [OUTPUT_NAME])]
-        constants += weights
-    else:
-        nodes, constants = make_pixel_nodes(INPUT_NAME, f"{INPUT_NAME}_scaled", mean=mean, scale=scale)
-        nodes.append(_make_scan(body, weights, value.name, output, f"{INPUT_NAME}_scaled", side))
+    nodes, constants = make_pixel_nodes(INPUT_NAME, value.name, mean=mean, scale=scale)
+    nodes += [*body, helper.make_node("Identity", [output], [OUTPUT_NAME])]
+    constants += select_initialisers(body, [*graph.initializer, *restored])
     converted = serialise(
         helper.make_graph(
             nodes,
@@ -102,34 +95,6 @@ def _scales_itself(body: list[onnx.NodeProto], planes: str) -> bool:
         return False
     following = [node for node in body if readers[0].output[0] in node.input]
     return len(following) == 1 and following[0].op_type in ("Mul", "Div")
-
-
-def _make_scan(
-    body: list[onnx.NodeProto],
-    weights: list[onnx.TensorProto],
-    planes: str,
-    output: str,
-    scaled: str,
-    side: int,
-) -> onnx.NodeProto:
-    """A Scan that runs body, which takes planes, for each chip of scaled, float32 [n, 3, side, side]."""
-    shapes = [
-        numpy_helper.from_array(np.array(shape, np.int64), name)
-        for name, shape in (("chip_shape", [1, 3, side, side]), ("vector_shape", [-1]))
-    ]
-    nodes = [
-        helper.make_node("Reshape", ["chip", "chip_shape"], [planes]),
-        *body,
-        helper.make_node("Reshape", [output, "vector_shape"], ["vector"]),
-    ]
-    loop = helper.make_graph(
-        nodes,
-        "one_chip",
-        [helper.make_tensor_value_info("chip", TensorProto.FLOAT, [3, side, side])],
-        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["dimension"])],
-        [*weights, *shapes],
-    )
-    return helper.make_node("Scan", [scaled], [OUTPUT_NAME], name="each_chip", body=loop, num_scan_inputs=1)
 
 
 def _check_batches(converted: bytes, side: int) -> None:
