@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,6 +75,7 @@ def calibrate(
     from serving.evaluation.evaluation import read_subjects, score_subjects
     from serving.evaluation.fitting import describe_provenance, fit_calibration
     from serving.evaluation.measuring import FinderOptions, measure_pictures
+    from serving.evaluation.stored_json import write_json
     from serving.packs.configured import open_store
     from serving.settings import load_settings
 
@@ -110,21 +109,12 @@ def calibrate(
             _tell(store, files, fitted)
             if not dry_run:
                 path = _choose_path(store, files, output, shipped=shipped)
-                write_calibration(path, fitted)
+                write_json(path, fitted.to_json())
                 messages.print(f"Written to {path}.")
                 if output is None and not shipped:
                     messages.print(
                         "A running service takes it up when it starts again; vectors stay as they are."
                     )
-
-
-def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Write the stored form, one point of the curve a line."""
-    from serving.packs.cache_files import write_atomically
-
-    text = json.dumps(calibration.to_json(), indent=1)
-    text = re.sub(r"\[\s+(\S+),\s+(\S+)\s+\]", r"[\1, \2]", text)
-    write_atomically(path, (text + "\n").encode())
 
 
 def _choose_path(store: PackStore, files: PreparedFiles, output: Path | None, *, shipped: bool) -> Path:

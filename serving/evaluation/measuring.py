@@ -260,7 +260,7 @@ def _start_worker(job: _Job) -> None:
 
 
 def _measure_chunk(tasks: Sequence[_Task]) -> list[_Found]:
-    """Runs in a worker; loads the models with the first pictures, so that what fails then is told as it is."""
+    """In a worker: loads the models with the first pictures, so that what fails then is told as it is."""
     global _bench
     if _bench is None:
         assert _job is not None

@@ -3,7 +3,7 @@
 Quantise/dequantise (QDQ) pairs surround every convolution and addition, which ONNX Runtime fuses into integer
 kernels. Activations are uint8 with one scale per tensor, weights int8 with one scale per output channel
 (Jacob et al., arXiv:1712.05877; Krishnamoorthi, arXiv:1806.08342). Raw pixels are uint8 already, so the
-input is exact. The ranges were measured by `python -m serving.packs.calibrate --ranges`; nobody who
+input is exact. The ranges were measured by `python -m serving.evaluation.measure_ranges`; nobody who
 prepares the pack needs pictures.
 """
 
