@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
 from serving.api.deadlines import Deadline
+from serving.api.liveness import decide_liveness
 from serving.api.options import SingleFace
-from serving.api.probes import find_single_face
+from serving.api.probes import embed_faces, find_single_face
 from serving.api.resemblance import compare_with_person, refuse_duplicates
 from serving.api.services import Services
 from serving.errors import ConsentRequired, ErasedMeanwhile, PolicyNotAllowed, RollcallError, UnknownPerson
@@ -29,6 +28,7 @@ from serving.registry.identifiers import check_person_id
 from serving.registry.person_details import PersonDetails
 from serving.registry.records import Event, NewFace, Person
 from serving.telemetry import recording
+from serving.vision.liveness_modes import LivenessMode
 from serving.vision.pipeline import Face
 from serving.vision.quality_gates import QualityLevel
 
@@ -50,6 +50,7 @@ class NewPictures:
         quality: what the faces are held to; None: as the event says.
         on_duplicate: what becomes of a face that matches another person; None: as the settings say.
         sees_people: whether an error may tell the name of whom a face matches.
+        liveness: what is asked of the faces; None: as the event says.
     """
 
     pictures: Sequence[bytes]
@@ -60,6 +61,7 @@ class NewPictures:
     quality: QualityLevel | None = None
     on_duplicate: Literal["refuse", "allow"] | None = None
     sees_people: bool = True
+    liveness: LivenessMode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,10 @@ async def enrol_person(
         person is the same face.
 
     Raises:
-        NoFace, SeveralFaces, QualityTooLow or a picture's own error, with `context["picture"]` its place
-            when there are several.
-        PolicyNotAllowed: a quality level below the event's is asked for.
+        NoFace, SeveralFaces, QualityTooLow, PresentationAttack or a picture's own error, with
+            `context["picture"]` its place when there are several.
+        PolicyNotAllowed: a quality level or a liveness check below the event's is asked for.
+        LivenessNotConfigured: liveness is to be enforced, and there is no model.
         ConsentRequired, UnknownPerson: as `Registry.begin_enrolment`.
         DuplicatePerson: a face matches another person, and that is to be refused.
         ErasedMeanwhile: the event or person was deleted while this ran.
@@ -94,14 +97,15 @@ async def enrol_person(
     # All that can be refused without them, before the models work for nothing.
     new.details.check()
     level = decide_level(services, event, new.quality)
+    check = decide_liveness(services, event, new.liveness)
     known = await _find_known(services, event, new)
     line = services.line_of(event)
     outcomes = await asyncio.gather(
-        *(find_single_face(line, each, new.face, level, deadline) for each in new.pictures),
+        *(find_single_face(line, each, new.face, level, deadline, check) for each in new.pictures),
         return_exceptions=True,
     )
     faces = _all_or_first_error(outcomes)
-    vectors = await line.stages.embed(np.stack([face.crop for face in faces]), deadline.remaining_s())
+    vectors = await embed_faces(line, faces, deadline, check)
     if (new.on_duplicate or services.settings.enrolment.on_duplicate) == "refuse":
         await refuse_duplicates(
             services, event, vectors, new.person_id, deadline, sees_people=new.sees_people

@@ -24,9 +24,11 @@ from serving.errors import (
     EventClosed,
     FalseMatchRateNotSupported,
     InvalidRequest,
+    LivenessNotConfigured,
     NoFace,
     PackMismatch,
     PolicyNotAllowed,
+    PresentationAttack,
     QualityTooLow,
     RollcallError,
     SeveralFaces,
@@ -44,6 +46,8 @@ ENROLMENT_ERRORS: tuple[type[RollcallError], ...] = (
     NoFace,
     SeveralFaces,
     QualityTooLow,
+    PresentationAttack,
+    LivenessNotConfigured,
     PolicyNotAllowed,
     FalseMatchRateNotSupported,
     ConsentRequired,
@@ -92,10 +96,11 @@ async def answer_enrolment(
                 quality=options.quality,
                 on_duplicate=options.on_duplicate,
                 sees_people=sees_people,
+                liveness=options.liveness,
             )
             person, pictures = await enrol_person(services, event, new, deadline)
             shown = view_person(person) if sees_people else _view_given(person, details)
-            return _render(find_request_id(request), event, shown, pictures)
+            return _render(find_request_id(request), event, shown, pictures, sees_score=sees_people)
 
         request.state.audit_details = {"pictures": len(body.pictures)}
 
@@ -135,7 +140,12 @@ def _view_given(person: Person, details: PersonDetails) -> PersonView:
 
 
 def _render(
-    request_id: str, event: Event, person: PersonView, pictures: list[EnrolledPicture]
+    request_id: str,
+    event: Event,
+    person: PersonView,
+    pictures: list[EnrolledPicture],
+    *,
+    sees_score: bool,
 ) -> StoredAnswer:
     enrolment = Enrolment(
         request_id=request_id,
@@ -143,7 +153,9 @@ def _render(
         person=person,
         faces=[
             EnrolledFace(
-                **face_fields(each.face), face_id=each.face_id, cosine_to_person=each.cosine_to_person
+                **face_fields(each.face, sees_score=sees_score),
+                face_id=each.face_id,
+                cosine_to_person=each.cosine_to_person,
             )
             for each in pictures
         ],

@@ -151,15 +151,24 @@ def _list_scores(
 
 
 def note_judgements(
-    request: Request, services: Services, event: Event, pictures: Sequence[Sequence[Judgement]]
+    request: Request,
+    services: Services,
+    event: Event,
+    pictures: Sequence[Sequence[Judgement]],
+    spoofs: Sequence[int] | None = None,
 ) -> None:
-    """Count the judgements of each picture in the event's statistics, the metrics and the audit entry."""
+    """Count the judgements of each picture in the event's statistics, the metrics and the audit entry.
+
+    Args:
+        spoofs: in each picture, faces taken for presentation attacks; None where nobody asked.
+    """
     line = services.lines.find(event.pack_id)
-    for judgements in pictures:
+    counts = [0] * len(pictures) if spoofs is None else spoofs
+    for judgements, count in zip(pictures, counts, strict=True):
         if line is not None:
             recording.note_faces(line.pack.id, event.id, _list_scores(judgements, line))
         services.statistics.note_recognition(
-            event.key, [(judgement.outcome, judgement.best_cosine) for judgement in judgements]
+            event.key, [(judgement.outcome, judgement.best_cosine) for judgement in judgements], count
         )
     outcomes = [judgement.outcome for judgements in pictures for judgement in judgements]
     people = {each.person_id: None for judgements in pictures for each in judgements if each.person_id}
@@ -169,3 +178,5 @@ def note_judgements(
         "matches": outcomes.count("match"),
         "people": list(people)[:MAX_AUDITED_PEOPLE],
     }
+    if spoofs is not None:
+        request.state.audit_details["spoofs"] = sum(spoofs)

@@ -52,6 +52,10 @@ class LivenessCheck:
         """Whether a face that is not live is told of, and no more."""
         return self.mode is LivenessMode.observe
 
+    def count_spoofs(self, pictures: Sequence[Sequence[Face]]) -> list[int] | None:
+        """How many faces of each picture were taken for presentation attacks; None where nobody asked."""
+        return None if self.mode is LivenessMode.off else [sum(map(_is_spoof, faces)) for faces in pictures]
+
     async def look(self, faces: Sequence[Face], deadline: Deadline) -> None:
         """Give each face its `liveness`, in one call to the stage; without a check, do nothing.
 
@@ -169,6 +173,5 @@ def check_mode(services: Services, mode: LivenessMode | None) -> None:
         raise LivenessNotConfigured(liveness=mode.value)
 
 
-def count_spoofs(faces: Sequence[Face]) -> int:
-    """Faces that were taken for presentation attacks, refused or not."""
-    return sum(face.liveness is not None and face.liveness.status is LivenessStatus.spoof for face in faces)
+def _is_spoof(face: Face) -> bool:
+    return face.liveness is not None and face.liveness.status is LivenessStatus.spoof

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from serving.api.policies import Policy, Strictness
 from serving.api.services import Services
 from serving.errors import InvalidRequest
+from serving.vision.liveness_modes import LivenessMode
 from serving.vision.quality_gates import QualityLevel
 
 NUMBERS = frozenset({"top_k", "threshold", "false_match_rate"})
@@ -68,6 +69,9 @@ class RecognitionOptions(PolicyOptions):
     quality: QualityLevel = Field(
         QualityLevel.off, description="Refuse faces that fall short of this level, instead of comparing them."
     )
+    liveness: LivenessMode | None = Field(
+        None, description="Check faces for being live at least so strictly; else as the event says."
+    )
 
 
 class VerificationOptions(PolicyOptions):
@@ -80,6 +84,9 @@ class VerificationOptions(PolicyOptions):
     )
     quality: QualityLevel = Field(
         QualityLevel.off, description="Leave out pictures whose face falls short of this level."
+    )
+    liveness: LivenessMode | None = Field(
+        None, description="Check faces for being live at least so strictly; else as the event says."
     )
 
 

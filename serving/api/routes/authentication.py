@@ -16,6 +16,7 @@ from serving.api.bodies import read_pictures
 from serving.api.deadlines import Deadline, DeadlineOf
 from serving.api.envelope import problems
 from serving.api.json_body import read_json
+from serving.api.liveness import decide_sign_in_liveness
 from serving.api.openapi import PICTURE_ERRORS, json_body
 from serving.api.options import SingleFace
 from serving.api.policies import decide_sign_in
@@ -40,6 +41,7 @@ from serving.errors import (
     InvalidRequest,
     NoFace,
     Overloaded,
+    PresentationAttack,
     QualityTooLow,
     RateLimited,
     RollcallError,
@@ -87,6 +89,7 @@ async def sign_in(request: Request, services: ServicesOf, deadline: DeadlineOf) 
         NoFace,
         SeveralFaces,
         QualityTooLow,
+        PresentationAttack,
         Forbidden,
         SignInFailed,
         RateLimited,
@@ -234,7 +237,8 @@ async def _verify_face(services: Services, name: str, picture: bytes, deadline: 
         may_match = is_ours and event.closed_at is None
     except (UnknownEvent, FalseMatchRateNotSupported):
         pass
-    face = await find_single_face(line, picture, SingleFace.only, QualityLevel.standard, deadline)
+    check = decide_sign_in_liveness(services)
+    face = await find_single_face(line, picture, SingleFace.only, QualityLevel.standard, deadline, check)
     vectors = await embed_faces(line, [face], deadline)
     event_key = owned.event_key if may_match else uuid.uuid4().hex
     decisions = await line.stages.search(

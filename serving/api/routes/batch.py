@@ -13,6 +13,7 @@ from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import view_failure, write_answer
 from serving.api.judgements import Judgement, make_judge, note_judgements
+from serving.api.liveness import decide_liveness
 from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, RecognitionOptions, merge_options, read_query
 from serving.api.probes import Probe, find_probes, gather_apart
@@ -24,7 +25,7 @@ from serving.api.stage_clock import StageClock
 from serving.errors import RollcallError
 from serving.graph.messages import Decision
 from serving.registry.records import Event
-from serving.vision.pipeline import PictureFaces
+from serving.vision.pipeline import Face, PictureFaces
 
 router = APIRouter(prefix="/v1/events/{event}", tags=["recognition"])
 
@@ -54,6 +55,7 @@ async def recognise_batch(
         body = await read_pictures(request, services, admission, deadline, apart=True, numbers=NUMBERS)
         options = merge_options(query, body.fields)
         judge = make_judge(request, services, event, options.policy, options.top_k)
+        check = decide_liveness(services, event, options.liveness)
         clock.mark("read")
 
         async def look(place: int, picture: bytes) -> tuple[PictureFaces, list[Probe], list[Decision | None]]:
@@ -62,7 +64,7 @@ async def recognise_batch(
             own = StageClock()
             clocks.append(own)
             found, probes = await find_probes(
-                judge.line, picture, options.faces, options.quality, deadline, own
+                judge.line, picture, options.faces, options.quality, deadline, own, check
             )
             return found, probes, await search_probes(judge, probes, deadline, own)
 
@@ -73,6 +75,7 @@ async def recognise_batch(
         clock.mark("names")
     results: list[RecognisedPicture | FailedPicture] = []
     of_pictures: list[list[Judgement]] = []
+    of_faces: list[list[Face]] = []
     rest = iter(judgements)
     for outcome in outcomes:
         if isinstance(outcome, RollcallError):
@@ -81,15 +84,16 @@ async def recognise_batch(
         found, probes, decisions = outcome
         own_judgements = [next(rest) for _ in decisions]
         of_pictures.append(own_judgements)
+        of_faces.append([probe.face for probe in probes])
         results.append(
             RecognisedPicture(
                 status="ok",
                 width=found.width,
                 height=found.height,
-                faces=answer_faces(probes, own_judgements),
+                faces=answer_faces(probes, own_judgements, sees_score=judge.sees_people),
             )
         )
-    note_judgements(request, services, event, of_pictures)
+    note_judgements(request, services, event, of_pictures, check.count_spoofs(of_faces))
     timings, headers = clock.finish()
     answer = BatchRecognition(
         request_id=find_request_id(request),

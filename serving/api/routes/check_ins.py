@@ -16,6 +16,7 @@ from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import face_fields, view_faults, write_answer
 from serving.api.judgements import Judgement, make_judge, note_judgements
+from serving.api.liveness import decide_liveness
 from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, FaceChoice, PolicyOptions, merge_options
 from serving.api.paging import Cursor, Limit
@@ -37,6 +38,7 @@ from serving.errors import InvalidRequest, PackMismatch, UnknownEvent, UnknownPe
 from serving.registry.attendance import MAX_PLACE_CHARS, check_place
 from serving.registry.check_ins import Arrival, Sighting
 from serving.registry.records import Event
+from serving.vision.liveness_modes import LivenessMode
 from serving.vision.quality_gates import QualityLevel
 
 router = APIRouter(prefix="/v1/events/{event}/check-ins")
@@ -62,6 +64,9 @@ class CheckInOptions(PolicyOptions):
     )
     quality: QualityLevel = Field(
         QualityLevel.off, description="Refuse faces that fall short of this level, instead of comparing them."
+    )
+    liveness: LivenessMode | None = Field(
+        None, description="Check faces for being live at least so strictly; else as the event says."
     )
 
 
@@ -97,15 +102,18 @@ async def check_in(
         options = merge_options(query, body.fields)
         check_place(options.place)
         judge = make_judge(request, services, event, options.policy, 1)
+        check = decide_liveness(services, event, options.liveness)
         clock.mark("read")
         found, probes = await find_probes(
-            judge.line, body.pictures[0], options.faces, options.quality, deadline, clock
+            judge.line, body.pictures[0], options.faces, options.quality, deadline, clock, check
         )
         judgements = await judge.judge(services, await search_probes(judge, probes, deadline, clock))
         deadline.remaining_s()  # whoever has given up on the answer has not arrived
         arrivals = await services.check_ins.record(event.key, find_sightings(judgements, options.place))
         clock.mark("names")
-    note_judgements(request, services, event, [judgements])
+    note_judgements(
+        request, services, event, [judgements], check.count_spoofs([[probe.face for probe in probes]])
+    )
     request.state.audit_details["arrived"] = sum(arrival.is_new for arrival in arrivals.values())
     timings, headers = clock.finish()
     answer = CheckIn.model_construct(
@@ -115,7 +123,7 @@ async def check_in(
         width=found.width,
         height=found.height,
         at=now_utc(),
-        faces=answer_faces(probes, judgements, arrivals),
+        faces=answer_faces(probes, judgements, arrivals, sees_score=judge.sees_people),
         timings=timings,
     )
     return write_answer(answer, headers)
@@ -182,12 +190,18 @@ def find_sightings(judgements: Sequence[Judgement], place: str | None) -> dict[s
 
 
 def answer_faces(
-    probes: Sequence[Probe], judgements: Sequence[Judgement], arrivals: Mapping[str, Arrival]
+    probes: Sequence[Probe],
+    judgements: Sequence[Judgement],
+    arrivals: Mapping[str, Arrival],
+    *,
+    sees_score: bool = False,
 ) -> list[CheckedInFace]:
     """The faces of the picture; who was erased meanwhile is unknown."""
     return [
         CheckedInFace.model_construct(
-            **face_fields(probe.face), **_who(judgement, arrivals), faults=view_faults(probe.faults)
+            **face_fields(probe.face, sees_score=sees_score),
+            **_who(judgement, arrivals),
+            faults=view_faults(probe.faults),
         )
         for probe, judgement in zip(probes, judgements, strict=True)
     ]

@@ -15,6 +15,7 @@ from serving.api.deadlines import Deadline, DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import face_fields, view_faults, write_answer
 from serving.api.judgements import Judge, Judgement, make_judge, note_judgements
+from serving.api.liveness import decide_liveness
 from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, RecognitionOptions, merge_options, read_query
 from serving.api.probes import Probe, find_probes
@@ -26,6 +27,7 @@ from serving.errors import (
     EventClosed,
     FalseMatchRateNotSupported,
     InvalidRequest,
+    LivenessNotConfigured,
     PackMismatch,
     PolicyNotAllowed,
     UnknownEvent,
@@ -33,7 +35,14 @@ from serving.errors import (
 from serving.graph.messages import Decision
 from serving.registry.records import Event
 
-EVENT_ERRORS = (UnknownEvent, EventClosed, PackMismatch, PolicyNotAllowed, FalseMatchRateNotSupported)
+EVENT_ERRORS = (
+    UnknownEvent,
+    EventClosed,
+    PackMismatch,
+    PolicyNotAllowed,
+    FalseMatchRateNotSupported,
+    LivenessNotConfigured,
+)
 """What any route that recognises at an event may answer."""
 
 router = APIRouter(prefix="/v1/events/{event}", tags=["recognition"])
@@ -66,14 +75,17 @@ async def recognise(
             raise InvalidRequest("send exactly one picture")
         options = merge_options(query, body.fields)
         judge = make_judge(request, services, event, options.policy, options.top_k)
+        check = decide_liveness(services, event, options.liveness)
         clock.mark("read")
         found, probes = await find_probes(
-            judge.line, body.pictures[0], options.faces, options.quality, deadline, clock
+            judge.line, body.pictures[0], options.faces, options.quality, deadline, clock, check
         )
         decisions = await search_probes(judge, probes, deadline, clock)
         judgements = await judge.judge(services, decisions)
         clock.mark("names")
-    note_judgements(request, services, event, [judgements])
+    note_judgements(
+        request, services, event, [judgements], check.count_spoofs([[probe.face for probe in probes]])
+    )
     timings, headers = clock.finish()
     answer = Recognition(
         request_id=find_request_id(request),
@@ -82,7 +94,7 @@ async def recognise(
         threshold=judge.threshold,
         width=found.width,
         height=found.height,
-        faces=answer_faces(probes, judgements),
+        faces=answer_faces(probes, judgements, sees_score=judge.sees_people),
         timings=timings,
     )
     return write_answer(answer, headers)
@@ -100,9 +112,15 @@ async def search_probes(
     return [None if probe.vector is None else next(decisions) for probe in probes]
 
 
-def answer_faces(probes: Sequence[Probe], judgements: Sequence[Judgement]) -> list[RecognisedFace]:
+def answer_faces(
+    probes: Sequence[Probe], judgements: Sequence[Judgement], *, sees_score: bool = False
+) -> list[RecognisedFace]:
     """The faces of one picture and who they are."""
     return [
-        RecognisedFace(**face_fields(probe.face), **judgement.fields, faults=view_faults(probe.faults))
+        RecognisedFace(
+            **face_fields(probe.face, sees_score=sees_score),
+            **judgement.fields,
+            faults=view_faults(probe.faults),
+        )
         for probe, judgement in zip(probes, judgements, strict=True)
     ]

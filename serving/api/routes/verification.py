@@ -15,6 +15,7 @@ from serving.api.deadlines import Deadline, DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import view_face, view_failure, write_answer
 from serving.api.judgements import Judge, make_judge, note_judgements
+from serving.api.liveness import LivenessCheck, decide_liveness
 from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, IdentificationOptions, VerificationOptions, merge_options, read_query
 from serving.api.probes import Fusion, Vectors, embed_faces, find_single_faces, fuse
@@ -29,7 +30,14 @@ from serving.api.schemas.recognition import (
 )
 from serving.api.services import Services, ServicesOf
 from serving.api.stage_clock import StageClock
-from serving.errors import NoFace, QualityTooLow, RollcallError, SeveralFaces, UnknownPerson
+from serving.errors import (
+    NoFace,
+    PresentationAttack,
+    QualityTooLow,
+    RollcallError,
+    SeveralFaces,
+    UnknownPerson,
+)
 from serving.graph.lines import ServedPack
 from serving.graph.messages import Candidate
 from serving.registry.identifiers import is_person_id
@@ -37,7 +45,7 @@ from serving.registry.records import Event
 from serving.telemetry import recording
 from serving.vision.pipeline import Face
 
-SINGLE_FACE_ERRORS = (NoFace, SeveralFaces, QualityTooLow)
+SINGLE_FACE_ERRORS = (NoFace, SeveralFaces, QualityTooLow, PresentationAttack)
 
 router = APIRouter(prefix="/v1/events/{event}", tags=["recognition"])
 
@@ -65,15 +73,16 @@ async def identify(
         body = await read_pictures(request, services, admission, deadline, apart=True, numbers=NUMBERS)
         options = merge_options(query, body.fields)
         judge = make_judge(request, services, event, options.policy, options.top_k)
+        check = decide_liveness(services, event, options.liveness)
         clock.mark("read")
-        outcomes, vectors = await _embed_pictures(judge.line, body, options, deadline, clock)
+        outcomes, vectors = await _embed_pictures(judge.line, body, options, deadline, clock, check)
         fusion = fuse(vectors)
         found = await judge.search(fusion.vector[np.newaxis], deadline)
         clock.mark("match")
         decision = fusion.decide(found[0], judge.threshold, judge.line.calibration)
         judgements = await judge.judge(services, [decision])
         clock.mark("names")
-    note_judgements(request, services, event, [judgements])
+    note_judgements(request, services, event, [judgements], _count_spoofs(check, outcomes))
     timings, headers = clock.finish()
     answer = Identification(
         request_id=find_request_id(request),
@@ -84,7 +93,7 @@ async def identify(
         pictures=[
             view_failure(outcome)
             if isinstance(outcome, RollcallError)
-            else UsedPicture(status="ok", face=view_face(outcome))
+            else UsedPicture(status="ok", face=view_face(outcome, sees_score=judge.sees_people))
             for outcome in outcomes
         ],
         timings=timings,
@@ -118,8 +127,9 @@ async def verify(
         body = await read_pictures(request, services, admission, deadline, apart=True, numbers=NUMBERS)
         options = merge_options(query, body.fields)
         judge = make_judge(request, services, event, options.policy, 1)
+        check = decide_liveness(services, event, options.liveness)
         clock.mark("read")
-        outcomes, vectors = await _embed_pictures(judge.line, body, options, deadline, clock)
+        outcomes, vectors = await _embed_pictures(judge.line, body, options, deadline, clock, check)
         fusion = fuse(vectors)
         together, single = await _compare(judge, person, fusion, vectors, deadline)
         clock.mark("match")
@@ -158,16 +168,22 @@ async def _embed_pictures(
     options: VerificationOptions,
     deadline: Deadline,
     clock: StageClock,
+    check: LivenessCheck,
 ) -> tuple[list[Face | RollcallError], Vectors]:
     """The face of each picture or its error, and the vectors of the faces."""
     outcomes = await find_single_faces(
-        line, body.pictures, body.faults, options.face, options.quality, deadline
+        line, body.pictures, body.faults, options.face, options.quality, deadline, check
     )
     clock.mark("detect")
     faces = [outcome for outcome in outcomes if not isinstance(outcome, RollcallError)]
-    vectors = await embed_faces(line, faces, deadline)
+    vectors = await embed_faces(line, faces, deadline, check)
     clock.mark("embed")
     return outcomes, vectors
+
+
+def _count_spoofs(check: LivenessCheck, outcomes: Sequence[Face | RollcallError]) -> list[int] | None:
+    """Of the one person in all pictures; pictures refused for it are not among the faces."""
+    return check.count_spoofs([[each for each in outcomes if not isinstance(each, RollcallError)]])
 
 
 async def _compare(
@@ -200,7 +216,7 @@ def _view_pictures(
         views.append(
             ComparedPicture(
                 status="ok",
-                face=view_face(outcome),
+                face=view_face(outcome, sees_score=judge.sees_people),
                 cosine=None if nearest is None else nearest.cosine,
                 false_match_rate=None if nearest is None else nearest.false_match_rate,
                 band=None if nearest is None else judge.line.calibration.band_of(nearest.cosine),

@@ -12,6 +12,7 @@ from serving.api.schemas.base import Cosine, Schema
 from serving.api.schemas.faces import FaceView
 from serving.registry.identifiers import MAX_NAME_CHARS
 from serving.registry.person_details import MAX_CONSENT_CHARS, MAX_METADATA_BYTES, MAX_METADATA_DEPTH
+from serving.vision.liveness_modes import LivenessMode
 from serving.vision.quality_gates import QualityLevel
 
 
@@ -31,6 +32,9 @@ class FaceQuery(BaseModel):
     )
     quality: QualityLevel | None = Field(
         None, description="Hold the faces to this level, no lower than the event's own."
+    )
+    liveness: LivenessMode | None = Field(
+        None, description="Check faces for being live at least so strictly; else as the event says."
     )
     on_duplicate: Literal["refuse", "allow"] | None = Field(
         None, description="Whether a face that matches another person is refused; else as the settings say."
