@@ -120,7 +120,8 @@ def add(
     files of a pack of your own with a `pack.yaml` that describes it (docs/packs.md).
     """
     from serving.packs.model_check import check_models
-    from serving.packs.pack_folder import add_pack, forget_imported, read_pack_folder
+    from serving.packs.pack_folder import add_pack, read_pack_folder
+    from serving.packs.removal import plan_removal, remove_packs
 
     store = open_store(load_settings())
     known = set(store.pack_ids)
@@ -133,7 +134,7 @@ def add(
             check_models(files)
         except PackError:
             if offer.pack.id not in known:
-                forget_imported(store, offer.pack)
+                remove_packs(store, plan_removal(store, [offer.pack]))
             raise
     console.print(f"{offer.pack.id} is ready in {store.directory}")
     _say_what_is_missing(store, offer.pack)

@@ -15,6 +15,7 @@ from serving.packs.catalogue import find_pack, imported_directory, imported_ids,
 from serving.packs.manifest import ModelFile, Pack, Source
 from serving.packs.manifest_format import MANIFEST_NAME, parse_manifest, read_text
 from serving.packs.progress import Progress
+from serving.packs.removal import plan_removal, remove_packs
 from serving.packs.store import PackStore, PreparedFiles
 
 MAX_FILES = 10_000
@@ -59,7 +60,7 @@ def read_pack_folder(store: PackStore, place: Path, pack_id: str | None = None) 
 def add_pack(store: PackStore, offer: PackFolder, progress: Progress | None = None) -> PreparedFiles:
     """Copy the offered files into the cache, convert them, and make the pack known there.
 
-    The pack's licence must have been accepted. When anything fails, a manifest that was new is gone again.
+    The pack's licence must have been accepted. When anything fails, a pack that was new is gone again.
 
     Raises:
         LicenceNotAccepted: it was not.
@@ -82,20 +83,8 @@ def add_pack(store: PackStore, offer: PackFolder, progress: Progress | None = No
         return store.prepare_files(offer.pack, progress)
     except BaseException:
         if is_new:
-            forget_imported(store, offer.pack)
+            remove_packs(store, plan_removal(store, [offer.pack]))
         raise
-
-
-def forget_imported(store: PackStore, pack: Pack) -> None:
-    """Take a pack that the user added out of the catalogue, with what was recorded of its files."""
-    folder = imported_directory(store.cache_dir) / pack.id
-    (folder / MANIFEST_NAME).unlink(missing_ok=True)
-    if pack.calibration_file is not None:
-        Path(pack.calibration_file).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-    for source in _own_files(pack):
-        store.sources.forget_record(source)
 
 
 def _read_own(store: PackStore, place: Path, pack_id: str | None) -> PackFolder:

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.packs.manifest import Pack
-from serving.packs.pack_folder import forget_imported
+from serving.errors import PackError
+from serving.packs.catalogue import imported_directory
+from serving.packs.manifest import ModelFile, Pack
+from serving.packs.manifest_format import MANIFEST_NAME
 from serving.packs.store import PackStore, sidecar_of
 
 
@@ -37,8 +39,12 @@ def plan_removal(store: PackStore, packs: Sequence[Pack]) -> Removal:
     for pack_id in store.pack_ids:
         if pack_id in going:
             continue
-        files = set(list_files(store, store.find_pack(pack_id)))
-        if files & candidates and _is_whole(store, store.find_pack(pack_id)):
+        try:
+            other = store.find_pack(pack_id)
+        except PackError:  # a manifest with faults; `rollcall packs list` tells of it
+            continue
+        files = set(list_files(store, other))
+        if files & candidates and _is_whole(store, other):
             kept |= files
             sharing.append(pack_id)
     for pack in packs:
@@ -58,7 +64,7 @@ def remove_packs(store: PackStore, removal: Removal) -> None:
     for pack in removal.packs:
         store.licences.forget(pack)
         if pack.imported:
-            forget_imported(store, pack)
+            _forget_imported(store, pack)
 
 
 def list_files(store: PackStore, pack: Pack) -> Iterable[Path]:
@@ -77,6 +83,18 @@ def list_files(store: PackStore, pack: Pack) -> Iterable[Path]:
 def measure_size(store: PackStore, pack: Pack) -> int:
     """Bytes that the pack takes in the cache, shared files included."""
     return sum(_size(path) for path in set(list_files(store, pack)))
+
+
+def _forget_imported(store: PackStore, pack: Pack) -> None:
+    folder = imported_directory(store.cache_dir) / pack.id
+    (folder / MANIFEST_NAME).unlink(missing_ok=True)
+    if pack.calibration_file is not None:
+        Path(pack.calibration_file).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    for artefact in pack.artefacts:
+        if isinstance(artefact.source, ModelFile):
+            store.sources.forget_record(artefact.source)
 
 
 def _is_whole(store: PackStore, pack: Pack) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +66,7 @@ class PackStore:
         """As `catalogue.find_pack`, among the packs added to this cache too."""
         return find_pack(name, precision, mirrored, cache_dir=self.cache_dir)
 
-    @cached_property
+    @property
     def pack_ids(self) -> list[str]:
         """Ids of all packs, those added to this cache too."""
         return list_ids(self.cache_dir)
