@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from loadtest.service import Service, run_service
+from serving.runtime import find_free_port
 
 MAX_PENDING_REQUESTS = 24
 """Small, so that a burst overruns it."""
@@ -27,6 +28,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
         "ROLLCALL_LOAD__MAX_PENDING_REQUESTS": str(MAX_PENDING_REQUESTS),
         "ROLLCALL_PICTURE__MAX_BYTES": "3000000",
         "ROLLCALL_PICTURE__MAX_PIXELS": "20000000",
+        "ROLLCALL_METRICS__PORT": str(find_free_port()),
     }
     data_dir = tmp_path_factory.mktemp("service") / "data"
     with run_service(
