@@ -1,10 +1,10 @@
 """The whole service on one page.
 
-    client -> Ingress -> Detector -> Embedder -> Matcher -> Qdrant
+    client -> Ingress -> Detector -> (Liveness) -> Embedder -> Matcher -> Qdrant
 
 Each box is one Serve deployment with its own replicas; how many, and how they batch, stands in the serve
 config (`serve_config.yaml`, `config/`), not here. Every pack in `pack.also` has a line of boxes of its own
-beside the default pack's: `Detector-<pack id>` and so on.
+beside the default pack's: `Detector-<pack id>` and so on. Liveness is there when `liveness.model` names one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from ray import serve
 from serving.deployments.detector import Detector
 from serving.deployments.embedder import Embedder
 from serving.deployments.ingress import Ingress, LineHandles
+from serving.deployments.liveness import Liveness
 from serving.deployments.matcher import Matcher
 from serving.packs.configured import find_served_packs, prepare_pack
+from serving.packs.configured_liveness import prepare_liveness
 from serving.settings import Settings, load_settings
 
 FURTHER_LINE: dict[str, dict[str, Any]] = {
@@ -55,6 +57,18 @@ FURTHER_LINE: dict[str, dict[str, Any]] = {
 deployment which is not there, so a config cannot hold them for packs that may or may not serve."""
 
 
+LIVENESS: dict[str, Any] = {
+    "autoscaling_config": {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 2},
+    "max_ongoing_requests": 4,
+    "max_queued_requests": 16,
+    "health_check_period_s": 10,
+    "health_check_timeout_s": 30,
+    "ray_actor_options": {"num_cpus": 0.2},
+    "user_config": {"max_batch_size": 16, "batch_wait_timeout_s": 0.0},
+}
+"""What Liveness gets where the serve config does not name it, for the same reason."""
+
+
 def build(args: Mapping[str, Any] | None = None) -> serve.Application:
     """The graph, ready for `serve run`.
 
@@ -75,7 +89,11 @@ def build(args: Mapping[str, Any] | None = None) -> serve.Application:
     matcher = serve.deployment(Matcher).bind(settings)
     lines: list[LineHandles] = [(default, detector, embedder, matcher)]
     lines += [_bind_further(settings, pack_id) for pack_id in further]
-    return serve.deployment(Ingress).bind(settings, lines)
+    if settings.liveness.model is None:
+        return serve.deployment(Ingress).bind(settings, lines)
+    prepare_liveness(settings)
+    liveness = serve.deployment(Liveness).options(**LIVENESS).bind(settings)
+    return serve.deployment(Ingress).bind(settings, lines, liveness)
 
 
 def deployment_name(kind: str, pack_id: str) -> str:

@@ -115,7 +115,7 @@ class LivenessCheck:
             self._note(liveness.status.value, 1, liveness.score)
 
     def _note(self, outcome: str, faces: int, score: float | None = None) -> None:
-        pack_id = "" if self.stage is None else self.stage.pack_id
+        pack_id = "" if self.stage is None else self.stage.pack.id
         for _ in range(faces):
             recording.note_liveness(pack_id, self.mode.value, outcome, score)
 

@@ -13,6 +13,7 @@ from serving.deployments.replica import make_replica_execution
 from serving.errors import RollcallError
 from serving.graph.messages import DetectTask
 from serving.packs.configured import prepare_pack
+from serving.packs.configured_liveness import find_configured_liveness
 from serving.packs.loading import load_finder
 from serving.settings import Settings
 from serving.telemetry import recording
@@ -36,6 +37,8 @@ class Detector:
             max_faces=settings.picture.max_faces,
             limits=settings.picture.limits,
         )
+        liveness = find_configured_liveness(settings)
+        self._finder.liveness_cropper = None if liveness is None else liveness.make_cropper()
         self._finder.warm_up()
         self._lane = ModelLane("detector", self._meter)
 
@@ -52,7 +55,9 @@ class Detector:
 
         def find_faces(tasks: Sequence[DetectTask]) -> Sequence[PictureFaces | RollcallError]:
             outcomes = self._finder.find(
-                [task.picture for task in tasks], [deadlines[id(task)] for task in tasks]
+                [task.picture for task in tasks],
+                [deadlines[id(task)] for task in tasks],
+                [task.wants_liveness for task in tasks],
             )
             for outcome in outcomes:
                 if isinstance(outcome, PictureFaces):

@@ -22,6 +22,7 @@ from serving.audit.trail import AuditTrail
 from serving.database import Database
 from serving.deployments.metrics import join_metrics
 from serving.graph.lines import Lines, ServedPack, configured_threshold
+from serving.graph.liveness import LivenessStage
 from serving.graph.retention import RetentionJob
 from serving.graph.stages import Stages
 from serving.graph.store_gauges import StoreGauges
@@ -30,8 +31,8 @@ from serving.graph.tuning import IngressTuning, read_tuning
 from serving.jobs.files import JobFiles
 from serving.jobs.jobs import Jobs
 from serving.jobs.runner import JobRunner
-from serving.packs.calibration import load_calibration
-from serving.packs.configured import find_configured_pack
+from serving.packs.configured import find_configured_pack, load_pack_calibration
+from serving.packs.configured_liveness import decide_liveness_threshold, require_configured_liveness
 from serving.registry.attendance import CheckIns
 from serving.registry.registry import Registry
 from serving.registry.retention import Retention
@@ -50,10 +51,12 @@ class Ingress:
         self,
         settings: Settings,
         lines: Sequence[LineHandles],
+        liveness: DeploymentHandle[Any] | None = None,
     ) -> None:
         join_metrics(settings)
         load = settings.load
         self._lines = Lines([_make_line(settings, *line) for line in lines])
+        self._liveness = None if liveness is None else _make_liveness(settings, liveness)
         database = Database(settings.registry_url)
         registry = Registry(database)
         await registry.open()
@@ -75,6 +78,7 @@ class Ingress:
             rate_limiter=RateLimiter(settings.rate_limits),
             check_ins=CheckIns(database),
             jobs=Jobs(database, JobFiles(settings.jobs_dir), max_unfinished=settings.jobs.max_unfinished),
+            liveness=self._liveness,
         )
         self._services.statistics.start()
         self._retention = RetentionJob(
@@ -105,11 +109,24 @@ class Ingress:
         return create_app(self._services, self._job_runner)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
-        self._lines.tune(read_tuning(IngressTuning, user_config))
+        tuning = read_tuning(IngressTuning, user_config)
+        self._lines.tune(tuning)
+        if self._liveness is not None:
+            self._liveness.tune(tuning)
 
     async def check_health(self) -> None:
         """Raises when the registry does not answer."""
         await self._services.registry.check()
+
+
+def _make_liveness(settings: Settings, handle: DeploymentHandle[Any]) -> LivenessStage:
+    pack = require_configured_liveness(settings)
+    return LivenessStage(
+        handle,
+        pack,
+        threshold=decide_liveness_threshold(settings, pack),
+        max_waiting=settings.load.max_pending_requests,
+    )
 
 
 def _make_line(
@@ -121,7 +138,7 @@ def _make_line(
 ) -> ServedPack:
     is_default = pack_id == find_configured_pack(settings).id
     pack = find_configured_pack(settings, pack_id)
-    calibration = load_calibration(pack)
+    calibration = load_pack_calibration(settings, pack)
     stages = Stages(
         detector, embedder, matcher, max_waiting=settings.load.max_pending_requests, pack_id=pack.id
     )

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from ray import serve
 
-from serving.deployments.lane import Arrival, ModelLane, answer_parcel
+from serving.deployments.lane import Arrival, ModelLane, answer_parcel, tune_batches
+from serving.deployments.metrics import join_metrics
 from serving.deployments.replica import make_replica_execution
 from serving.errors import RollcallError
 from serving.graph.messages import LivenessTask
-from serving.graph.tuning import BatchTuning, read_tuning
-from serving.packs.configured_liveness import load_configured_scorer
+from serving.packs.configured_liveness import load_configured_scorer, require_configured_liveness
 from serving.settings import Settings
+from serving.telemetry.stage_meters import BatchMeter
 
 Scores = NDArray[np.float32]
 
@@ -27,15 +28,20 @@ class Liveness:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._scorer = load_configured_scorer(settings, make_replica_execution(settings))
+        execution = make_replica_execution(settings)
+        pack_id = require_configured_liveness(settings).id
+        join_metrics(settings)
+        self._meter = BatchMeter("liveness", pack_id)
+        self._meter.note_provider(execution.provider)
+        self._scorer = load_configured_scorer(settings, execution)
         self._scorer.warm_up()
-        self._lane = ModelLane("liveness")
+        self._lane = ModelLane("liveness", self._meter)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
-        read_tuning(BatchTuning, user_config).apply(self._score)
+        tune_batches(user_config, self._score, self._meter)
 
     async def score(self, parcel: list[LivenessTask]) -> list[Scores | RollcallError]:
-        return await answer_parcel(parcel, self._score, self._lane.turnstile)
+        return await answer_parcel(parcel, self._score, self._lane.turnstile, self._meter)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _score(self, batch: list[Arrival[LivenessTask]]) -> list[Scores | RollcallError]:

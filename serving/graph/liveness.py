@@ -15,6 +15,7 @@ from serving.graph.coalescer import CallLost, Coalescer, CoalescerLimits
 from serving.graph.messages import LivenessTask
 from serving.graph.stages import make_parcel_call
 from serving.graph.tuning import IngressTuning
+from serving.packs.liveness import LivenessPack
 from serving.telemetry.stage_meters import CallMeter
 
 
@@ -23,19 +24,19 @@ class LivenessStage:
 
     Args:
         handle: of the deployment.
-        pack_id: of the liveness pack that it runs.
+        pack: the liveness models that it runs.
         threshold: score from which a face counts as live.
         max_waiting: tasks that may wait for a call; more are refused.
     """
 
     def __init__(
-        self, handle: DeploymentHandle[Any], *, pack_id: str, threshold: float, max_waiting: int
+        self, handle: DeploymentHandle[Any], pack: LivenessPack, *, threshold: float, max_waiting: int
     ) -> None:
-        self.pack_id = pack_id
+        self.pack = pack
         self.threshold = threshold
         self._call = make_parcel_call(handle.score)
         self._score: Coalescer[LivenessTask, NDArray[np.float32]] = Coalescer(
-            self._call, CoalescerLimits(max_waiting=max_waiting), CallMeter("liveness", pack_id)
+            self._call, CoalescerLimits(max_waiting=max_waiting), CallMeter("liveness", pack.id)
         )
 
     def tune(self, tuning: IngressTuning) -> None:

@@ -21,6 +21,18 @@ def find_configured_liveness(settings: Settings) -> LivenessPack | None:
     return None if name is None else find_liveness_pack(name, cache_dir=settings.cache_dir)
 
 
+def require_configured_liveness(settings: Settings) -> LivenessPack:
+    """As find_configured_liveness, where there must be one.
+
+    Raises:
+        ConfigurationError: the settings name none.
+    """
+    pack = find_configured_liveness(settings)
+    if pack is None:
+        raise ConfigurationError("liveness.model names no liveness pack")
+    return pack
+
+
 def decide_liveness_threshold(settings: Settings, pack: LivenessPack) -> float:
     """The score from which a face counts as live: the settings', else the pack's."""
     return pack.threshold if settings.liveness.threshold is None else settings.liveness.threshold
@@ -45,7 +57,5 @@ def load_configured_scorer(settings: Settings, execution: Execution = CPU) -> Li
         ProviderUnavailable: what shall run them is not here.
         PackError: their files cannot be had or loaded.
     """
-    pack = find_configured_liveness(settings)
-    if pack is None:
-        raise ConfigurationError("liveness.model names no liveness pack")
+    pack = require_configured_liveness(settings)
     return load_scorer(pack, open_store(settings).prepare_artefacts(pack), execution=execution)

@@ -10,10 +10,12 @@ from fastapi import APIRouter, Request
 import serving
 from serving.api.access import IdentityOf
 from serving.api.envelope import problems
-from serving.api.schemas.operations import CalibrationPoint, Health, ModelView, PackView
+from serving.api.schemas.operations import CalibrationPoint, Health, LivenessPackView, ModelView, PackView
 from serving.api.services import Services, ServicesOf
 from serving.errors import RollcallError, StageUnavailable
 from serving.graph.lines import ServedPack
+from serving.graph.liveness import LivenessStage
+from serving.vision.liveness_modes import LivenessMode
 
 router = APIRouter(tags=["operations"])
 
@@ -45,7 +47,12 @@ async def get_model(services: ServicesOf, identity: IdentityOf) -> ModelView:
     New events are of the default pack unless they name another one of `packs`.
     """
     packs = [_view_pack(line) for line in services.lines]
-    return ModelView(**packs[0].model_dump(), packs=packs, version=serving.__version__)
+    return ModelView(
+        **packs[0].model_dump(),
+        packs=packs,
+        liveness=None if services.liveness is None else _view_liveness(services.liveness),
+        version=serving.__version__,
+    )
 
 
 def _view_pack(line: ServedPack) -> PackView:
@@ -61,6 +68,17 @@ def _view_pack(line: ServedPack) -> PackView:
             for rate in SHOWN_FALSE_MATCH_RATES
             if rate >= calibration.floor
         ],
+    )
+
+
+def _view_liveness(stage: LivenessStage) -> LivenessPackView:
+    pack = stage.pack
+    return LivenessPackView(
+        pack_id=pack.id,
+        title=pack.title,
+        licence=pack.licence,
+        threshold=stage.threshold,
+        threshold_provenance=pack.threshold_provenance if stage.threshold == pack.threshold else None,
     )
 
 
@@ -85,8 +103,15 @@ class Readiness:
     async def _find_trouble(self) -> RollcallError | None:
         try:
             await self._services.lines.check(READY_TIMEOUT_S)
+            await self._check_liveness()
             await self._services.registry.check()
             self._services.audit.check()
         except RollcallError as error:
             return error
         return None
+
+    async def _check_liveness(self) -> None:
+        """Only where events enforce it that do not say: others can be served without."""
+        stage, settings = self._services.liveness, self._services.settings.liveness
+        if stage is not None and settings.default_mode is LivenessMode.enforce:
+            await stage.check(READY_TIMEOUT_S)

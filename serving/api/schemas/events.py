@@ -13,6 +13,7 @@ from serving.api.schemas.base import Cosine, Schema
 from serving.registry.events import MAX_RETENTION_DAYS
 from serving.registry.identifiers import EVENT_ID_PATTERN, MAX_NAME_CHARS
 from serving.registry.records import EventFields
+from serving.vision.liveness_modes import LivenessMode
 from serving.vision.quality_gates import QualityLevel
 
 NEW_EVENT_EXAMPLE: JsonDict = {
@@ -89,6 +90,11 @@ class _Changeable(Schema):
     quality_level: QualityLevel | None = Field(
         None, description="What faces are held to at enrolment; null: as the settings say."
     )
+    liveness: LivenessMode | None = Field(
+        None,
+        description="What becomes of faces that are not live: nothing is asked, it is told in the answer, or "
+        "they are refused; null: as the settings say. Needs a liveness model.",
+    )
     retention_days: RetentionDays | None = None
     consent_required: bool | None = Field(
         None, description="Whether nobody is enrolled without a consent reference; false when left out."
@@ -97,9 +103,8 @@ class _Changeable(Schema):
     def to_fields(self) -> EventFields:
         """What was given, with defaults in the place of nulls, as the registry takes it."""
         given = self.model_dump(mode="json", exclude_unset=True)
-        fields: dict[str, object] = {
-            name: given[name] for name in ("name", "quality_level", "retention_days") if name in given
-        }
+        simple = ("name", "quality_level", "liveness", "retention_days")
+        fields: dict[str, object] = {name: given[name] for name in simple if name in given}
         if "request_policy" in given:
             fields["request_policy"] = given["request_policy"] or RequestPolicy.stricter.value
         if "consent_required" in given:
@@ -160,6 +165,8 @@ class EventView(Schema):
     request_policy: RequestPolicy
     quality_level: QualityLevel | None = Field(description="As it was given; null when it was not.")
     effective_quality_level: QualityLevel = Field(description="What faces are held to at enrolment.")
+    liveness: LivenessMode | None = Field(description="As it was given; null when it was not.")
+    effective_liveness: LivenessMode = Field(description="What becomes of faces that are not live.")
     retention_days: RetentionDays | None
     consent_required: bool
     created_at: datetime
@@ -196,7 +203,12 @@ class EventStatistics(Schema):
     recognised_faces: int = Field(description="Faces found in them: the sum of the next three.")
     matches: int
     unknowns: int
-    refusals: int = Field(description="Faces that a quality gate refused, where one was asked for.")
+    refusals: int = Field(
+        description="Faces that a quality gate refused, where one was asked for, or enforced liveness."
+    )
+    spoofs: int = Field(
+        description="Of the faces, those taken for presentation attacks, where liveness was asked for."
+    )
     counted_since: datetime | None = Field(
         description="When the first picture was counted; null before that."
     )

@@ -27,9 +27,22 @@ class PackView(Schema):
     calibration: list[CalibrationPoint]
 
 
+class LivenessPackView(Schema):
+    """The models that tell live faces from pictures of faces."""
+
+    pack_id: str = Field(examples=["minifasnet"])
+    title: str
+    licence: str
+    threshold: float = Field(ge=0, le=1, description="Score from which a face counts as live.")
+    threshold_provenance: str | None = Field(
+        description="What that rests on; null when the settings give another than the pack's own."
+    )
+
+
 class ModelView(PackView):
     """The default model pack, and all that serve."""
 
+    liveness: LivenessPackView | None = Field(description="Null where no liveness model is configured.")
     packs: list[PackView] = Field(description="Every pack that serves, the default one first.")
     version: str = Field(description="Rollcall's version.")
 
