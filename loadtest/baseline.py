@@ -10,7 +10,6 @@ from pathlib import Path
 
 from serving.gallery.embedded import EmbeddedGallery
 from serving.gallery.records import Probe
-from serving.packs.calibration import load_calibration
 from serving.packs.configured import prepare_pack
 from serving.packs.loading import load_embedder, load_finder
 from serving.settings import Settings
@@ -69,8 +68,8 @@ def _work(
     settings: Settings, pictures: list[bytes], directory: Path, event_key: str, duration_s: float
 ) -> tuple[float, int]:
     pipeline = load_pipeline(settings)
-    pack = prepare_pack(settings).pack
-    calibration = load_calibration(pack)
+    prepared = prepare_pack(settings)
+    pack, calibration = prepared.pack, prepared.calibration
     gallery = EmbeddedGallery(directory, pack.id, pack.dimension)
     gallery.open()
     turn = itertools.cycle(pictures)
