@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -10,12 +9,13 @@ import cv2
 from serving.errors import PackError
 from serving.packs.store import PreparedFiles
 from serving.vision.centerface import CenterFace
-from serving.vision.detection import Detections, FaceDetector
+from serving.vision.detection import FaceDetector
 from serving.vision.embedding import FaceEmbedder
 from serving.vision.execution import CPU, Execution
 from serving.vision.inference import open_session
-from serving.vision.picture import Picture, PictureLimits
+from serving.vision.picture import PictureLimits
 from serving.vision.pipeline import FaceFinder
+from serving.vision.scales import ScaledDetector, ScaleMode, ScalePlan
 from serving.vision.scrfd import Scrfd
 
 CPU_DETECTOR_BATCH = 1
@@ -38,6 +38,7 @@ def load_finder(
     *,
     execution: Execution = CPU,
     max_side_px: int = 640,
+    scales: ScaleMode = "auto",
     max_faces: int = 256,
     max_batch: int | None = None,
     score_threshold: float | None = None,
@@ -48,8 +49,7 @@ def load_finder(
     OpenCV's thread pool, of which a process has one, is held to the threads of `execution` as well.
 
     score_threshold None means the pack's own. max_batch None means `CPU_DETECTOR_BATCH` on a CPU and
-    `GPU_DETECTOR_BATCH` on anything else. See CenterFace and Scrfd for the
-    other arguments.
+    `GPU_DETECTOR_BATCH` on anything else. max_side_px, scales and max_faces are those of a `ScalePlan`.
 
     Raises:
         ProviderUnavailable: what shall run it is not here.
@@ -61,18 +61,22 @@ def load_finder(
     # By default OpenCV takes a thread of every core, so replicas would fight over them in each resize.
     cv2.setNumThreads(execution.intra_op_threads)
     session = open_session(prepared.detector_path, execution)
+    plan = ScalePlan(
+        side_px=max_side_px,
+        mode=scales,
+        score_threshold=spec.score_threshold if score_threshold is None else score_threshold,
+        nms_iou=spec.nms_iou,
+        max_faces=max_faces,
+    )
     options: dict[str, Any] = {
-        "score_threshold": spec.score_threshold if score_threshold is None else score_threshold,
+        "score_threshold": plan.hint_score,
         "nms_iou": spec.nms_iou,
         "max_faces": max_faces,
         "max_batch": max_batch or (CPU_DETECTOR_BATCH if execution.on_cpu else GPU_DETECTOR_BATCH),
     }
-    detector: Any
-    if spec.kind == "scrfd":
-        detector = _AtOneSide(Scrfd(session, **options), max_side_px)
-    else:
-        detector = CenterFace(session, max_side_px=max_side_px, **options)
-    return FaceFinder(detector, prepared.pack.template, limits)
+    kind = Scrfd if spec.kind == "scrfd" else CenterFace
+    detector: FaceDetector = kind(session, **options)
+    return FaceFinder(ScaledDetector(detector, plan), prepared.pack.template, limits)
 
 
 def load_embedder(
@@ -103,18 +107,3 @@ def load_embedder(
         max_batch=max_batch or (EMBEDDER_BATCH if execution.on_cpu else GPU_EMBEDDER_BATCH),
         few_shapes=not execution.on_cpu,
     )
-
-
-class _AtOneSide:
-    """A detector that always searches pictures scaled down to the same longer side."""
-
-    def __init__(self, detector: FaceDetector, max_side_px: int) -> None:
-        self._detector = detector
-        self.max_batch = detector.max_batch
-        self.max_side_px = max_side_px
-
-    def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
-        return self._detector.detect(pictures, self.max_side_px)
-
-    def check(self) -> None:
-        self._detector.check()

@@ -11,11 +11,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from serving.errors import InternalError
-from serving.vision.detection import Detections, Floats, no_detections, suppress_overlaps
+from serving.vision.detection import (
+    Detections,
+    Floats,
+    make_check_pictures,
+    map_back,
+    no_detections,
+    scale_down,
+    suppress_overlaps,
+)
 from serving.vision.picture import Picture
 
 _STRIDE = 4
@@ -24,6 +31,7 @@ _MAX_LOG_SIZE = 8.0
 _MAX_CANDIDATES = 4096
 """Bounds the time of suppression for pictures made to light up the whole heat map."""
 
+_COMMON_ASPECTS = ((1, 1), (3, 4), (4, 3), (9, 16))
 _CHECK_SIDE_PX = 96
 _CHECK_TOLERANCE = 1e-2
 _OUTPUTS = ["heat", "log_size", "offset", "landmarks"]
@@ -37,7 +45,6 @@ class CenterFace:
             log_size, offset, landmarks float32 [n, c, h/4, w/4] out.
         score_threshold: centres below this heat (0..1) are ignored.
         nms_iou: overlap above which the weaker of two boxes is dropped.
-        max_side_px: pictures are scaled down until their longer side is at most this; never up.
         max_faces: at most this many faces per picture are returned, best first.
         max_batch: at most this many pictures per model run.
     """
@@ -48,7 +55,6 @@ class CenterFace:
         *,
         score_threshold: float = 0.45,
         nms_iou: float = 0.3,
-        max_side_px: int = 640,
         max_faces: int = 256,
         max_batch: int = 8,
     ) -> None:
@@ -57,16 +63,19 @@ class CenterFace:
         self._nms_iou = nms_iou
         self._max_faces = max_faces
         self.max_batch = max_batch
-        self.max_side_px = max_side_px
         self._check_values: Floats | None = None
 
-    def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
+    def detect(self, pictures: Sequence[Picture], side_px: int) -> list[Detections]:
         """Find the faces of each picture; pictures of equal padded shape share a model run.
 
         Args:
             pictures: uint8 [h, w, 3] RGB each, of any sizes.
+            side_px: pictures are scaled down until their longer side is at most this; never up.
+
+        Returns:
+            For each picture its faces, in pixels of the picture as given.
         """
-        scaled = [self._scale_down(picture) for picture in pictures]
+        scaled = [scale_down(picture, side_px) for picture in pictures]
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for index, picture in enumerate(scaled):
             groups[_padded_shape(picture)].append(index)
@@ -81,8 +90,15 @@ class CenterFace:
                 heat, log_size, offset, landmarks = self._session.run(_OUTPUTS, {"pictures": batch})
                 for row, index in enumerate(chunk):
                     found = self._decode(heat[row, 0], log_size[row], offset[row], landmarks[row])
-                    results[index] = _map_back(found, pictures[index].shape, scaled[index].shape)
+                    results[index] = map_back(found, pictures[index].shape, scaled[index].shape)
         return results
+
+    def warm_up(self, side_px: int) -> None:
+        """Run the commonest shapes (square, 3:4 both ways up, and 16:9), then the health check."""
+        for height, width in _COMMON_ASPECTS:
+            whole = side_px / max(height, width)
+            self.detect([np.zeros((int(height * whole), int(width * whole), 3), np.uint8)], side_px)
+        self.check()
 
     def check(self) -> None:
         """Run the model on a small fixed picture and compare its raw maps with the first time.
@@ -90,7 +106,7 @@ class CenterFace:
         Raises:
             InternalError: a value is not finite or has changed.
         """
-        maps = self._session.run(_OUTPUTS, {"pictures": _make_check_picture()})
+        maps = self._session.run(_OUTPUTS, {"pictures": make_check_pictures(_CHECK_SIDE_PX)})
         values = np.concatenate([one.ravel() for one in maps])
         if not np.isfinite(values).all():
             raise InternalError("the detector returned values that are not finite")
@@ -98,14 +114,6 @@ class CenterFace:
             self._check_values = values
         elif float(np.abs(values - self._check_values).max()) > _CHECK_TOLERANCE:
             raise InternalError("the detector's answer to a fixed picture has changed")
-
-    def _scale_down(self, picture: Picture) -> Picture:
-        height, width = picture.shape[:2]
-        scale = self.max_side_px / max(height, width)
-        if scale >= 1:
-            return picture
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def _decode(self, heat: Floats, log_size: Floats, offset: Floats, landmarks: Floats) -> Detections:
         """Turn the maps of one picture into boxes and points in pixels of the scaled picture."""
@@ -123,7 +131,7 @@ class CenterFace:
         x1 = (columns + offset[1, rows, columns] + 0.5) * _STRIDE - widths / 2
         y1 = (rows + offset[0, rows, columns] + 0.5) * _STRIDE - heights / 2
         boxes = np.stack([x1, y1, widths, heights], axis=1).astype(np.float32)
-        kept = suppress_overlaps(boxes, scores, self._nms_iou)[: self._max_faces]
+        kept = suppress_overlaps(boxes, scores, self._nms_iou, max_kept=self._max_faces)
         relative = landmarks[:, rows[kept], columns[kept]].T.reshape(-1, 5, 2)[:, :, ::-1]
         points = relative * boxes[kept, None, 2:] + boxes[kept, None, :2]
         return Detections(boxes[kept], points.astype(np.float32), scores[kept])
@@ -132,16 +140,3 @@ class CenterFace:
 def _padded_shape(picture: Picture) -> tuple[int, int]:
     height, width = picture.shape[:2]
     return -(-height // _SIZE_MULTIPLE) * _SIZE_MULTIPLE, -(-width // _SIZE_MULTIPLE) * _SIZE_MULTIPLE
-
-
-def _map_back(found: Detections, full: tuple[int, ...], scaled: tuple[int, ...]) -> Detections:
-    """Scale boxes and points from the scaled picture to the full one."""
-    factors = np.array([full[1] / scaled[1], full[0] / scaled[0]], np.float32)
-    return Detections(found.boxes * np.tile(factors, 2), found.landmarks * factors, found.scores)
-
-
-def _make_check_picture() -> Picture:
-    """A fixed colour gradient, uint8 [1, 96, 96, 3]."""
-    ramp = np.linspace(0, 255, _CHECK_SIDE_PX).astype(np.uint8)
-    across, down = np.meshgrid(ramp, ramp)
-    return np.stack([across, down, 255 - across], axis=2)[None]

@@ -10,14 +10,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.errors import DeadlineExceeded, InternalError, RollcallError
-from serving.vision.alignment import AlignmentTemplate, align_face
-from serving.vision.centerface import CenterFace
+from serving.vision.alignment import AlignmentTemplate, align_face, fit_similarity
 from serving.vision.detection import Detections, Floats
 from serving.vision.embedding import FaceEmbedder, Vectors
-from serving.vision.liveness import Liveness
 from serving.vision.liveness_crops import LivenessCropper, LivenessCrops
-from serving.vision.picture import Picture, PictureLimits, decode_picture, read_header
+from serving.vision.liveness_modes import Liveness
+from serving.vision.picture import (
+    REDUCTIONS,
+    Picture,
+    PictureHeader,
+    PictureLimits,
+    ReducedPicture,
+    choose_reduction,
+    decode_reduced,
+    read_header,
+)
 from serving.vision.quality import FaceQuality, QualityMeter
+from serving.vision.scales import ScaledDetector
+
+_SEARCHED_SIDES = 1.5
+"""JPEGs are decoded no smaller than this times the largest scale searched: the detector then sees a picture
+that was scaled down with care, and most faces have the pixels that their chips need."""
 
 
 @dataclass(slots=True)
@@ -48,22 +61,44 @@ class PictureFaces:
     faces: list[Face]
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A picture that is being searched: its file, its deadline, and its pixels as far as decoded."""
+
+    data: bytes
+    deadline: float
+    wants_liveness: bool
+    header: PictureHeader
+    decoded: ReducedPicture
+
+
 class FaceFinder:
     """Decodes pictures, finds their faces and cuts the chips.
 
-    limits are applied again here, because not every caller comes through the ingress.
+    A JPEG that is much larger than what the detector sees is decoded at a half, a quarter or an eighth of its
+    size, and once more, finer, where a face's chip can show more than that; boxes, landmarks and sizes are
+    always those of the whole picture.
+
+    limits are applied again here, because not every caller comes through the ingress. reduces: False decodes
+    every picture whole.
 
     Attributes:
         liveness_cropper: cuts what the liveness models look at; None where there are none.
     """
 
     def __init__(
-        self, detector: CenterFace, template: AlignmentTemplate, limits: PictureLimits | None = None
+        self,
+        detector: ScaledDetector,
+        template: AlignmentTemplate,
+        limits: PictureLimits | None = None,
+        *,
+        reduces: bool = True,
     ) -> None:
         self._detector = detector
         self._template = template
         self._meter = QualityMeter(template)
         self._limits = limits or PictureLimits()
+        self._reduces = reduces
         self.liveness_cropper: LivenessCropper | None = None
 
     def find(
@@ -98,18 +133,16 @@ class FaceFinder:
         """Find the faces of upright RGB pictures, uint8 [h, w, 3]; for the rest see `find`."""
         found = self._detector.detect(pictures)
         wants = [False] * len(pictures) if wants_liveness is None else wants_liveness
-        return [self._cut(*each) for each in zip(pictures, found, wants, strict=True)]
+        return [
+            self._measure(
+                faces, picture.shape[1], picture.shape[0], [ReducedPicture(picture)] * len(faces), want
+            )
+            for picture, faces, want in zip(pictures, found, wants, strict=True)
+        ]
 
     def warm_up(self) -> None:
-        """Run the commonest shapes (4:3 and 16:9, both ways up, and square), then the health check."""
-        side = self._detector.max_side_px
-        for height, width in (
-            (side, side),
-            (side * 3 // 4, side),
-            (side, side * 3 // 4),
-            (side * 9 // 16, side),
-        ):
-            self._detector.detect([np.zeros((height, width, 3), np.uint8)])
+        """Run the commonest shapes of every scale, then the health check."""
+        self._detector.warm_up()
         self.check()
 
     def check(self) -> None:
@@ -120,38 +153,88 @@ class FaceFinder:
         """
         self._detector.check()
 
-    def _find_group(self, turns: Sequence[tuple[bytes, float, bool]]) -> list[PictureFaces | RollcallError]:
+    def _find_group(self, group: Sequence[tuple[bytes, float, bool]]) -> list[PictureFaces | RollcallError]:
         results: list[PictureFaces | RollcallError] = []
-        decoded: list[Picture] = []
+        turns: list[_Turn] = []
         places: list[int] = []
-        wants: list[bool] = []
-        for place, (data, deadline, wants_liveness) in enumerate(turns):
+        for place, each in enumerate(group):
             try:
-                if time.monotonic() >= deadline:
-                    raise DeadlineExceeded
-                picture = decode_picture(data, read_header(data, self._limits))
+                turns.append(self._begin(*each))
             except RollcallError as error:
                 results.append(error)
                 continue
             results.append(InternalError("the picture was not searched"))
-            decoded.append(picture)
             places.append(place)
-            wants.append(wants_liveness)
-        for place, found in zip(places, self.find_decoded(decoded, wants), strict=True):
-            results[place] = found
+        found = self._detector.detect([turn.decoded.pixels for turn in turns])
+        for place, turn, faces in zip(places, turns, found, strict=True):
+            try:
+                results[place] = self._cut(turn, faces)
+            except RollcallError as error:
+                results[place] = error
         return results
 
-    def _cut(self, picture: Picture, found: Detections, wants_liveness: bool) -> PictureFaces:
-        height, width = picture.shape[:2]
+    def _begin(self, data: bytes, deadline: float, wants_liveness: bool) -> _Turn:
+        _check_time(deadline)
+        header = read_header(data, self._limits)
+        longer_px = round(_SEARCHED_SIDES * self._detector.side_px)
+        # What a screen shows of itself is in the finest detail: liveness models get all of it.
+        whole = wants_liveness or not self._reduces
+        reduction = 1 if whole else choose_reduction(header, longer_px)
+        return _Turn(data, deadline, wants_liveness, header, decode_reduced(data, header, reduction))
+
+    def _cut(self, turn: _Turn, found: Detections) -> PictureFaces:
+        """Cut and measure the faces that were found in what was decoded of a turn's picture."""
+        decoded, header = turn.decoded, turn.header
+        faces = _locate_in_whole(found, decoded)
+        steps = [self._choose_step(landmarks, decoded.reduction) for landmarks in faces.landmarks]
+        finest = min(steps, default=decoded.reduction)
+        sources = [decoded] * len(faces)
+        if finest < decoded.reduction:
+            _check_time(turn.deadline)
+            finer = decode_reduced(turn.data, header, finest)
+            sources = [finer if step < decoded.reduction else decoded for step in steps]
+        return self._measure(faces, header.width, header.height, sources, turn.wants_liveness)
+
+    def _choose_step(self, landmarks: Floats, reduction: int) -> int:
+        """The largest reduction, of at most the given, at which a face has a pixel for each of its chip."""
+        if reduction == 1:
+            return 1
+        points = np.asarray(landmarks, np.float64)
+        matrix = fit_similarity(points, self._template.points, self._template.weights)
+        chip_px = float(np.hypot(matrix[0, 0], matrix[1, 0]))  # for each pixel of the whole picture
+        return next((step for step in REDUCTIONS if step <= reduction and step * chip_px <= 1), 1)
+
+    def _measure(
+        self,
+        found: Detections,
+        width: int,
+        height: int,
+        sources: Sequence[ReducedPicture],
+        wants_liveness: bool,
+    ) -> PictureFaces:
+        """The faces of a picture of that size; each is cut from the source in its place."""
         cropper = self.liveness_cropper if wants_liveness else None
         faces = []
-        for box, landmarks, score in zip(found.boxes, found.landmarks, found.scores, strict=True):
-            x, y, w, h = (float(value) for value in box)
-            crop = align_face(picture, landmarks, self._template)
-            quality = self._meter.measure(crop, (x, y, w, h), landmarks, float(score), width, height)
-            liveness_crops = None if cropper is None else cropper.cut(picture, (x, y, w, h), landmarks)
-            faces.append(Face((x, y, w, h), landmarks, float(score), crop, quality, liveness_crops))
+        for number, source in enumerate(sources):
+            x, y, w, h = (float(value) for value in found.boxes[number])
+            landmarks, score = found.landmarks[number], float(found.scores[number])
+            crop = align_face(source.pixels, source.locate(landmarks), self._template)
+            quality = self._meter.measure(crop, (x, y, w, h), landmarks, score, width, height)
+            liveness_crops = None if cropper is None else cropper.cut(source.pixels, (x, y, w, h), landmarks)
+            faces.append(Face((x, y, w, h), landmarks, score, crop, quality, liveness_crops))
         return PictureFaces(width, height, faces)
+
+
+def _locate_in_whole(found: Detections, decoded: ReducedPicture) -> Detections:
+    """What was found in the pixels of `decoded`, in pixels of the whole picture."""
+    sizes = found.boxes[:, 2:] * np.float32(decoded.reduction)
+    boxes = np.concatenate([decoded.map_back(found.boxes[:, :2]), sizes], axis=1)
+    return Detections(boxes, decoded.map_back(found.landmarks), found.scores)
+
+
+def _check_time(deadline: float) -> None:
+    if time.monotonic() >= deadline:
+        raise DeadlineExceeded
 
 
 class FacePipeline:

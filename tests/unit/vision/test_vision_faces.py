@@ -39,8 +39,8 @@ def test_detector_batch_equals_singles(pack_store: PackStore, group: np.ndarray)
     prepared = pack_store.prepare(find_pack("starter"))
     detector = CenterFace(open_session(prepared.detector_path), max_batch=4)
     pictures = [group, group[:, ::-1].copy(), group[:500, :700], group[100:, 300:], group, group[::2, ::2]]
-    for whole, picture in zip(detector.detect(pictures), pictures, strict=True):
-        single = detector.detect([picture])[0]
+    for whole, picture in zip(detector.detect(pictures, 640), pictures, strict=True):
+        single = detector.detect([picture], 640)[0]
         assert len(whole) == len(single) > 0
         np.testing.assert_allclose(whole.boxes, single.boxes, atol=1e-4, rtol=1e-6)
         np.testing.assert_allclose(whole.landmarks, single.landmarks, atol=1e-4, rtol=1e-6)
@@ -104,7 +104,8 @@ def test_check_notices_a_changed_model(pack_store: PackStore) -> None:
     embedder._check_chip = 255 - embedder._check_chip  # stands for a model that answers otherwise
     with pytest.raises(InternalError):
         embedder.check()
-    finder._detector._check_values = finder._detector._check_values + 1
+    model = finder._detector._detector
+    model._check_values = model._check_values + 1
     with pytest.raises(InternalError):
         finder.check()
 

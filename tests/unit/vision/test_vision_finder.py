@@ -15,6 +15,7 @@ from serving.errors import DeadlineExceeded, NotAnImage
 from serving.packs.catalogue import find_pack
 from serving.vision import pipeline as pipeline_module
 from serving.vision.detection import Detections, no_detections
+from serving.vision.picture import PictureHeader, ReducedPicture
 from serving.vision.pipeline import FaceFinder, PictureFaces
 
 TEMPLATE = find_pack("starter").template
@@ -23,7 +24,7 @@ TEMPLATE = find_pack("starter").template
 class FakeDetector:
     """Finds nothing, and takes `cost_s` of the fake clock for each picture."""
 
-    max_side_px = 640
+    side_px = 640
 
     def __init__(self, clock: FakeClock, max_batch: int = 1, cost_s: float = 1.0) -> None:
         self.max_batch = max_batch
@@ -50,15 +51,15 @@ class Decoded:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = self.alive = self.most_alive = 0
-        self._decode = pipeline_module.decode_picture
-        monkeypatch.setattr(pipeline_module, "decode_picture", self)
+        self._decode = pipeline_module.decode_reduced
+        monkeypatch.setattr(pipeline_module, "decode_reduced", self)
 
-    def __call__(self, data: bytes, *arguments: object) -> np.ndarray:
-        picture = self._decode(data, *arguments)
+    def __call__(self, data: bytes, header: PictureHeader, reduction: int) -> ReducedPicture:
+        picture = self._decode(data, header, reduction)
         self.count += 1
         self.alive += 1
         self.most_alive = max(self.most_alive, self.alive)
-        weakref.finalize(picture, self._forget)
+        weakref.finalize(picture.pixels, self._forget)
         return picture
 
     def _forget(self) -> None:

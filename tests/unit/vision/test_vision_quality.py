@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from serving.packs.catalogue import find_pack
 from serving.evaluation.people_folder import pick_central_face
+from serving.packs.catalogue import find_pack
 from serving.vision.alignment import AlignmentTemplate, align_face
 from serving.vision.picture import decode_picture
 from serving.vision.pipeline import Face, FacePipeline
@@ -141,7 +141,7 @@ def test_turning_the_picture_changes_the_roll(
         before, after = _quality(picture, pipeline), _quality(_turn(picture, degrees), pipeline)
         changes.append(np.subtract(_angles(after), _angles(before)))
     yaw, pitch, roll = np.median(changes, axis=0)
-    assert roll == pytest.approx(degrees, abs=3)
+    assert roll == pytest.approx(degrees, abs=5)
     assert yaw == pytest.approx(0, abs=5)
     assert pitch == pytest.approx(0, abs=5)
 
