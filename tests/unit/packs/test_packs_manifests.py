@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.errors import ManifestInvalid
+from serving.errors import ManifestInvalid, PackError
 from serving.packs.catalogue import PACKS, find_pack, list_ids, shipped_ids
 from serving.packs.conversions import CONVERSIONS
 from serving.packs.manifest import ModelFile, WheelMember
-from serving.packs.manifest_format import MAX_MANIFEST_BYTES, parse_manifest
+from serving.packs.manifest_format import (
+    MAX_MANIFEST_BYTES,
+    DetectorForm,
+    EmbedderForm,
+    FileForm,
+    LicenceForm,
+    ModelForm,
+    PackForm,
+    TemplateForm,
+    parse_manifest,
+)
 from tests.unit.packs.own_pack import write_manifest
 
 SHA = "ab" * 32
@@ -185,9 +197,21 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
 
 
 def test_every_conversion_refuses_what_it_does_not_know() -> None:
-    from serving.errors import PackError
-
     for conversion in CONVERSIONS.values():
         if conversion.name != "none":
             with pytest.raises(PackError):
                 conversion.convert(b"not a model")
+
+
+def test_the_page_has_every_key_and_pack_and_an_example_that_holds(repository: Path) -> None:
+    page = (repository / "docs" / "packs.md").read_text()
+    example = re.search(r"```yaml\n(.+?)```", page, re.S)
+    assert example is not None
+    pack = parse_manifest(example[1], "docs/packs.md")
+    assert (pack.id, pack.imported) == ("staff-entrance", False)
+    for name in shipped_ids():
+        assert f"`{name}`" in page
+    for form in (PackForm, LicenceForm, ModelForm, DetectorForm, EmbedderForm, TemplateForm, FileForm):
+        for key in form.model_fields:
+            if key not in ("licence", "detector", "embedder", "template", "file", "conversion"):
+                assert re.search(rf"`(\w+\.)?{key}`", page), key
