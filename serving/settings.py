@@ -69,7 +69,8 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("data"), description="Gallery, registry and signing keys.")
     cache_dir: Path = Field(
-        Path("~/.cache/rollcall"), description="Prepared model packs; safe to delete, made again."
+        Path("~/.cache/rollcall"),
+        description="Model packs, made again when deleted; and your own packs, calibrations, accepted licences.",
     )
     database_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL of the registry; None: SQLite in data_dir."
