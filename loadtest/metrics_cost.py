@@ -51,7 +51,7 @@ class Recognition:
             batches.note_parcel(0.031)
             calls.note_answer(0.033)
             calls.note_return(0)
-        recording.note_picture(self._pack, 1)
+        self._batches[0].note_pictures([1])
         recording.note_faces(self._pack, "event", [("match", 0.95, 1e-4)])
         for _ in range(LOOK_UPS):
             recording.note_database("look_up", 0.0001, failed=False)

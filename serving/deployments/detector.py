@@ -16,7 +16,6 @@ from serving.packs.configured import prepare_pack
 from serving.packs.configured_liveness import find_configured_liveness
 from serving.packs.loading import load_finder
 from serving.settings import Settings
-from serving.telemetry import recording
 from serving.vision.pipeline import PictureFaces
 
 
@@ -29,7 +28,7 @@ class Detector:
 
     def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
         execution = make_replica_execution(settings)
-        self._meter = join_as_stage(settings, "detector", pack_id, execution)
+        meter = join_as_stage(settings, "detector", pack_id, execution)
         self._finder = load_finder(
             prepare_pack(settings, pack_id=pack_id),
             execution=execution,
@@ -40,13 +39,13 @@ class Detector:
         liveness = find_configured_liveness(settings)
         self._finder.liveness_cropper = None if liveness is None else liveness.make_cropper()
         self._finder.warm_up()
-        self._lane = ModelLane("detector", self._meter)
+        self._lane = ModelLane("detector", meter)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
-        tune_batches(user_config, self._find, self._meter)
+        tune_batches(user_config, self._find, self._lane.meter)
 
     async def detect(self, parcel: list[DetectTask]) -> list[PictureFaces | RollcallError]:
-        return await answer_parcel(parcel, self._find, self._lane.turnstile, self._meter)
+        return await answer_parcel(parcel, self._find, self._lane.turnstile, self._lane.meter)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _find(self, batch: list[Arrival[DetectTask]]) -> list[PictureFaces | RollcallError]:
@@ -59,9 +58,10 @@ class Detector:
                 [deadlines[id(task)] for task in tasks],
                 [task.wants_liveness for task in tasks],
             )
-            for outcome in outcomes:
-                if isinstance(outcome, PictureFaces):
-                    recording.note_picture(self._meter.pack, len(outcome.faces))
+            if self._lane.meter is not None:
+                self._lane.meter.note_pictures(
+                    len(outcome.faces) for outcome in outcomes if isinstance(outcome, PictureFaces)
+                )
             return outcomes
 
         return await self._lane.run_batch(batch, find_faces)

@@ -30,16 +30,16 @@ class Embedder:
 
     def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
         execution = make_replica_execution(settings)
-        self._meter = join_as_stage(settings, "embedder", pack_id, execution)
+        meter = join_as_stage(settings, "embedder", pack_id, execution)
         self._embedder = load_embedder(prepare_pack(settings, pack_id=pack_id), execution=execution)
         self._embedder.warm_up()
-        self._lane = ModelLane("embedder", self._meter)
+        self._lane = ModelLane("embedder", meter)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
-        tune_batches(user_config, self._embed, self._meter)
+        tune_batches(user_config, self._embed, self._lane.meter)
 
     async def embed(self, parcel: list[EmbedTask]) -> list[Vectors | RollcallError]:
-        return await answer_parcel(parcel, self._embed, self._lane.turnstile, self._meter)
+        return await answer_parcel(parcel, self._embed, self._lane.turnstile, self._lane.meter)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.0)
     async def _embed(self, batch: list[Arrival[EmbedTask]]) -> list[Vectors | RollcallError]:

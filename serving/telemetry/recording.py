@@ -103,11 +103,6 @@ def note_admitted(requests: int, size_bytes: int) -> None:
     gauge(catalogue.ADMITTED_BYTES).of().set(size_bytes)
 
 
-def note_picture(pack: str, faces: int) -> None:
-    """So many faces were found in a picture."""
-    histogram(catalogue.FACES_PER_PICTURE).of(pack).observe(faces)
-
-
 def note_faces(pack: str, event_id: str, faces: Iterable[tuple[str, float | None, float | None]]) -> None:
     """A picture was recognised.
 

@@ -71,6 +71,7 @@ class BatchMeter:
         self._tasks = histogram(catalogue.BATCH_SIZE).of(*labels)
         self._limit = gauge(catalogue.BATCH_LIMIT).of(*labels)
         self._expired = counter(catalogue.BATCH_EXPIRED).of(*labels)
+        self._faces = histogram(catalogue.FACES_PER_PICTURE).of(pack)
 
     def note_parcel(self, seconds: float) -> None:
         """A call was answered; it had been in this replica for this time."""
@@ -93,6 +94,11 @@ class BatchMeter:
             self._batch_s.observe(seconds)
         if expired:
             self._expired.add(expired)
+
+    def note_pictures(self, faces: Iterable[int]) -> None:
+        """So many faces were found in each picture."""
+        for count in faces:
+            self._faces.observe(count)
 
     def note_limit(self, max_batch_size: int) -> None:
         """The largest batch that `user_config` allows."""
