@@ -22,6 +22,7 @@ from serving.gallery.records import FacePage, FaceRecord, Hit, Probe, check_prob
 from serving.graph.messages import DetectTask, EmbedTask, SearchTask
 from serving.packs.calibration import load_calibration
 from serving.packs.catalogue import find_pack
+from serving.telemetry.stage_meters import BatchMeter
 from tests.unit.deployments.frozen_clock import FrozenClock
 
 pytestmark = pytest.mark.timeout(120)
@@ -241,6 +242,7 @@ def make_matcher() -> tuple[Matcher, FakeGallery]:
     matcher = Matcher.__new__(Matcher)
     matcher._gallery = FakeGallery()  # type: ignore[assignment]
     matcher._turnstile = Turnstile()
+    matcher._meter = BatchMeter("matcher", "starter")
     matcher._calibration = load_calibration(find_pack("starter"))
     return matcher, matcher._gallery  # type: ignore[return-value]
 
