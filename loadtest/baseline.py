@@ -24,6 +24,7 @@ def load_pipeline(settings: Settings) -> FacePipeline:
         prepared,
         execution=execution,
         max_side_px=settings.picture.detection_side_px,
+        scales=settings.picture.detection_scales,
         max_faces=settings.picture.max_faces,
         limits=settings.picture.limits,
     )

@@ -115,6 +115,11 @@ class PictureSettings(Section):
     detection_side_px: int = Field(
         640, ge=64, le=4096, description="Longer side of what the detector sees; larger finds smaller faces."
     )
+    detection_scales: Literal["auto", "one", "all"] = Field(
+        "auto",
+        description="`auto`: small scales first, larger ones where faces may be too small for them; "
+        "`one`: detection_side_px alone; `all`: every scale, for each picture.",
+    )
     max_faces: int = Field(100, ge=1, le=1000, description="Faces answered per picture, the surest first.")
 
     @property

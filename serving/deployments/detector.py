@@ -33,6 +33,7 @@ class Detector:
             prepare_pack(settings, pack_id=pack_id),
             execution=execution,
             max_side_px=settings.picture.detection_side_px,
+            scales=settings.picture.detection_scales,
             max_faces=settings.picture.max_faces,
             limits=settings.picture.limits,
         )
