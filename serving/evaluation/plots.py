@@ -11,7 +11,8 @@ from xml.etree.ElementTree import Element
 from serving.evaluation.markup import element
 
 WIDTH, HEIGHT = 640, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 16, 16, 52
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 24, 16, 52
+_TICK_ROOM = 44
 _LEGEND_ROW = 20
 _DASHES = (None, "7 3", "2 3", "9 3 2 3", "4 2", "1 2", "12 3", "6 2 2 2 2 2")
 SERIES_COLOURS = len(_DASHES)
@@ -114,7 +115,9 @@ def draw_histogram(
             outline += [(low, share), (high, share)]
         outline.append((edges[-1], 0.0))
         svg.append(_path([frame.place(x, y, *point) for point in outline], f"area {name}"))
-    for number, mark in enumerate(sorted(marks, key=lambda mark: mark.x)):
+    # The outermost line begins highest, so that no text crosses another's line.
+    middle = (edges[0] + edges[-1]) / 2
+    for number, mark in enumerate(sorted(marks, key=lambda mark: -abs(mark.x - middle))):
         left, _ = frame.place(x, y, mark.x, 0.0)
         height = _TOP + _LEGEND_ROW * (number + 1)
         svg.append(element("path", d=f"M{left:.1f} {height}V{HEIGHT - _BOTTOM}", class_="mark"))
@@ -162,9 +165,13 @@ def _begin(title: str, description: str, x: Axis, y: Axis, legend: int) -> tuple
         class_="plot",
     )
     bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+    free = 0.0
     for value, text in x.ticks:
         left, _ = frame.place(x, y, value, y.low)
         svg.append(element("path", d=f"M{left:.1f} {frame.top}V{bottom}", class_="grid"))
+        if left < free:
+            continue
+        free = left + _TICK_ROOM
         svg.append(
             element("text", text, x=round(left, 1), y=bottom + 18, text_anchor="middle", class_="tick")
         )

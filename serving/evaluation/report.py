@@ -19,7 +19,7 @@ from serving.evaluation.report_sections import (
     add_identification,
     add_method,
 )
-from serving.evaluation.wording import show_interval, show_rate, show_share
+from serving.evaluation.wording import show_chance, show_interval, show_rate, show_share
 
 Document = Mapping[str, Any]
 # No script, no request, no frame: what the page shows is what is in the file.
@@ -82,9 +82,11 @@ def _glance(document: Document) -> Element:
         rows.append(
             [
                 pack["pack"],
-                _two(f"{accuracy['mean']:.2%}", f"+- {accuracy['standard_error']:.2%}") if accuracy else "-",
+                _two(show_share(accuracy["mean"]), f"+- {show_share(accuracy['standard_error'])}")
+                if accuracy
+                else "-",
                 *(show_rate(point["true_match_rate"]) for point in verification["true_match_rates"]),
-                f"{verification['equal_error_rate']['rate']:.2%}"
+                show_share(verification["equal_error_rate"]["rate"])
                 if verification["equal_error_rate"]
                 else "-",
                 show_rate(found["false_negative_rate"]) if found else "-",
@@ -97,7 +99,7 @@ def _glance(document: Document) -> Element:
         "pack",
         "accuracy",
         *(
-            f"TMR at FMR {point['false_match_rate']:g}"
+            f"TMR at FMR {100 * point['false_match_rate']:g} %"
             for point in packs[0]["verification"]["true_match_rates"]
         ),
         "EER",
@@ -125,18 +127,20 @@ def _tiles(pack: Document) -> Iterable[Element]:
     accuracy = verification["accuracy"]
     if accuracy:
         yield _tile(
-            f"{accuracy['mean']:.2%}", "accuracy", f"{accuracy['folds']} folds, {accuracy['pairs']:,} pairs"
+            show_share(accuracy["mean"]),
+            "accuracy",
+            f"{accuracy['folds']} folds, {accuracy['pairs']:,} pairs",
         )
     for point in verification["true_match_rates"]:
         rate = point["true_match_rate"]
         if rate and point["false_match_rate"] <= 1e-3:
             what = f"accepted when strangers pass {name_rate(point['false_match_rate'])}"
-            yield _tile(f"{rate['value']:.1%}", what, show_interval(rate["interval"]))
+            yield _tile(show_share(rate["value"], 1), what, show_interval(rate["interval"]))
     found = pack["identification"]
     if found and found["false_negative_rate"]:
         rate = found["false_negative_rate"]
         what = f"of searches fail, {found['gallery']:,} enrolled, 1 % of strangers found"
-        yield _tile(f"{rate['value']:.1%}", what, show_interval(rate["interval"]))
+        yield _tile(show_share(rate["value"], 1), what, show_interval(rate["interval"]))
     failed = pack["acquisition"]["failed_to_acquire"]
     yield _tile(
         show_share(failed["value"]), "of pictures cannot be used", f"{failed['count']} of {failed['of']:,}"
@@ -161,7 +165,7 @@ def _advice(packs: Sequence[Document]) -> Element:
         rows: list[list[Any]] = []
         for row in pack["advice"]:
             if row["supported"]:
-                chances = [show_share(each["probability"]) for each in row["stranger_finds_somebody"]]
+                chances = [show_chance(each["probability"]) for each in row["stranger_finds_somebody"]]
                 missed = f"{100 * row['false_non_match_rate']:.1f} of 100"
                 rows.append([name_rate(row["false_match_rate"]), f"{row['threshold']:.4f}", missed, *chances])
             else:

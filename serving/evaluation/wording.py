@@ -18,6 +18,11 @@ def show_share(value: float | None, digits: int = 2) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
+def show_chance(value: float) -> str:
+    """A probability in per cent; one that is nearly certain is not said to be."""
+    return "more than 99.9 %" if value > 0.999 else show_share(value, 1)
+
+
 def show_interval(interval: Mapping[str, float] | None) -> str:
     """An interval in per cent, or nothing."""
     if interval is None:
