@@ -20,7 +20,7 @@ from serving.errors import (
     RollcallError,
 )
 
-BEFORE_THE_SERVICE_IS_UP = {ConfigurationError, CommandError, EvaluationDataError, PackError}
+BEFORE_THE_SERVICE_IS_UP = (ConfigurationError, CommandError, EvaluationDataError, PackError)
 STATUSES = {400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 500, 503, 504}
 
 
@@ -35,7 +35,8 @@ EVERY_ERROR = pytest.mark.parametrize("kind", list(subclasses()), ids=lambda kin
 
 
 def test_whatever_a_client_can_meet_is_listed() -> None:
-    assert set(subclasses()) - BEFORE_THE_SERVICE_IS_UP == set(ALL_ERRORS)
+    met = {kind for kind in subclasses() if not issubclass(kind, BEFORE_THE_SERVICE_IS_UP)}
+    assert met == set(ALL_ERRORS)
     assert len(set(ALL_ERRORS)) == len(ALL_ERRORS)
 
 
