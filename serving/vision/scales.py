@@ -80,8 +80,8 @@ class ScalePlan:
     def rungs_for(self, longer_px: int) -> tuple[int, ...]:
         """The part of the ladder that makes a difference to a picture of that longer side."""
         smaller = [side for side in self.ladder if side * _NEARLY <= longer_px]
-        rest = [side for side in self.ladder if side * _NEARLY > longer_px]
-        return (*smaller, *rest[:1])
+        top = next((side for side in self.ladder if side >= longer_px), self.side_px)
+        return tuple(smaller if top in smaller else [*smaller, top])
 
 
 @dataclass(slots=True)
