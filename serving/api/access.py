@@ -66,6 +66,7 @@ async def find_identity(
     await services.rate_limiter.admit(request, identity)
     return identity
 
+
 async def find_credentials(request: Request) -> tuple[HTTPAuthorizationCredentials | None, str | None]:
     """What `find_identity` is called with, for a route that asks for an identity only at times."""
     return await _bearer(request), await _key(request)
@@ -94,14 +95,17 @@ class AllowedAtEvent:
     Args:
         permission: what the route needs.
         when_closed: whether the route also works on an event that is closed.
+        any_pack: whether it also works on an event whose pack does not serve: it looks at or erases what
+            there is, and compares nothing.
 
     Raises:
         Forbidden, UnknownEvent, EventClosed, PackMismatch.
     """
 
-    def __init__(self, permission: Permission, *, when_closed: bool = False) -> None:
+    def __init__(self, permission: Permission, *, when_closed: bool = False, any_pack: bool = False) -> None:
         self._permission = permission
         self._when_closed = when_closed
+        self._any_pack = any_pack
 
     async def __call__(
         self, request: Request, services: ServicesOf, identity: IdentityOf, event: EventId
@@ -110,7 +114,8 @@ class AllowedAtEvent:
         identity.require_event(event)
         found = await services.registry.get_event(event)
         request.state.event = found
-        services.line_of(found)
+        if not self._any_pack:
+            services.line_of(found)
         if found.closed_at is not None and not self._when_closed:
             raise EventClosed(event=found.id)
         return found

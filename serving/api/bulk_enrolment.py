@@ -14,7 +14,7 @@ from serving.api.enrolment import CLEAN_UP_TIMEOUT_S, NewPictures, enrol_person
 from serving.api.policies import Policy, decide_threshold
 from serving.api.resemblance import refuse_duplicates
 from serving.api.services import Services
-from serving.errors import DuplicatePerson, ErasedMeanwhile
+from serving.errors import DuplicatePerson, ErasedMeanwhile, MigrationRunning
 from serving.gallery.records import FaceRecord
 from serving.graph.sweep import erase_orphans
 from serving.jobs.records import ImportOptions, PersonFacts
@@ -68,10 +68,13 @@ class BulkEnroller:
         Raises:
             DuplicatePerson: a face matches another person, and that is to be refused.
             ErasedMeanwhile: `context["person"]` was deleted while this ran, or the event was.
+            MigrationRunning: the event moves to another pack, for which vectors cannot be made of vectors.
             RollcallError: as `Registry.begin_enrolment`.
         """
         services, deadline = self._services, Deadline(timeout_s)
-        stages = services.line_of(event).stages
+        if event.migrating_to is not None:
+            raise MigrationRunning(pack_id=event.pack_id, migrating_to=event.migrating_to)
+        stages, stored_in = services.line_of(event).stages, [event.partition]
         if (options.on_duplicate or services.settings.enrolment.on_duplicate) == "refuse":
             await self._refuse_duplicates(event, people, deadline)
         now = time.time()
@@ -83,7 +86,7 @@ class BulkEnroller:
             new.append(NewPerson(person.id, details, tuple(map(NewFace, named))))
             records += [
                 FaceRecord(
-                    event.key,
+                    event.partition,
                     person.id,
                     face_id,
                     face.vector,
@@ -91,10 +94,10 @@ class BulkEnroller:
                 )
                 for face_id, face in named.items()
             ]
-        await services.registry.bulk.begin(event.key, new)
+        await services.registry.bulk.begin(event.key, new, stored_in)
         try:
             await stages.enrol(records, deadline.remaining_s())
-            await services.registry.bulk.finish(event.key, new)
+            await services.registry.bulk.finish(event.key, new, stored_in)
         except ErasedMeanwhile as error:
             await erase_orphans(
                 services.registry, services.lines, event.key, error.context["person"], CLEAN_UP_TIMEOUT_S

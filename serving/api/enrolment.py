@@ -16,12 +16,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from serving.api.deadlines import Deadline
+from serving.api.dual_writing import embed_for_next_pack
 from serving.api.liveness import decide_liveness
 from serving.api.options import SingleFace
 from serving.api.probes import embed_faces, find_single_face
 from serving.api.resemblance import compare_with_person, refuse_duplicates
 from serving.api.services import Services
-from serving.errors import ConsentRequired, ErasedMeanwhile, PolicyNotAllowed, RollcallError, UnknownPerson
+from serving.errors import (
+    ConsentRequired,
+    ErasedMeanwhile,
+    PackChanged,
+    PolicyNotAllowed,
+    RollcallError,
+    UnknownEvent,
+    UnknownPerson,
+)
 from serving.gallery.records import FaceRecord, Vector
 from serving.graph.sweep import erase_orphans
 from serving.registry.identifiers import check_person_id
@@ -33,6 +42,8 @@ from serving.vision.pipeline import Face
 from serving.vision.quality_gates import QualityLevel
 
 CLEAN_UP_TIMEOUT_S = 5.0
+_REPLANNINGS = 3
+"""A migration that begins, and one that ends, within the time of one request; more is trifling with it."""
 
 _LEVELS = (QualityLevel.off, QualityLevel.standard, QualityLevel.strict)
 
@@ -93,7 +104,32 @@ async def enrol_person(
         ConsentRequired, UnknownPerson: as `Registry.begin_enrolment`.
         DuplicatePerson: a face matches another person, and that is to be refused.
         ErasedMeanwhile: the event or person was deleted while this ran.
+        PackChanged: the event began or ended moves to other packs faster than this could follow.
     """
+    for last in (*(False,) * _REPLANNINGS, True):
+        try:
+            return await _enrol_person(services, event, new, deadline)
+        except PackChanged:
+            if last:
+                raise
+            event = await find_again(services, event)
+    raise AssertionError
+
+
+async def find_again(services: Services, event: Event) -> Event:
+    """The event as it is now; raises ErasedMeanwhile when it is gone, though another may have its id."""
+    try:
+        found = await services.registry.get_event(event.id)
+    except UnknownEvent:
+        raise ErasedMeanwhile from None
+    if found.key != event.key:
+        raise ErasedMeanwhile
+    return found
+
+
+async def _enrol_person(
+    services: Services, event: Event, new: NewPictures, deadline: Deadline
+) -> tuple[Person, list[EnrolledPicture]]:
     # All that can be refused without them, before the models work for nothing.
     new.details.check()
     level = decide_level(services, event, new.quality)
@@ -110,11 +146,13 @@ async def enrol_person(
         await refuse_duplicates(
             services, event, vectors, new.person_id, deadline, sees_people=new.sees_people
         )
+    next_vectors = await embed_for_next_pack(services, event, new.pictures, faces, deadline)
+    of_all_places = list(zip(*([vectors] if next_vectors is None else [vectors, next_vectors]), strict=True))
     face_ids = [make_face_id(event, picture) for picture in new.pictures]
     cosines = await compare_with_person(services, event, known, face_ids, vectors, deadline)
     found = [
-        (NewFace(face_id, face.detection_score), vector)
-        for face_id, face, vector in zip(face_ids, faces, vectors, strict=True)
+        (NewFace(face_id, face.detection_score), of_places)
+        for face_id, face, of_places in zip(face_ids, faces, of_all_places, strict=True)
     ]
     person = await store_faces(
         services, event, new.person_id, new.details, found, deadline, must_exist=new.must_exist
@@ -128,7 +166,7 @@ async def store_faces(
     event: Event,
     person_id: str | None,
     details: PersonDetails,
-    faces: Sequence[tuple[NewFace, Vector]],
+    faces: Sequence[tuple[NewFace, Sequence[Vector]]],
     deadline: Deadline,
     *,
     must_exist: bool = False,
@@ -136,7 +174,8 @@ async def store_faces(
     """Enrol faces whose vectors are known, all or none; of several with one id the last counts.
 
     Args:
-        faces: at least one; each vector float32 [D] of the event's pack, unit length.
+        faces: at least one, each with a vector for each of the event's places: float32 [D] of that place's
+            pack, unit length.
 
     Returns:
         The person with all enrolled faces.
@@ -144,10 +183,13 @@ async def store_faces(
     Raises:
         InvalidRequest, UnknownEvent, EventClosed, UnknownPerson, ConsentRequired, StageUnavailable: as
             `Registry.begin_enrolment`.
+        PackChanged: the event has other places by now; nobody is enrolled, what was stored is erased if
+            enrolling is not tried again.
         ErasedMeanwhile: the event or person was deleted while this ran; nothing is left.
     """
-    registry, stages = services.registry, services.line_of(event).stages
-    announced = {face.id: (face, vector) for face, vector in faces}
+    registry = services.registry
+    announced = {face.id: (face, vectors) for face, vectors in faces}
+    partitions = [place.partition for place in event.places]
     name, metadata, consent_reference = details.name, details.metadata, details.consent_reference
     person = await registry.begin_enrolment(
         event.key,
@@ -157,13 +199,16 @@ async def store_faces(
         metadata=metadata,
         consent_reference=consent_reference,
         must_exist=must_exist,
+        partitions=partitions,
     )
     now = time.time()
-    records = [
-        FaceRecord(event.key, person.id, face_id, vector, now) for face_id, (_, vector) in announced.items()
-    ]
     try:
-        await stages.enrol(records, deadline.remaining_s())
+        for number, place in enumerate(event.places):
+            records = [
+                FaceRecord(place.partition, person.id, face_id, vectors[number], now)
+                for face_id, (_, vectors) in announced.items()
+            ]
+            await services.lines.of(place.pack_id).stages.enrol(records, deadline.remaining_s())
         enrolled = await registry.finish_enrolment(
             event.key,
             person.id,
@@ -171,6 +216,7 @@ async def store_faces(
             name,
             metadata=metadata,
             consent_reference=consent_reference,
+            partitions=partitions,
         )
     except ErasedMeanwhile:
         await erase_orphans(registry, services.lines, event.key, person.id, CLEAN_UP_TIMEOUT_S)

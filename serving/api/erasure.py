@@ -6,6 +6,7 @@ from serving.api.deadlines import Deadline
 from serving.api.services import Services
 from serving.errors import UnknownFace
 from serving.graph.sweep import erase_orphans
+from serving.graph.vaults import open_vaults
 from serving.registry.identifiers import is_person_id
 
 
@@ -15,7 +16,7 @@ async def erase_person(services: Services, event_key: str, person_id: str, deadl
     May be repeated: after a failure half way the person is still there to be erased again.
 
     Args:
-        event_key: of an event whose faces are of the pack that serves.
+        event_key: of an event of any pack, serving or not.
         person_id: whoever it names; nobody need have it.
 
     Returns:
@@ -27,8 +28,9 @@ async def erase_person(services: Services, event_key: str, person_id: str, deadl
     if not is_person_id(person_id):
         return False
     # Vectors first, so that a crash in between leaves a person who can be deleted again.
-    for line in services.lines:
-        await line.stages.erase_person(event_key, person_id, deadline.remaining_s())
+    for place in await services.registry.erasures.places(event_key):
+        for vault in open_vaults(services.lines, place):
+            await vault.erase_person(place.partition, person_id, deadline.remaining_s())
     known = await services.registry.delete_person(event_key, person_id)
     # Once more, for an enrolment that stored its vectors in between; one that began since keeps them.
     await erase_orphans(services.registry, services.lines, event_key, person_id, deadline.remaining_s())
@@ -47,8 +49,9 @@ async def erase_face(
         StageUnavailable, Overloaded, DeadlineExceeded: try again.
     """
     await services.registry.get_face(event_key, person_id, face_id)
-    for line in services.lines:
-        await line.stages.erase_faces(event_key, [(person_id, face_id)], deadline.remaining_s())
+    for place in await services.registry.erasures.places(event_key):
+        for vault in open_vaults(services.lines, place):
+            await vault.erase_faces(place.partition, [(person_id, face_id)], deadline.remaining_s())
     known = await services.registry.delete_face(event_key, person_id, face_id)
     # Once more, for an enrolment of the same picture that stored its vector in between.
     await erase_orphans(services.registry, services.lines, event_key, person_id, deadline.remaining_s())

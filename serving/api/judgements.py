@@ -76,7 +76,7 @@ class Judge:
         """Who of the event is nearest to each of vectors float32 [n,D], enough of them to judge."""
         wanted = self.top_k + SPARE_CANDIDATES
         return await self.line.stages.search(
-            self.event.key, vectors, wanted, self.threshold, deadline.remaining_s()
+            self.event.partition, vectors, wanted, self.threshold, deadline.remaining_s()
         )
 
     async def judge(self, services: Services, decisions: Sequence[Decision | None]) -> list[Judgement]:

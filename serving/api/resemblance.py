@@ -42,7 +42,7 @@ async def refuse_duplicates(
     line = services.line_of(event)
     threshold = decide_threshold(event, Policy(), line.calibration, line.threshold)
     decisions = await line.stages.search(
-        event.key, vectors, SEARCHED_PEOPLE, threshold, deadline.remaining_s()
+        event.partition, vectors, SEARCHED_PEOPLE, threshold, deadline.remaining_s()
     )
     matches = [
         (place, candidate)
@@ -91,7 +91,7 @@ async def compare_with_person(
     others = list(zip(face_ids, vectors, strict=True))
     if known is not None and set(known.face_ids) - set(face_ids):
         page = await services.line_of(event).stages.read_faces(
-            event.key, None, MAX_COMPARED_FACES, deadline.remaining_s(), known.id
+            event.partition, None, MAX_COMPARED_FACES, deadline.remaining_s(), known.id
         )
         enrolled = set(known.face_ids)
         others += [(face.face, face.vector) for face in page.faces if face.face in enrolled]

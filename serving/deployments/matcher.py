@@ -21,11 +21,28 @@ from serving.deployments.lane import (
 from serving.deployments.metrics import join_as_stage
 from serving.errors import RollcallError
 from serving.gallery.engines import connect_gallery
+from serving.gallery.protocol import Gallery
 from serving.gallery.records import FacePage, FaceRecord, Hit, Probe
 from serving.graph.messages import Candidate, Decision, SearchTask
-from serving.packs.calibration import load_calibration
-from serving.packs.configured import find_configured_pack
+from serving.packs.configured import find_configured_pack, load_pack_calibration
+from serving.packs.manifest import Pack
 from serving.settings import Settings
+
+
+async def open_gallery(settings: Settings, pack: Pack) -> Gallery:
+    """The vectors of a pack, in the gallery that the settings name."""
+    gallery = settings.gallery
+    opened = connect_gallery(
+        gallery.engine,
+        pack_id=pack.id,
+        dimension=pack.dimension,
+        directory=settings.gallery_dir,
+        url=gallery.url,
+        api_key=gallery.api_key.get_secret_value() if gallery.api_key else None,
+        timeout_s=gallery.timeout_s,
+    )
+    await opened.open()
+    return opened
 
 
 class Matcher:
@@ -40,18 +57,10 @@ class Matcher:
     ) -> None:
         self._meter = join_as_stage(settings, "matcher", pack_id)
         pack = find_configured_pack(settings, pack_id)
-        self._calibration = load_calibration(pack)
-        gallery = settings.gallery
-        self._gallery = connect_gallery(
-            gallery.engine,
-            pack_id=pack.id,
-            dimension=pack.dimension,
-            directory=settings.gallery_dir,
-            url=gallery.url,
-            api_key=gallery.api_key.get_secret_value() if gallery.api_key else None,
-            timeout_s=gallery.timeout_s,
-        )
-        await self._gallery.open()
+        self._calibration = load_pack_calibration(settings, pack)
+        self._settings = settings
+        self._gallery = await open_gallery(settings, pack)
+        self._galleries = {pack.id: self._gallery}
         self._turnstile = Turnstile()
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
@@ -92,9 +101,9 @@ class Matcher:
         """Durable and searchable when it returns; again with the same faces changes nothing."""
         await self._gallery.upsert(faces)
 
-    async def faces_of(self, event_key: str, person_id: str) -> list[str]:
+    async def faces_of(self, event_key: str, person_id: str, pack_id: str | None = None) -> list[str]:
         """The ids of a person's faces in the gallery."""
-        return await self._gallery.faces_of(event_key, person_id)
+        return await (await self._find_gallery(pack_id)).faces_of(event_key, person_id)
 
     async def read_faces(
         self, event_key: str, after: str | None, limit: int, person_id: str | None
@@ -102,15 +111,26 @@ class Matcher:
         """A page of the stored faces; see `Gallery.read_faces`."""
         return await self._gallery.read_faces(event_key, after, limit, person_id)
 
-    async def erase_faces(self, event_key: str, faces: list[tuple[str, str]]) -> None:
+    async def erase_faces(
+        self, event_key: str, faces: list[tuple[str, str]], pack_id: str | None = None
+    ) -> None:
         """Erase (person, face) pairs."""
-        await self._gallery.erase_faces(event_key, faces)
+        await (await self._find_gallery(pack_id)).erase_faces(event_key, faces)
 
-    async def erase_person(self, event_key: str, person_id: str) -> None:
-        await self._gallery.erase_person(event_key, person_id)
+    async def erase_person(self, event_key: str, person_id: str, pack_id: str | None = None) -> None:
+        await (await self._find_gallery(pack_id)).erase_person(event_key, person_id)
 
-    async def erase_event(self, event_key: str) -> None:
-        await self._gallery.erase_event(event_key)
+    async def erase_event(self, event_key: str, pack_id: str | None = None) -> None:
+        await (await self._find_gallery(pack_id)).erase_event(event_key)
+
+    async def _find_gallery(self, pack_id: str | None) -> Gallery:
+        """The gallery of a pack, serving or not, which is opened when first asked for; None: the own one."""
+        if pack_id is None:
+            return self._gallery
+        if pack_id not in self._galleries:
+            pack = find_configured_pack(self._settings, pack_id)
+            self._galleries[pack_id] = await open_gallery(self._settings, pack)
+        return self._galleries[pack_id]
 
     async def check_health(self) -> None:
         """Asks the gallery; raises when it does not answer."""

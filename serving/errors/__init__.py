@@ -51,6 +51,7 @@ from serving.errors.events import (
 )
 from serving.errors.jobs import BadArchive, JobFinished, JobNotFinished, TooManyJobs, UnknownJob
 from serving.errors.load import DeadlineExceeded, Overloaded, StageUnavailable
+from serving.errors.migration import MigrationIncomplete, MigrationRunning, NoMigration, PackChanged
 from serving.errors.pictures import (
     NoFace,
     NotAnImage,
@@ -93,10 +94,14 @@ __all__ = [
     "LivenessNotConfigured",
     "ManifestInvalid",
     "MethodNotAllowed",
+    "MigrationIncomplete",
+    "MigrationRunning",
     "NoFace",
+    "NoMigration",
     "NotAnImage",
     "NotFound",
     "Overloaded",
+    "PackChanged",
     "PackDownloadFailed",
     "PackError",
     "PackMismatch",
@@ -140,6 +145,7 @@ ALL_ERRORS: tuple[type[RollcallError], ...] = (
     UnknownEvent, EventExists, EventClosed, PackMismatch, PolicyNotAllowed, FalseMatchRateNotSupported,
     LivenessNotConfigured,
     UnknownPerson, ConsentRequired, DuplicatePerson, UnknownFace, ErasedMeanwhile,
+    MigrationRunning, NoMigration, MigrationIncomplete, PackChanged,
     IdempotencyKeyReused, RequestInProgress,
     UnknownJob, JobNotFinished, JobFinished, TooManyJobs, BadArchive,
     Overloaded, StageUnavailable, DeadlineExceeded,

@@ -11,6 +11,7 @@ from serving.audit.trail import AuditTrail
 from serving.graph.lines import Lines
 from serving.graph.periodic import Periodic
 from serving.graph.sweep import CALL_TIMEOUT_S, erase_orphans
+from serving.graph.vaults import erase_place
 from serving.registry.registry import Registry
 from serving.registry.retention import ExpiredEvent, ExpiredPerson, Retention
 
@@ -98,8 +99,8 @@ class RetentionJob:
     async def _erase_event(self, expired: ExpiredEvent) -> None:
         entry = _entry("events.delete", expired.key, expired.id, expired.retention_days)
         if await self._retention.begin_event_deletion(expired, partial(add_entries, entries=[entry])):
-            for line in self._lines:
-                await line.stages.erase_event(expired.key, CALL_TIMEOUT_S)
+            for place in await self._registry.erasures.places(expired.key):
+                await erase_place(self._lines, place, CALL_TIMEOUT_S)
             await self._registry.finish_event_deletion(expired.key)
 
     async def _erase_person(self, expired: ExpiredPerson) -> None:

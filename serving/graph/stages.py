@@ -35,6 +35,8 @@ LOST = (RayActorError, ReplicaUnavailableError, ConnectionError)
 class Stages:
     """Calls Detector, Embedder and Matcher; picture work is coalesced into parcels.
 
+    `event_key` is the name of the event's partition in the gallery (`Event.partition`).
+
     Every method takes the seconds left to the request and raises `DeadlineExceeded` when they are over,
     `Overloaded` when a queue is full and `StageUnavailable` when a stage cannot be reached.
 
@@ -106,9 +108,13 @@ class Stages:
         """Store faces; durable and searchable when it returns."""
         await self._call_matcher("enrol", remaining_s, list(faces))
 
-    async def faces_of(self, event_key: str, person_id: str, remaining_s: float) -> list[str]:
+    # Those that erase also reach the gallery of another pack, which need not serve, by its id.
+
+    async def faces_of(
+        self, event_key: str, person_id: str, remaining_s: float, *, pack_id: str | None = None
+    ) -> list[str]:
         """The ids of a person's faces in the gallery."""
-        faces: list[str] = await self._call_matcher("faces_of", remaining_s, event_key, person_id)
+        faces: list[str] = await self._call_matcher("faces_of", remaining_s, event_key, person_id, pack_id)
         return faces
 
     async def read_faces(
@@ -130,17 +136,26 @@ class Stages:
         )
         return page
 
-    async def erase_faces(self, event_key: str, faces: Sequence[tuple[str, str]], remaining_s: float) -> None:
+    async def erase_faces(
+        self,
+        event_key: str,
+        faces: Sequence[tuple[str, str]],
+        remaining_s: float,
+        *,
+        pack_id: str | None = None,
+    ) -> None:
         """Erase (person, face) pairs of an event."""
-        await self._call_matcher("erase_faces", remaining_s, event_key, list(faces))
+        await self._call_matcher("erase_faces", remaining_s, event_key, list(faces), pack_id)
 
-    async def erase_person(self, event_key: str, person_id: str, remaining_s: float) -> None:
+    async def erase_person(
+        self, event_key: str, person_id: str, remaining_s: float, *, pack_id: str | None = None
+    ) -> None:
         """Erase every face of a person of an event."""
-        await self._call_matcher("erase_person", remaining_s, event_key, person_id)
+        await self._call_matcher("erase_person", remaining_s, event_key, person_id, pack_id)
 
-    async def erase_event(self, event_key: str, remaining_s: float) -> None:
+    async def erase_event(self, event_key: str, remaining_s: float, *, pack_id: str | None = None) -> None:
         """Erase every face of an event."""
-        await self._call_matcher("erase_event", remaining_s, event_key)
+        await self._call_matcher("erase_event", remaining_s, event_key, pack_id)
 
     async def check(self, remaining_s: float) -> None:
         """Raise StageUnavailable unless each stage has a replica that answers, and the gallery does too."""

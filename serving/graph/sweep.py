@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from serving.graph.lines import Lines
 from serving.graph.periodic import Periodic
+from serving.graph.vaults import Vault, erase_place, open_vaults
+from serving.registry.records import Erasure
 from serving.registry.registry import Registry
 
 PERIOD_S = 60.0
@@ -24,22 +26,32 @@ async def erase_orphans(
     began between asking and erasing would lose its vector.
 
     Args:
-        timeout_s: of each of the two calls to the gallery.
+        timeout_s: of each call to the gallery.
 
     Raises:
         RollcallError: a store cannot be reached.
     """
-    erasure_id = await registry.claim_erasure(event_key, person_id, 3 * timeout_s)
+    # Twice: an event has two places while it moves to another pack, and an abandoned one is rare.
+    erasure_id = await registry.erasures.claim(event_key, person_id, 6 * timeout_s)
     try:
-        for line in lines:
-            stored = await line.stages.faces_of(event_key, person_id, timeout_s)
-            known = await registry.known_faces(event_key, person_id) if stored else frozenset()
-            orphans = [(person_id, face_id) for face_id in stored if face_id not in known]
-            if orphans:
-                await line.stages.erase_faces(event_key, orphans, timeout_s)
+        for place in await registry.erasures.places(event_key):
+            for vault in open_vaults(lines, place):
+                await _erase_orphans_in(registry, vault, event_key, person_id, place.partition, timeout_s)
     finally:
-        await asyncio.shield(registry.release_erasure(event_key, person_id))
+        await asyncio.shield(registry.erasures.release(event_key, person_id))
     return erasure_id
+
+
+async def _erase_orphans_in(
+    registry: Registry, vault: Vault, event_key: str, person_id: str, partition: str, timeout_s: float
+) -> None:
+    stored = await vault.faces_of(partition, person_id, timeout_s)
+    if not stored:
+        return
+    known = await registry.erasures.known_faces(event_key, person_id, partition)
+    orphans = [(person_id, face_id) for face_id in stored if face_id not in known]
+    if orphans:
+        await vault.erase_faces(partition, orphans, timeout_s)
 
 
 class Sweep:
@@ -79,28 +91,26 @@ class Sweep:
             )
             if error := await _try(lambda work=abandon: work):  # type: ignore[misc]
                 yield error
-        for due in await self._registry.due_erasures():
+        for due in await self._registry.erasures.due():
             if error := await _try(
-                lambda due=due: self._carry_out(due.id, due.event_key, due.person_id)  # type: ignore[misc]
+                lambda due=due: self._carry_out(due)  # type: ignore[misc]
             ):
                 yield error
 
     async def _finish_deletion(self, event_key: str) -> None:
-        await self._erase_event(event_key)
+        for place in await self._registry.erasures.places(event_key):
+            await erase_place(self._lines, place, CALL_TIMEOUT_S)
         await self._registry.finish_event_deletion(event_key)
 
-    async def _erase_event(self, event_key: str) -> None:
-        for line in self._lines:
-            await line.stages.erase_event(event_key, CALL_TIMEOUT_S)
-
-    async def _carry_out(self, erasure_id: str, event_key: str, person_id: str | None) -> None:
-        if person_id is None:
-            await self._erase_event(event_key)  # its key is never used again
-        else:
+    async def _carry_out(self, due: Erasure) -> None:
+        erasure_id = due.id
+        if due.place is not None:
+            await erase_place(self._lines, due.place, CALL_TIMEOUT_S)  # its name is never used again
+        elif due.person_id is not None:
             erasure_id = await erase_orphans(
-                self._registry, self._lines, event_key, person_id, CALL_TIMEOUT_S
+                self._registry, self._lines, due.event_key, due.person_id, CALL_TIMEOUT_S
             )
-        await self._registry.finish_erasure(erasure_id)
+        await self._registry.erasures.finish(erasure_id)
 
 
 async def _try(work: Callable[[], Awaitable[None]]) -> Exception | None:

@@ -37,6 +37,8 @@ class Archive:
         limits: of one entry and of all.
     """
 
+    pack_id: str | None = None
+
     def __init__(self, path: Path, limits: ImportLimits) -> None:
         self._file: BinaryIO = path.open("rb")
         self._limits = limits

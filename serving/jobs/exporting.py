@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from serving.errors import UnknownPerson
+from serving.errors import StageUnavailable, UnknownPerson
 from serving.gallery.records import FaceRecord
 from serving.graph.stages import Stages
 from serving.jobs.files import JobFiles
 from serving.jobs.patience import wait_out
 from serving.jobs.reporting import Reporter
 from serving.jobs.vector_lines import write_person
+from serving.registry.records import Event
 from serving.registry.registry import Registry
 
 AnswerT = TypeVar("AnswerT")
@@ -59,24 +60,29 @@ class Exporter:
         """Write all; returns the name of the file, which is complete and on disk.
 
         Raises:
+            StageUnavailable: the event went to another pack meanwhile; a new attempt exports all of that one.
             OSError: it cannot be written.
         """
-        event_key = self._reporter.event.key
+        event = self._reporter.event
         # Under a name of its own: whoever takes the job over must not write into the same file.
         name, file = await asyncio.to_thread(self._files.create, uuid.uuid4().hex, "partial")
         try:
             with file:
-                await self._write(event_key, file)
+                await self._write(event, file)
+            await self._reporter.report()
+            if self._reporter.event.partition != event.partition:
+                raise StageUnavailable("the event went to another pack")
             return await asyncio.to_thread(self._files.rename, name, job_id, "result")
         finally:
             self._files.remove(name)
 
-    async def _write(self, event_key: str, file: BinaryIO) -> None:
+    async def _write(self, event: Event, file: BinaryIO) -> None:
+        event_key = event.key
         self._reporter.total = (await self._registry.counts(event_key)).people
         cursor: str | None = None
         while True:
             page = await self._call(partial(self._registry.list_people, event_key, cursor, PEOPLE_PER_PAGE))
-            lines = await asyncio.gather(*(self._read(event_key, each.id) for each in page.items))
+            lines = await asyncio.gather(*(self._read(event, each.id) for each in page.items))
             await asyncio.to_thread(file.write, b"".join(lines))
             for person in page.items:
                 self._reporter.settle(self._reporter.done, person.id)
@@ -86,18 +92,18 @@ class Exporter:
         self._reporter.total = self._reporter.done
         await asyncio.to_thread(_bring_to_disk, file)
 
-    async def _read(self, event_key: str, person_id: str) -> bytes:
+    async def _read(self, event: Event, person_id: str) -> bytes:
         """The lines of a person; none when the person has been deleted meanwhile."""
         async with self._parallel:
             try:
-                person = await self._call(partial(self._registry.get_person, event_key, person_id))
+                person = await self._call(partial(self._registry.get_person, event.key, person_id))
             except UnknownPerson:
                 return b""
             enrolled = frozenset(person.face_ids)
             found: list[FaceRecord] = []
             read = partial(
                 self._stages.read_faces,
-                event_key,
+                event.partition,
                 limit=FACES_PER_PAGE,
                 remaining_s=self._timeout_s,
                 person_id=person_id,

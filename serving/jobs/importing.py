@@ -6,7 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from serving.errors import ErasedMeanwhile, EventClosed, InternalError, RollcallError, UnknownEvent
+from serving.errors import (
+    ErasedMeanwhile,
+    EventClosed,
+    InternalError,
+    PackMismatch,
+    RollcallError,
+    UnknownEvent,
+)
 from serving.jobs.enrolling import Enroller
 from serving.jobs.patience import wait_out
 from serving.jobs.records import ImportOptions
@@ -119,6 +126,9 @@ class Importer:
         event = self._reporter.event
         if event.closed_at is not None:
             raise EventClosed
+        pack_id = self._source.pack_id
+        if pack_id not in (None, event.pack_id):
+            raise PackMismatch(f"the vectors are of {pack_id!r}, the event's of {event.pack_id!r}")
         pictures = [item.content for item in items if isinstance(item.content, bytes)]
         people = [
             (item.person, item.content)

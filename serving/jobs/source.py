@@ -72,7 +72,13 @@ class Group:
 
 
 class ImportSource(Protocol):
-    """An upload. Every method blocks and may raise BadArchive; call them in a thread, one at a time."""
+    """An upload. Every method blocks and may raise BadArchive; call them in a thread, one at a time.
+
+    Attributes:
+        pack_id: of the vectors it holds; None where it holds pictures.
+    """
+
+    pack_id: str | None
 
     def count(self) -> int:
         """Read through the upload once, check its limits, and return how many items it holds."""

@@ -50,7 +50,7 @@ class VectorLines:
 
     def __init__(self, path: Path, pack_id: str, dimension: int, limits: ImportLimits) -> None:
         self._file: BinaryIO = path.open("rb")
-        self._pack_id = pack_id
+        self.pack_id: str | None = pack_id
         self._dimension = dimension
         self._limits = limits
 
@@ -113,7 +113,7 @@ class VectorLines:
         try:
             if line is None:
                 raise InvalidRequest(f"the line has more than {MAX_LINE_BYTES} bytes")
-            person, faces = read_person(line, self._pack_id, self._dimension)
+            person, faces = read_person(line, self.pack_id or "", self._dimension)
         except RollcallError as error:
             return Item(place, name, error)
         return Item(place, f"{name}: {person.id}", faces, person)

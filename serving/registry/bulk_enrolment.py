@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -40,30 +40,41 @@ class BulkEnrolments:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def begin(self, event_key: str, people: Sequence[NewPerson]) -> None:
-        """Announce the faces; raises as `Registry.begin_enrolment` does."""
+    async def begin(
+        self, event_key: str, people: Sequence[NewPerson], partitions: Collection[str] | None = None
+    ) -> None:
+        """Announce the faces; arguments and errors are those of `Registry.begin_enrolment`."""
         for each in people:
             each.check()
-        await self._database.write(_begin, event_key, _in_order(people))
+        stored_in = frozenset(partitions or (event_key,))
+        await self._database.write(_begin, event_key, _in_order(people), stored_in)
 
-    async def finish(self, event_key: str, people: Sequence[NewPerson]) -> None:
+    async def finish(
+        self, event_key: str, people: Sequence[NewPerson], partitions: Collection[str] | None = None
+    ) -> None:
         """Confirm that all vectors are stored.
 
         Raises:
+            PackChanged: as `Registry.finish_enrolment`.
             ErasedMeanwhile: nothing was changed; `context["person"]` is who was erased.
         """
-        await self._database.write(_finish, event_key, _in_order(people))
+        stored_in = frozenset(partitions or (event_key,))
+        await self._database.write(_finish, event_key, _in_order(people), stored_in)
 
 
-def _begin(connection: Connection, event_key: str, people: Sequence[NewPerson]) -> None:
+def _begin(
+    connection: Connection, event_key: str, people: Sequence[NewPerson], partitions: frozenset[str]
+) -> None:
     for each in people:
-        enrolment.begin_enrolment(connection, event_key, each.id, each.details, each.faces, False)
+        enrolment.begin_enrolment(connection, event_key, each.id, each.details, each.faces, False, partitions)
 
 
-def _finish(connection: Connection, event_key: str, people: Sequence[NewPerson]) -> None:
+def _finish(
+    connection: Connection, event_key: str, people: Sequence[NewPerson], partitions: frozenset[str]
+) -> None:
     for each in people:
         face_ids = [face.id for face in each.faces]
-        enrolment.finish_enrolment(connection, event_key, each.id, face_ids, each.details)
+        enrolment.finish_enrolment(connection, event_key, each.id, face_ids, each.details, partitions)
 
 
 def _in_order(people: Sequence[NewPerson]) -> list[NewPerson]:

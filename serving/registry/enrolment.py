@@ -1,6 +1,15 @@
 """Units of work of an enrolment: begin, then vectors are stored elsewhere, then finish or abandon.
 
 Locks are always taken in the order event, person, faces, so that no two units can wait for each other.
+
+An event may move to another pack while an enrolment is under way. Each unit is told the partitions where the
+vectors are stored, holds the event, and refuses with PackChanged unless these are all that the event needs at
+this moment. So nobody is confirmed who lacks a vector where the event is searched, or is going to be:
+
+- begun before a migration and finished during it: a vector is missing under the new pack; planned again;
+- begun before and finished after the switch: the same;
+- begun during a migration, with vectors of both packs, and finished after the switch or the abort: what the
+  event needs is there, what it needs no more is erased with its partition.
 """
 
 from __future__ import annotations
@@ -9,8 +18,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, delete, exists, func, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, select, update
 
 from serving.database.metadata import now_utc
 from serving.errors import (
@@ -18,12 +28,12 @@ from serving.errors import (
     ErasedMeanwhile,
     EventClosed,
     InternalError,
+    PackChanged,
     StageUnavailable,
     UnknownEvent,
     UnknownPerson,
 )
 from serving.registry.erasures import is_claimed, plan_erasure
-from serving.registry.events import hold_open
 from serving.registry.identifiers import generate_id
 from serving.registry.people import get_person, read_person
 from serving.registry.person_details import PersonDetails
@@ -31,16 +41,39 @@ from serving.registry.records import NewFace, Person, StaleEnrolment
 from serving.registry.tables import (
     ACTIVE,
     IS_ACTIVE,
+    IS_BEING_MIGRATED,
     IS_OPEN,
     IS_PENDING,
     PENDING,
     event,
     face,
     insert_into,
+    migrated_face,
     person,
 )
 
 _GENERATION_ATTEMPTS = 5
+
+
+class _Held(NamedTuple):
+    """What a unit needs to know of an event that it holds."""
+
+    consent_required: bool
+    closed_at: datetime | None
+    partition: str
+    next_partition: str | None
+
+
+_HOLD = (
+    select(
+        event.c.consent_required,
+        event.c.closed_at,
+        func.coalesce(event.c.partition, event.c.key),
+        event.c.next_partition,
+    )
+    .where(event.c.key == bindparam("key"), IS_OPEN)
+    .with_for_update(read=True)
+)
 
 
 def begin_enrolment(
@@ -50,22 +83,24 @@ def begin_enrolment(
     details: PersonDetails,
     faces: Sequence[NewFace],
     must_exist: bool,
+    partitions: frozenset[str],
 ) -> Person:
     """Insert the faces as pending, and the person, with these details, where there is none.
 
     Raises:
         UnknownEvent, EventClosed: nobody is enrolled at this event.
+        PackChanged: it needs vectors in other partitions than these.
         UnknownPerson: `must_exist`, and nobody of this id is enrolled.
         ConsentRequired: the event asks for a consent reference, and there is none.
         StageUnavailable: an erasure of the person is being carried out.
     """
-    consent_required = _hold_event(connection, event_key)
+    held = _hold_event(connection, event_key, partitions)
     if person_id is not None and is_claimed(connection, event_key, person_id):
         raise StageUnavailable("earlier faces of this person are being erased")
     known = None if person_id is None else _hold_person(connection, event_key, person_id)
     if must_exist and known is None:
         raise UnknownPerson(person=person_id)
-    if consent_required and details.consent_reference is None and (known is None or known[0] is None):
+    if held.consent_required and details.consent_reference is None and (known is None or known[0] is None):
         raise ConsentRequired
     now = now_utc()
     if person_id is None:
@@ -91,19 +126,26 @@ def begin_enrolment(
         for each in sorted(faces, key=lambda each: each.id)
     ]
     connection.execute(insert, rows)
+    if held.next_partition is not None:
+        _announce_migrated(connection, event_key, person_id, [row["id"] for row in rows], now)
     return _read_person(connection, event_key, person_id)
 
 
 def finish_enrolment(
-    connection: Connection, event_key: str, person_id: str, face_ids: Sequence[str], details: PersonDetails
+    connection: Connection,
+    event_key: str,
+    person_id: str,
+    face_ids: Sequence[str],
+    details: PersonDetails,
+    partitions: frozenset[str],
 ) -> Person:
     """Mark the faces active and set the details that are given.
 
     Raises:
+        PackChanged: the event needs vectors in other partitions than these by now. Nothing is changed.
         ErasedMeanwhile: not all of them are still there. Nothing is changed.
     """
-    if not hold_open(connection, event_key):
-        raise ErasedMeanwhile(person=person_id)
+    next_partition = _check_partitions(_hold_open(connection, event_key, person_id), partitions)
     now = now_utc()
     enrolled = (
         update(person)
@@ -120,6 +162,8 @@ def finish_enrolment(
     )
     if connection.execute(activated).rowcount != len(wanted):
         raise ErasedMeanwhile(person=person_id)
+    if next_partition is not None:
+        _confirm_migrated(connection, event_key, person_id, wanted)
     return get_person(connection, event_key, person_id)
 
 
@@ -143,9 +187,18 @@ def abandon_enrolment(
         face.c.id.in_(sorted(set(face_ids))),
         IS_PENDING,
     )
+    # Of faces that are enrolled and whose vector of the next pack is not there yet, only the latter goes.
+    not_migrated = delete(migrated_face).where(
+        migrated_face.c.event_key == event_key,
+        migrated_face.c.person_id == person_id,
+        migrated_face.c.id.in_(sorted(set(face_ids))),
+        IS_BEING_MIGRATED,
+    )
     if begun_before is not None:
         abandoned = abandoned.where(face.c.created_at < begun_before)
-    if connection.execute(abandoned).rowcount > 0:
+        not_migrated = not_migrated.where(migrated_face.c.created_at < begun_before)
+    removed = [connection.execute(each).rowcount for each in (not_migrated, abandoned)]
+    if any(removed):
         plan_erasure(connection, event_key, person_id, after_s=0)
     has_faces = exists().where(face.c.event_key == event_key, face.c.person_id == person_id)
     connection.execute(delete(person).where(*this_person, person.c.enrolled_at.is_(None), ~has_faces))
@@ -153,31 +206,75 @@ def abandon_enrolment(
 
 def stale_enrolments(connection: Connection, begun_before: datetime, limit: int) -> list[StaleEnrolment]:
     """Pending faces begun before this moment, by person; at most `limit` faces."""
-    stale = (
-        select(face.c.event_key, face.c.person_id, face.c.id)
-        .where(IS_PENDING, face.c.created_at < begun_before)
-        .order_by(face.c.created_at)
-        .limit(limit)
-    )
-    rows = sorted(tuple(row) for row in connection.execute(stale))
+    rows: set[tuple[str, str, str]] = set()
+    for table, is_pending in ((face, IS_PENDING), (migrated_face, IS_BEING_MIGRATED)):
+        stale = (
+            select(table.c.event_key, table.c.person_id, table.c.id)
+            .where(is_pending, table.c.created_at < begun_before)
+            .order_by(table.c.created_at)
+            .limit(limit - len(rows))
+        )
+        rows.update((row[0], row[1], row[2]) for row in connection.execute(stale))
     return [
         StaleEnrolment(event_key, person_id, tuple(row[2] for row in group))
-        for (event_key, person_id), group in groupby(rows, key=itemgetter(0, 1))
+        for (event_key, person_id), group in groupby(sorted(rows), key=itemgetter(0, 1))
     ]
 
 
-def _hold_event(connection: Connection, event_key: str) -> bool:
-    """Whether the event requires consent; it stays open until this transaction ends."""
-    held = connection.execute(
-        select(event.c.consent_required, event.c.closed_at)
-        .where(event.c.key == event_key, IS_OPEN)
-        .with_for_update(read=True)
-    ).first()
-    if held is None:
+def _hold_event(connection: Connection, event_key: str, partitions: frozenset[str]) -> _Held:
+    """The event, which stays open and of its packs until this transaction ends."""
+    row = connection.execute(_HOLD, {"key": event_key}).first()
+    if row is None:
         raise UnknownEvent
+    held = _Held(*row)
     if held.closed_at is not None:
         raise EventClosed
-    return bool(held.consent_required)
+    _check_partitions(held, partitions)
+    return held
+
+
+def _hold_open(connection: Connection, event_key: str, person_id: str) -> _Held:
+    """As `_hold_event`, also when it is closed; raises ErasedMeanwhile when it is not there."""
+    row = connection.execute(_HOLD, {"key": event_key}).first()
+    if row is None:
+        raise ErasedMeanwhile(person=person_id)
+    return _Held(*row)
+
+
+def _check_partitions(held: _Held, partitions: frozenset[str]) -> str | None:
+    """The partition of the pack that the event moves to, if any; raises PackChanged."""
+    if not {held.partition, held.next_partition} - {None} <= partitions:
+        raise PackChanged
+    return held.next_partition
+
+
+def _announce_migrated(
+    connection: Connection, event_key: str, person_id: str, face_ids: Sequence[Any], now: datetime
+) -> None:
+    insert = insert_into(connection, migrated_face)
+    insert = insert.on_conflict_do_update(
+        index_elements=[migrated_face.c.event_key, migrated_face.c.person_id, migrated_face.c.id],
+        set_={"created_at": insert.excluded.created_at},
+        where=IS_BEING_MIGRATED,
+    )
+    of_person = {"event_key": event_key, "person_id": person_id, "created_at": now, "state": PENDING}
+    connection.execute(insert, [{**of_person, "id": each} for each in face_ids])
+
+
+def _confirm_migrated(
+    connection: Connection, event_key: str, person_id: str, face_ids: Sequence[str]
+) -> None:
+    confirmed = (
+        update(migrated_face)
+        .where(
+            migrated_face.c.event_key == event_key,
+            migrated_face.c.person_id == person_id,
+            migrated_face.c.id.in_(face_ids),
+        )
+        .values(state=ACTIVE)
+    )
+    if connection.execute(confirmed).rowcount != len(face_ids):
+        raise ErasedMeanwhile(person=person_id)
 
 
 def _hold_person(connection: Connection, event_key: str, person_id: str) -> tuple[str | None] | None:

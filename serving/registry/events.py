@@ -25,9 +25,10 @@ _CHOICES = {
     "request_policy": ("none", "stricter", "any"),
     "quality_level": ("off", "standard", "strict", None),
     "consent_required": (False, True),
+    "liveness": ("off", "observe", "enforce", None),
 }
 
-_COLUMNS = (
+COLUMNS = (  # of an `Event`, in its order
     event.c.key,
     event.c.id,
     event.c.name,
@@ -42,6 +43,11 @@ _COLUMNS = (
     event.c.retention_days,
     event.c.consent_required,
     event.c.closed_at,
+    func.coalesce(event.c.partition, event.c.key),
+    event.c.migrating_to,
+    event.c.next_partition,
+    event.c.migration_started_at,
+    event.c.liveness,
 )
 
 
@@ -55,12 +61,12 @@ def _count_faces(event_key: ColumnElement[str]) -> ColumnElement[int]:
     return active.scalar_subquery()
 
 
-_GET = select(*_COLUMNS).where(event.c.id == bindparam("id"), IS_OPEN)
+_GET = select(*COLUMNS).where(event.c.id == bindparam("id"), IS_OPEN)
 _GET_DELETING = (
-    select(*_COLUMNS).where(event.c.id == bindparam("id"), IS_DELETING).order_by(event.c.created_at.desc())
+    select(*COLUMNS).where(event.c.id == bindparam("id"), IS_DELETING).order_by(event.c.created_at.desc())
 )
 _LIST = (
-    select(*_COLUMNS, _count_people(event.c.key), _count_faces(event.c.key))
+    select(*COLUMNS, _count_people(event.c.key), _count_faces(event.c.key))
     .where(event.c.id > bindparam("after"), IS_OPEN)
     .order_by(event.c.id)
     .limit(bindparam("limit"))
@@ -97,8 +103,10 @@ def check_fields(fields: EventFields) -> None:
 def create_event(connection: Connection, event_id: str | None, pack_id: str, fields: EventFields) -> Event:
     """Insert an open event under a new key; raises EventExists when the id is taken by an open one."""
     row = {"name": None, "threshold": None, **fields}
+    key = generate_event_key()
     created = Event(
-        key=generate_event_key(),
+        key=key,
+        partition=key,
         id=event_id or generate_id(),
         pack_id=pack_id,
         created_at=now_utc(),
@@ -106,7 +114,17 @@ def create_event(connection: Connection, event_id: str | None, pack_id: str, fie
         **row,  # type: ignore[arg-type]
     )
     try:
-        connection.execute(insert(event), {column.name: getattr(created, column.name) for column in _COLUMNS})
+        connection.execute(
+            insert(event),
+            {
+                "key": created.key,
+                "id": created.id,
+                "pack_id": pack_id,
+                "created_at": created.created_at,
+                "state": OPEN,
+                **row,
+            },
+        )
     except IntegrityError as error:
         raise EventExists(f"The event {created.id!r} exists already.", event=created.id) from error
     return created
@@ -156,7 +174,7 @@ def list_events(
 
 def begin_deletion(connection: Connection, event_id: str) -> Event:
     """Mark the open event; else return the one of this id that is marked already; else raise UnknownEvent."""
-    closing = update(event).where(event.c.id == event_id, IS_OPEN).values(state=DELETING).returning(*_COLUMNS)
+    closing = update(event).where(event.c.id == event_id, IS_OPEN).values(state=DELETING).returning(*COLUMNS)
     row = connection.execute(closing).first() or connection.execute(_GET_DELETING, {"id": event_id}).first()
     if row is None:
         raise UnknownEvent(event=event_id)
@@ -165,14 +183,16 @@ def begin_deletion(connection: Connection, event_id: str) -> Event:
 
 def finish_deletion(connection: Connection, event_key: str) -> None:
     """Remove a marked event and, with it, its people and faces; plan an erasure of what is stored late."""
-    removed = connection.execute(delete(event).where(event.c.key == event_key, IS_DELETING))
-    if removed.rowcount > 0:
-        erasures.plan_erasure(connection, event_key, None, erasures.REVISIT_S)
+    removed = delete(event).where(event.c.key == event_key, IS_DELETING).returning(*COLUMNS)
+    row = connection.execute(removed).first()
+    if row is not None:
+        for place in Event(*row).places:
+            erasures.plan_place_erasure(connection, event_key, place, erasures.REVISIT_S)
 
 
 def deleting_events(connection: Connection) -> list[Event]:
     """All marked events, oldest first."""
-    marked = select(*_COLUMNS).where(IS_DELETING).order_by(event.c.created_at)
+    marked = select(*COLUMNS).where(IS_DELETING).order_by(event.c.created_at)
     return [Event(*row) for row in connection.execute(marked)]
 
 
@@ -192,7 +212,7 @@ def _given_policies(fields: EventFields) -> list[str]:
 
 
 def _set(connection: Connection, event_key: str, **values: object) -> Event:
-    changed = update(event).where(event.c.key == event_key, IS_OPEN).values(values).returning(*_COLUMNS)
+    changed = update(event).where(event.c.key == event_key, IS_OPEN).values(values).returning(*COLUMNS)
     row = connection.execute(changed).first()
     if row is None:
         raise UnknownEvent

@@ -11,15 +11,30 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where vectors of an event lie: a partition of the gallery's collection of a pack.
+
+    A partition holds vectors of one pack and one event for ever. Its name is random and never used again, so
+    what is erased of it late, or stored in it too late, concerns nobody else.
+
+    Attributes:
+        pack_id: None where it was not noted: then it is one of the packs that ever served.
+        partition: its name.
+    """
+
+    pack_id: str | None
+    partition: str
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """An event.
 
     Attributes:
-        key: the partition of the gallery that holds its faces; never reused, also not when an event of the
-            same id is created again.
+        key: what it is known by inside; never reused, also not when an event of the same id is created again.
         id: what callers name it by; unique among the events that are not being deleted.
         name: for people to read, or None.
-        pack_id: the model pack all its faces are embedded with.
+        pack_id: the model pack all its faces are embedded with, and searched by.
         threshold: the cosine from which a match counts, in place of the pack's own; or None.
         created_at: in UTC.
         state: "open" or "deleting".
@@ -30,6 +45,13 @@ class Event:
         retention_days: after so many days without change a person is erased; None: never.
         consent_required: whether nobody is enrolled without a consent reference.
         closed_at: since when nobody is enrolled or recognised, or None.
+        partition: of the gallery, where the vectors of `pack_id` lie.
+        migrating_to: the pack that the event moves to, or None. Until it has, that pack's vectors are
+            written and not read.
+        next_partition: where those lie, or None.
+        migration_started_at: or None.
+        liveness: what becomes of faces that are not live: "off", "observe", "enforce"; None: as the settings
+            say.
         people, faces: how many are enrolled, where they were counted (in lists); else None.
     """
 
@@ -47,8 +69,21 @@ class Event:
     retention_days: int | None = None
     consent_required: bool = False
     closed_at: datetime | None = None
+    partition: str = ""
+    migrating_to: str | None = None
+    next_partition: str | None = None
+    migration_started_at: datetime | None = None
+    liveness: str | None = None
     people: int | None = None
     faces: int | None = None
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where its vectors are stored: first those that are searched, then those of the pack it moves to."""
+        here = Place(self.pack_id, self.partition)
+        if self.migrating_to is None or self.next_partition is None:
+            return (here,)
+        return (here, Place(self.migrating_to, self.next_partition))
 
 
 class EventFields(TypedDict, total=False):
@@ -65,6 +100,7 @@ class EventFields(TypedDict, total=False):
     quality_level: str | None
     retention_days: int | None
     consent_required: bool
+    liveness: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +169,17 @@ class StaleEnrolment:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Vectors to erase once more: of a person, all but the known faces', or of a whole event.
+    """Vectors to erase once more: of a person, all but the known faces', or of a whole place.
 
     Attributes:
         id: new each time the erasure is planned anew.
-        event_key: the partition of the gallery.
-        person_id: None for the whole event.
+        person_id: None for a whole place, which is then given.
     """
 
     id: str
     event_key: str
     person_id: str | None
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)

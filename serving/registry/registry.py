@@ -12,8 +12,9 @@ from sqlalchemy import Connection
 from serving.database import Database
 from serving.database.metadata import now_utc
 from serving.errors import InvalidRequest, UnknownEvent, UnknownFace, UnknownPerson
-from serving.registry import enrolment, erasures, events, people, statistics
+from serving.registry import enrolment, events, people, statistics
 from serving.registry.bulk_enrolment import BulkEnrolments
+from serving.registry.erasures import Erasures
 from serving.registry.identifiers import (
     check_event_id,
     check_face_id,
@@ -23,11 +24,11 @@ from serving.registry.identifiers import (
     is_person_id,
 )
 from serving.registry.keyed_requests import KeyedRequests
+from serving.registry.pack_migration import PackMigrations
 from serving.registry.paging import check_limit, read_cursor
 from serving.registry.person_details import PersonDetails, check_consent_reference, check_metadata
 from serving.registry.records import (
     Counts,
-    Erasure,
     Event,
     EventFields,
     FaceSummary,
@@ -54,12 +55,16 @@ class Registry:
     Attributes:
         requests: those that carry an Idempotency-Key.
         bulk: enrolments of many people at once.
+        erasures: what of the gallery is to be erased yet.
+        migrations: events that move to another pack.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.requests = KeyedRequests(database)
         self.bulk = BulkEnrolments(database)
+        self.erasures = Erasures(database)
+        self.migrations = PackMigrations(database)
 
     async def open(self) -> None:
         """Connect and bring the tables up to date; nothing happens when the database is open."""
@@ -175,6 +180,7 @@ class Registry:
         metadata: Mapping[str, Any] | None = None,
         consent_reference: str | None = None,
         must_exist: bool = False,
+        partitions: Collection[str] | None = None,
     ) -> Person:
         """Announce faces before their vectors are stored; creates the person, under a new id when None.
 
@@ -182,7 +188,12 @@ class Registry:
         `finish_enrolment`. Faces that are enrolled already stay so, hence a repeated request doubles nothing.
         Nobody else sees a new person until the enrolment is finished.
 
+        Args:
+            partitions: those of `Event.places` where the vectors are going to be stored; None: the event's
+                first one.
+
         Raises:
+            PackChanged: the event's vectors belong elsewhere too by now; begin anew with the event as it is.
             InvalidRequest: an id or a detail breaks its rule, or there are no faces or too many.
             UnknownEvent, EventClosed: there is no open event of this key, or it is closed.
             UnknownPerson: with `must_exist`: nobody of this id is enrolled.
@@ -195,7 +206,13 @@ class Registry:
         details.check()
         self._check_face_ids([face.id for face in faces])
         return await self._database.write(
-            enrolment.begin_enrolment, event_key, person_id, details, list(faces), must_exist
+            enrolment.begin_enrolment,
+            event_key,
+            person_id,
+            details,
+            list(faces),
+            must_exist,
+            frozenset(partitions or (event_key,)),
         )
 
     async def finish_enrolment(
@@ -207,6 +224,7 @@ class Registry:
         *,
         metadata: Mapping[str, Any] | None = None,
         consent_reference: str | None = None,
+        partitions: Collection[str] | None = None,
     ) -> Person:
         """Confirm that the vectors are stored; returns the person with all enrolled faces. May be repeated.
 
@@ -214,6 +232,7 @@ class Registry:
 
         Raises:
             InvalidRequest: a face id or a detail breaks its rule, or there are no faces or too many.
+            PackChanged: as `begin_enrolment`, since then; nothing was changed.
             ErasedMeanwhile: the event, the person or a face was deleted since `begin_enrolment`. Nothing
                 was changed, and the caller must erase the vectors it stored.
         """
@@ -221,7 +240,12 @@ class Registry:
         details.check()
         self._check_face_ids(face_ids)
         return await self._database.write(
-            enrolment.finish_enrolment, event_key, person_id, list(face_ids), details
+            enrolment.finish_enrolment,
+            event_key,
+            person_id,
+            list(face_ids),
+            details,
+            frozenset(partitions or (event_key,)),
         )
 
     async def abandon_enrolment(
@@ -249,39 +273,6 @@ class Registry:
         """
         begun_before = now_utc() - timedelta(seconds=older_than_s)
         return await self._database.read(enrolment.stale_enrolments, begun_before, check_limit(limit))
-
-    async def due_erasures(self, limit: int = 1000) -> list[Erasure]:
-        """Erasures whose time has come, the longest due first, at most `limit` (1 to 1000).
-
-        For each, erase the vectors of the event, or those of the person but `known_faces`, then call
-        `finish_erasure`.
-        """
-        return await self._database.read(erasures.due_erasures, now_utc(), check_limit(limit))
-
-    async def claim_erasure(self, event_key: str, person_id: str, lease_s: float) -> str:
-        """Hold off enrolments of a person for at most `lease_s` seconds; the id for `finish_erasure`.
-
-        `begin_enrolment` raises StageUnavailable in the meantime.
-        """
-        return await self._database.write(erasures.claim_erasure, event_key, person_id, lease_s)
-
-    async def release_erasure(self, event_key: str, person_id: str) -> None:
-        """End the hold of `claim_erasure`; may be repeated."""
-        await self._database.write(erasures.release_erasure, event_key, person_id)
-
-    async def finish_erasure(self, id: str) -> None:
-        """Forget an erasure that is done; may be repeated.
-
-        One that was asked for again since `due_erasures` has a new id, so that it stays.
-        """
-        await self._database.write(erasures.finish_erasure, id)
-
-    async def known_faces(self, event_key: str, person_id: str) -> frozenset[str]:
-        """The ids of all faces of a person, enrolled or announced: their vectors are to stay.
-
-        Empty for a person who is not there.
-        """
-        return await self._database.read(erasures.known_faces, event_key, person_id)
 
     async def list_people(
         self, event_key: str, after: str | None = None, limit: int = 100, name: str | None = None

@@ -48,6 +48,14 @@ event = Table(
     Column("retention_days", Integer),
     Column("consent_required", Boolean, nullable=False, server_default=false()),
     Column("closed_at", UtcDateTime),
+    # Of the gallery, where the vectors of `pack_id` lie: null for the event's key itself.
+    Column("partition", String(32)),
+    # The pack that the event moves to, the partition of its vectors there, and since when; all or none.
+    Column("migrating_to", String(128)),
+    Column("next_partition", String(32)),
+    Column("migration_started_at", UtcDateTime),
+    # What becomes of faces that are not live; null: as the settings say.
+    Column("liveness", String(16)),
     CheckConstraint("state IN ('open', 'deleting')", name="state"),
 )
 Index(
@@ -118,7 +126,42 @@ Index(
     postgresql_where=text("state = 'active'"),
 )
 
-# Gallery partitions to look through once more: of a person, or of an event where person_id is null. No
+# Which faces have a vector of the pack that their event moves to as well, beside that of its present pack.
+# Pending and active are meant as in `face`.
+migrated_face = Table(
+    "migrated_face",
+    metadata,
+    Column("event_key", String(32), primary_key=True),
+    Column("person_id", identifier_type(), primary_key=True),
+    Column("id", identifier_type(), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    ForeignKeyConstraint(
+        ["event_key", "person_id", "id"],
+        ["face.event_key", "face.person_id", "face.id"],
+        name="fk_migrated_face_face",
+        ondelete="CASCADE",
+    ),
+    CheckConstraint("state IN ('pending', 'active')", name="state"),
+    sqlite_with_rowid=False,
+)
+Index(
+    "ix_migrated_face_pending",
+    migrated_face.c.created_at,
+    sqlite_where=text("state = 'pending'"),
+    postgresql_where=text("state = 'pending'"),
+)
+# For counting people and faces without reading the rows.
+Index(
+    "ix_migrated_face_active",
+    migrated_face.c.event_key,
+    migrated_face.c.state,
+    migrated_face.c.person_id,
+    sqlite_where=text("state = 'active'"),
+    postgresql_where=text("state = 'active'"),
+)
+
+# What of the gallery to look through once more: a person, or a whole partition where person_id is null. No
 # foreign keys: the rows outlive what they are about.
 erasure = Table(
     "erasure",
@@ -128,8 +171,12 @@ erasure = Table(
     Column("person_id", identifier_type()),
     Column("due_at", UtcDateTime, nullable=False),
     Column("claimed_until", UtcDateTime),
+    # Of a whole partition: its name and the pack whose vectors it holds; null where that was not noted.
+    Column("partition", String(32)),
+    Column("pack_id", String(128)),
 )
 Index("ix_erasure_due_at", erasure.c.due_at)
+Index("ix_erasure_event_key", erasure.c.event_key)
 Index(
     "uq_erasure_person",
     erasure.c.event_key,
@@ -139,8 +186,8 @@ Index(
     postgresql_where=text("person_id IS NOT NULL"),
 )
 Index(
-    "uq_erasure_event",
-    erasure.c.event_key,
+    "uq_erasure_partition",
+    erasure.c.partition,
     unique=True,
     sqlite_where=text("person_id IS NULL"),
     postgresql_where=text("person_id IS NULL"),
@@ -178,6 +225,8 @@ event_statistics = Table(
     Column("matches", BigInteger, nullable=False, server_default="0"),
     Column("unknowns", BigInteger, nullable=False, server_default="0"),
     Column("refusals", BigInteger, nullable=False, server_default="0"),
+    # Of the faces, those taken for presentation attacks, refused or not.
+    Column("spoofs", BigInteger, nullable=False, server_default="0"),
 )
 
 # How often the best candidate's cosine fell into each bin of width 0.02, from -1 (bin 0) to 1 (bin 99).
@@ -214,7 +263,9 @@ IS_OPEN = event.c.state == literal_column("'open'")
 IS_DELETING = event.c.state == literal_column("'deleting'")
 IS_PENDING = face.c.state == literal_column("'pending'")
 IS_ACTIVE = face.c.state == literal_column("'active'")
-IS_OF_EVENT = erasure.c.person_id.is_(None)
+IS_MIGRATED = migrated_face.c.state == literal_column("'active'")
+IS_BEING_MIGRATED = migrated_face.c.state == literal_column("'pending'")
+IS_OF_PARTITION = erasure.c.person_id.is_(None)
 IS_OF_PERSON = erasure.c.person_id.is_not(None)
 
 

@@ -146,7 +146,7 @@ async def change_account(
     "/{account}",
     status_code=204,
     summary="Delete an account and the person it owns",
-    responses=problems(UnknownAccount, LastAdministrator, PackMismatch),
+    responses=problems(UnknownAccount, LastAdministrator),
 )
 async def delete_account(
     request: Request, services: ServicesOf, identity: IdentityOf, deadline: DeadlineOf, account: AccountId
@@ -248,7 +248,7 @@ async def get_person(services: ServicesOf, identity: IdentityOf, account: Accoun
     "/{account}/person",
     status_code=204,
     summary="Erase the person an account owns",
-    responses=problems(UnknownAccount, UnknownPerson, PackMismatch),
+    responses=problems(UnknownAccount, UnknownPerson),
 )
 async def delete_person(
     request: Request, services: ServicesOf, identity: IdentityOf, deadline: DeadlineOf, account: AccountId
@@ -282,7 +282,6 @@ async def _erase_owned(request: Request, services: Services, account_id: str, de
     if event.key != owned.event_key:
         return False  # deleted, and another made under its id
     request.state.event, request.state.audit_person_id = event, owned.person_id
-    services.line_of(event)
     await erase_person(services, owned.event_key, owned.person_id, deadline)
     return True
 

@@ -228,21 +228,22 @@ async def _verify_face(services: Services, name: str, picture: bytes, deadline: 
     account_id, owned = found or ("", OwnedPerson(uuid.uuid4().hex, "", "nobody"))
     line = services.lines.default
     threshold = line.calibration.default_threshold
-    may_match = False
+    may_match, partition = False, ""
     try:
         event = await services.registry.get_event(owned.event_id or "nowhere")
         line = services.lines.find(event.pack_id) or line
         threshold = decide_sign_in(event, line.calibration, line.threshold)
         is_ours = event.key == owned.event_key and event.pack_id == line.pack.id
         may_match = is_ours and event.closed_at is None
+        partition = event.partition
     except (UnknownEvent, FalseMatchRateNotSupported):
         pass
     check = decide_sign_in_liveness(services)
     face = await find_single_face(line, picture, SingleFace.only, QualityLevel.standard, deadline, check)
     vectors = await embed_faces(line, [face], deadline)
-    event_key = owned.event_key if may_match else uuid.uuid4().hex
+    partition = partition if may_match else uuid.uuid4().hex
     decisions = await line.stages.search(
-        event_key, vectors, 1, threshold, deadline.remaining_s(), owned.person_id
+        partition, vectors, 1, threshold, deadline.remaining_s(), owned.person_id
     )
     enrolled = await services.registry.names_of(owned.event_key, [owned.person_id])
     if not (may_match and decisions[0].matched and owned.person_id in enrolled):

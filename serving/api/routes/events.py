@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -20,6 +19,7 @@ from serving.api.idempotency import (
     write_answer,
 )
 from serving.api.json_body import read_json
+from serving.api.liveness import check_mode, effective_mode
 from serving.api.openapi import json_body
 from serving.api.paging import Cursor, Limit
 from serving.api.policies import Policy, RequestPolicy, Strictness, decide_threshold
@@ -38,18 +38,24 @@ from serving.errors import (
     EventExists,
     FalseMatchRateNotSupported,
     Forbidden,
+    LivenessNotConfigured,
     PackMismatch,
     UnknownEvent,
 )
 from serving.graph.lines import ServedPack
+from serving.graph.vaults import erase_place
 from serving.registry.keyed_requests import StoredAnswer
 from serving.registry.records import Event
 from serving.registry.statistics import BIN_WIDTH
+from serving.vision.liveness_modes import LivenessMode
 from serving.vision.quality_gates import QualityLevel
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 ManagedEvent = Annotated[Event, Depends(AllowedAtEvent(Permission.manage_events, when_closed=True))]
+AnyManagedEvent = Annotated[
+    Event, Depends(AllowedAtEvent(Permission.manage_events, when_closed=True, any_pack=True))
+]
 
 _CHANGES_BODY = json_body("What is to change.", EventChanges)
 _CHANGES_BODY["content"]["application/merge-patch+json"] = _CHANGES_BODY["content"]["application/json"]
@@ -61,7 +67,14 @@ _CHANGES_BODY["content"]["application/merge-patch+json"] = _CHANGES_BODY["conten
     summary="Create an event",
     response_model=EventView,
     responses={
-        **problems(EventExists, BodyTooLarge, PackMismatch, FalseMatchRateNotSupported, *IDEMPOTENCY_ERRORS),
+        **problems(
+            EventExists,
+            BodyTooLarge,
+            PackMismatch,
+            FalseMatchRateNotSupported,
+            LivenessNotConfigured,
+            *IDEMPOTENCY_ERRORS,
+        ),
         **CREATED,
     },
     openapi_extra={"requestBody": json_body("The event.", NewEvent)},
@@ -84,6 +97,7 @@ async def create_event(
         raise Forbidden("A token bound to events may not create another.", needs="a token for all events")
     line = services.lines.of(new.pack_id)
     _check_policy(line, new.policy)
+    check_mode(services, new.liveness)
 
     def answer(event: Event) -> StoredAnswer:
         request.state.event = event
@@ -116,10 +130,10 @@ async def list_events(
     return EventPage(events=events, next_cursor=page.next)
 
 
-@router.get("/{event}", summary="Look at an event", responses=problems(UnknownEvent, PackMismatch))
+@router.get("/{event}", summary="Look at an event", responses=problems(UnknownEvent))
 async def get_event(
     services: ServicesOf,
-    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_events, when_closed=True))],
+    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_events, when_closed=True, any_pack=True))],
 ) -> EventView:
     """An event and how many people and faces it holds."""
     return await _count(services, event)
@@ -128,7 +142,9 @@ async def get_event(
 @router.patch(
     "/{event}",
     summary="Change an event",
-    responses=problems(UnknownEvent, PackMismatch, BodyTooLarge, FalseMatchRateNotSupported),
+    responses=problems(
+        UnknownEvent, PackMismatch, BodyTooLarge, FalseMatchRateNotSupported, LivenessNotConfigured
+    ),
     openapi_extra={"requestBody": _CHANGES_BODY},
 )
 async def change_event(
@@ -145,11 +161,12 @@ async def change_event(
     changes = await read_json(request, EventChanges, deadline.remaining_s())
     request.state.audit_details = {"changed": sorted(changes.model_fields_set)}
     _check_policy(services.line_of(event), changes.policy)
+    check_mode(services, changes.liveness)
     return await _count(services, await services.registry.update_event(event.key, changes.to_fields()))
 
 
-@router.post("/{event}/close", summary="Close an event", responses=problems(UnknownEvent, PackMismatch))
-async def close_event(services: ServicesOf, event: ManagedEvent) -> EventView:
+@router.post("/{event}/close", summary="Close an event", responses=problems(UnknownEvent))
+async def close_event(services: ServicesOf, event: AnyManagedEvent) -> EventView:
     """From now on nobody is enrolled or recognised at the event; looking, exporting and erasing go on.
 
     Closing what is closed changes nothing. With `retention_days` the event is deleted so many days later.
@@ -157,8 +174,8 @@ async def close_event(services: ServicesOf, event: ManagedEvent) -> EventView:
     return await _count(services, await services.registry.close_event(event.key))
 
 
-@router.post("/{event}/reopen", summary="Reopen an event", responses=problems(UnknownEvent, PackMismatch))
-async def reopen_event(services: ServicesOf, event: ManagedEvent) -> EventView:
+@router.post("/{event}/reopen", summary="Reopen an event", responses=problems(UnknownEvent))
+async def reopen_event(services: ServicesOf, event: AnyManagedEvent) -> EventView:
     """Undoes closing; an event that is open stays so."""
     return await _count(services, await services.registry.reopen_event(event.key))
 
@@ -191,6 +208,7 @@ async def get_statistics(
         matches=tally.matches,
         unknowns=tally.unknowns,
         refusals=tally.refusals,
+        spoofs=tally.spoofs,
         counted_since=counted.since,
         scores=[
             ScoreBin(
@@ -209,7 +227,7 @@ async def get_statistics(
     "/{event}",
     status_code=204,
     summary="Delete an event and everyone in it",
-    responses=problems(UnknownEvent, PackMismatch),
+    responses=problems(UnknownEvent),
 )
 async def delete_event(
     request: Request,
@@ -220,13 +238,11 @@ async def delete_event(
 ) -> Response:
     """Erases the faces and people of the event. If it was cut off half way, delete again to finish."""
     identity.require_event(event)
-    with contextlib.suppress(UnknownEvent):  # half deleted already, then its faces were this pack's
-        services.line_of(await services.registry.get_event(event))
     doomed = await services.registry.begin_event_deletion(event)
     request.state.event = doomed
     await services.jobs.remove_files(doomed.key)
-    for line in services.lines:
-        await line.stages.erase_event(doomed.key, deadline.remaining_s())
+    for place in await services.registry.erasures.places(doomed.key):
+        await erase_place(services.lines, place, deadline.remaining_s())
     await services.registry.finish_event_deletion(doomed.key)
     return Response(status_code=204)
 
@@ -265,6 +281,8 @@ def _view(services: Services, event: Event, *, people: int, faces: int) -> Event
         request_policy=RequestPolicy(event.request_policy),
         quality_level=level,
         effective_quality_level=level or services.settings.quality.enrolment_level,
+        liveness=None if event.liveness is None else LivenessMode(event.liveness),
+        effective_liveness=effective_mode(services, event),
         retention_days=event.retention_days,
         consent_required=event.consent_required,
         created_at=event.created_at,

@@ -18,7 +18,7 @@ from serving.api.openapi import PICTURE_ERRORS
 from serving.api.paging import Cursor, Limit
 from serving.api.schemas.people import Enrolment, FacePage, FaceQuery, StoredFace
 from serving.api.services import ServicesOf
-from serving.errors import PackMismatch, UnknownEvent, UnknownFace, UnknownPerson
+from serving.errors import UnknownEvent, UnknownFace, UnknownPerson
 from serving.registry.identifiers import is_person_id
 from serving.registry.records import Event
 
@@ -58,12 +58,10 @@ async def add_faces(
     return await answer_enrolment(request, services, identity, event, key, query, deadline, of_person=person)
 
 
-@router.get(
-    "", summary="List a person's faces", responses=problems(UnknownEvent, PackMismatch, UnknownPerson)
-)
+@router.get("", summary="List a person's faces", responses=problems(UnknownEvent, UnknownPerson))
 async def list_faces(
     services: ServicesOf,
-    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people, when_closed=True))],
+    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people, when_closed=True, any_pack=True))],
     person: PersonId,
     cursor: Cursor = None,
     limit: Limit = 100,
@@ -81,11 +79,13 @@ async def list_faces(
     "/{face}",
     status_code=204,
     summary="Erase a face",
-    responses=problems(UnknownEvent, PackMismatch, UnknownPerson, UnknownFace),
+    responses=problems(UnknownEvent, UnknownPerson, UnknownFace),
 )
 async def delete_face(
     services: ServicesOf,
-    event: Annotated[Event, Depends(AllowedAtEvent(Permission.erase_people, when_closed=True))],
+    event: Annotated[
+        Event, Depends(AllowedAtEvent(Permission.erase_people, when_closed=True, any_pack=True))
+    ],
     deadline: DeadlineOf,
     person: PersonId,
     face: FaceId,

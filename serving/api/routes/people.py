@@ -62,10 +62,10 @@ async def enrol(
     return await answer_enrolment(request, services, identity, event, key, fields, deadline)
 
 
-@router.get("", summary="List people", responses=problems(UnknownEvent, PackMismatch))
+@router.get("", summary="List people", responses=problems(UnknownEvent))
 async def list_people(
     services: ServicesOf,
-    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people, when_closed=True))],
+    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people, when_closed=True, any_pack=True))],
     cursor: Cursor = None,
     limit: Limit = 100,
     name: Annotated[
@@ -98,12 +98,10 @@ async def list_people(
     return PeoplePage(people=people, next_cursor=page.next)
 
 
-@router.get(
-    "/{person}", summary="Look at a person", responses=problems(UnknownEvent, PackMismatch, UnknownPerson)
-)
+@router.get("/{person}", summary="Look at a person", responses=problems(UnknownEvent, UnknownPerson))
 async def get_person(
     services: ServicesOf,
-    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people, when_closed=True))],
+    event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_people, when_closed=True, any_pack=True))],
     person: PersonId,
 ) -> PersonView:
     """A person and the ids of their faces."""
@@ -139,11 +137,13 @@ async def change_person(
     "/{person}",
     status_code=204,
     summary="Erase a person",
-    responses=problems(UnknownEvent, PackMismatch, UnknownPerson),
+    responses=problems(UnknownEvent, UnknownPerson),
 )
 async def delete_person(
     services: ServicesOf,
-    event: Annotated[Event, Depends(AllowedAtEvent(Permission.erase_people, when_closed=True))],
+    event: Annotated[
+        Event, Depends(AllowedAtEvent(Permission.erase_people, when_closed=True, any_pack=True))
+    ],
     deadline: DeadlineOf,
     person: PersonId,
 ) -> Response:

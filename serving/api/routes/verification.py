@@ -192,7 +192,7 @@ async def _compare(
     """The person's nearest face by all vectors together, and by each alone; None: the person has no face."""
     probes = vectors if len(vectors) == 1 else np.concatenate([vectors, fusion.vector[np.newaxis]])
     decisions = await judge.line.stages.search(
-        judge.event.key, probes, 1, judge.threshold, deadline.remaining_s(), person
+        judge.event.partition, probes, 1, judge.threshold, deadline.remaining_s(), person
     )
     nearest = [decision.candidates[0] if decision.candidates else None for decision in decisions]
     together = nearest[-1]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from serving.errors import RollcallError
+from serving.errors import DeadlineExceeded, RollcallError
 from serving.gallery.records import (
     FacePage,
     FaceRecord,
@@ -29,6 +29,8 @@ from serving.gallery.records import (
 )
 from serving.graph.messages import Candidate, Decision
 from serving.packs.calibration import Calibration
+from serving.packs.liveness import find_liveness_pack
+from serving.vision.liveness_crops import LivenessCrops
 from serving.vision.pipeline import Face, PictureFaces
 from serving.vision.quality import FaceQuality
 from serving.vision.quality_gates import QualityReason
@@ -60,7 +62,8 @@ def picture(*faces: str, width: int = 64, height: int = 48, format: str = "PNG",
     """A real picture file of these faces.
 
     `ada` is Ada herself, `ada:0.95` looks like her by that cosine, and `ada:1:blurred,too_dark` has exactly
-    these faults at the standard level (names of `QualityReason`).
+    these faults at the standard level (names of `QualityReason`). `ada:1::0.2` is probably a picture of Ada, live
+    by 0.2 only, and of `ada:1::none` the picture shows too little to say.
     """
     colour = (len(faces) * 20 % 256, sum(map(ord, salt)) % 256, 90)
     image = Image.new("RGB", (width, height), colour)
@@ -104,8 +107,14 @@ class FakeStages:
         self.failures: dict[str, list[BaseException]] = {}
         self.before: dict[str, Hook] = {}
         self.after: dict[str, Hook] = {}
+        self.erased_packs: set[str] = set()
         self._calibration = calibration
         self._specs: list[str] = []
+        self.wanted_liveness: list[bool] = []
+
+    def _note_pack(self, pack_id: str | None) -> None:
+        """What is erased of packs that do not serve lies in the same dictionary."""
+        self.erased_packs |= {pack_id} - {None}
 
     @property
     def counts(self) -> Counter[str]:
@@ -127,15 +136,20 @@ class FakeStages:
         if method in self.after:
             await self.after[method](*args)
 
-    async def detect(self, data: bytes, remaining_s: float) -> PictureFaces:
+    async def detect(self, data: bytes, remaining_s: float, wants_liveness: bool = False) -> PictureFaces:
         assert remaining_s > 0
+        self.wanted_liveness.append(wants_liveness)
         await self._enter("detect", data)
         with Image.open(io.BytesIO(data)) as image:
             image.load()
             width, height = image.size
             text = getattr(image, "text", {}).get("faces") or image.info.get("comment", b"[]")
         specs = json.loads(text)
-        return PictureFaces(width, height, [self._make_face(spec, place) for place, spec in enumerate(specs)])
+        faces = [self._make_face(spec, place) for place, spec in enumerate(specs)]
+        if wants_liveness:
+            for face, spec in zip(faces, specs, strict=True):
+                face.liveness_crops = make_liveness_crops(spec)
+        return PictureFaces(width, height, faces)
 
     def _make_face(self, spec: str, place: int) -> Face:
         self._specs.append(spec)
@@ -200,7 +214,10 @@ class FakeStages:
             self.created_at[face.event, face.person, face.face] = face.created_at
         await self._leave("enrol")
 
-    async def faces_of(self, event_key: str, person_id: str, remaining_s: float) -> list[str]:
+    async def faces_of(
+        self, event_key: str, person_id: str, remaining_s: float, *, pack_id: str | None = None
+    ) -> list[str]:
+        self._note_pack(pack_id)
         await self._enter("faces_of", event_key, person_id)
         return sorted(
             face for event, person, face in self.gallery if (event, person) == (event_key, person_id)
@@ -225,12 +242,23 @@ class FakeStages:
         following = found[most][0] if len(found) > most else None
         return FacePage(tuple(face for _, face in found[:most]), following)
 
-    async def erase_faces(self, event_key: str, faces: Sequence[tuple[str, str]], remaining_s: float) -> None:
+    async def erase_faces(
+        self,
+        event_key: str,
+        faces: Sequence[tuple[str, str]],
+        remaining_s: float,
+        *,
+        pack_id: str | None = None,
+    ) -> None:
+        self._note_pack(pack_id)
         await self._enter("erase_faces", event_key, list(faces))
         for person, face in faces:
             self.gallery.pop((event_key, person, face), None)
 
-    async def erase_person(self, event_key: str, person_id: str, remaining_s: float) -> None:
+    async def erase_person(
+        self, event_key: str, person_id: str, remaining_s: float, *, pack_id: str | None = None
+    ) -> None:
+        self._note_pack(pack_id)
         await self._enter("erase_person", event_key, person_id)
         check_key("event", event_key)
         check_key("person", person_id)
@@ -238,13 +266,45 @@ class FakeStages:
             del self.gallery[key]
         await self._leave("erase_person", event_key, person_id)
 
-    async def erase_event(self, event_key: str, remaining_s: float) -> None:
+    async def erase_event(self, event_key: str, remaining_s: float, *, pack_id: str | None = None) -> None:
+        self._note_pack(pack_id)
         await self._enter("erase_event", event_key)
         for key in [key for key in self.gallery if key[0] == event_key]:
             del self.gallery[key]
 
     async def check(self, remaining_s: float) -> None:
         await self._enter("check")
+
+
+def make_liveness_crops(spec: str) -> LivenessCrops | None:
+    """The score stands in a crop of one pixel; a face is live unless its spec says otherwise."""
+    score = [*spec.split(":"), "", "", ""][3] or "1"
+    return None if score == "none" else (np.full((1, 1, 3), round(float(score) * 200), np.uint8),)
+
+
+class FakeLiveness:
+    """Has the methods of `LivenessStage`; `failures` is a list of errors, one for each coming call."""
+
+    pack = find_liveness_pack("minifasnet")
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        self.threshold = threshold
+        self.calls: list[int] = []
+        self.failures: list[BaseException] = []
+        self.delay_s = 0.0
+
+    async def score(self, crops: tuple[NDArray[np.uint8], ...], remaining_s: float) -> NDArray[np.float32]:
+        assert remaining_s > 0
+        self.calls.append(len(crops[0]))
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.delay_s > remaining_s:
+            raise DeadlineExceeded
+        return crops[0][:, 0, 0, 0].astype(np.float32) / 200
+
+    async def check(self, remaining_s: float) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
 
 
 def fail_next(stages: FakeStages, method: str, error: RollcallError | Exception, times: int = 1) -> None:

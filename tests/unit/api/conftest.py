@@ -37,7 +37,7 @@ from serving.packs.configured import find_configured_pack
 from serving.registry.attendance import CheckIns
 from serving.registry.registry import Registry
 from serving.settings import Settings, load_settings
-from tests.unit.api.api_fakes import FakeStages
+from tests.unit.api.api_fakes import FakeLiveness, FakeStages
 
 ISSUER, AUDIENCE = "rollcall", "rollcall"
 TESTER_ID = "0" * 32
@@ -76,6 +76,11 @@ class Api:
     registry: Registry
     client: httpx.AsyncClient
     token_for: Callable[..., str]
+
+    @property
+    def liveness(self) -> FakeLiveness:
+        """The stage, where `liveness.model` is set."""
+        return self.services.liveness  # type: ignore[return-value]
 
     @property
     def line(self) -> ServedPack:
@@ -167,6 +172,7 @@ async def make_api(
             rate_limiter=RateLimiter(settings.rate_limits),
             check_ins=CheckIns(database),
             jobs=Jobs(database, JobFiles(settings.jobs_dir), max_unfinished=settings.jobs.max_unfinished),
+            liveness=None if settings.liveness.model is None else FakeLiveness(),  # type: ignore[arg-type]
         )
         shared_app.state.services = services
         shared_app.state.readiness = Readiness(services)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from serving.database.metadata import now_utc
 from serving.errors import DeadlineExceeded, Overloaded, StageUnavailable
-from serving.graph.sweep import Sweep
 from tests.unit.api.api_fakes import fail_next, picture, vector_of
 from tests.unit.api.api_problems import check_problem
+from tests.unit.api.api_sweep import sweep_later
 from tests.unit.api.conftest import Api
 
 ADA, BOB = picture("ada"), picture("bob")
@@ -25,9 +22,7 @@ def files(*pictures: bytes) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 async def sweep_everything(api: Api) -> None:
-    """As the sweep does long after every request has ended."""
-    with patch("serving.registry.registry.now_utc", lambda: now_utc() + timedelta(hours=1)):
-        await Sweep(api.registry, api.services.lines).sweep_once()
+    await sweep_later(api.registry, api.services.lines)
 
 
 async def test_the_answer_tells_what_was_stored(gala: Api) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from serving.database.metadata import now_utc
 from serving.errors import StageUnavailable
-from serving.graph.sweep import Sweep
 from tests.unit.api.api_fakes import fail_next, picture
 from tests.unit.api.api_problems import check_problem
+from tests.unit.api.api_sweep import sweep_later
 from tests.unit.api.conftest import Api
 
 ADA, LIKE_ADA, BOB = picture("ada"), picture("ada:0.97"), picture("bob")
@@ -21,9 +18,7 @@ FACES = PEOPLE + "/ada/faces"
 
 
 async def sweep_everything(api: Api) -> None:
-    """As the sweep does long after every request has ended."""
-    with patch("serving.registry.registry.now_utc", lambda: now_utc() + timedelta(hours=1)):
-        await Sweep(api.registry, api.services.lines).sweep_once()
+    await sweep_later(api.registry, api.services.lines)
 
 
 async def listed(api: Api) -> list[str]:

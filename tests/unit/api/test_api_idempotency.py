@@ -48,6 +48,7 @@ def later(seconds: float) -> Iterator[None]:
 
     with (
         patch("serving.registry.registry.now_utc", moved),
+        patch("serving.registry.erasures.now_utc", moved),
         patch("serving.registry.idempotency.now_utc", moved),
         patch("serving.registry.keyed_requests.now_utc", moved),
     ):

@@ -13,6 +13,7 @@ from serving.graph.lines import Lines
 from tests.unit.api.api_fakes import FakeStages, picture
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import Api
+from tests.unit.api.test_api_authentication import sign_up
 from tests.unit.served import serve
 
 ADA = picture("ada")
@@ -25,21 +26,44 @@ def serve_only_other(gala: Api) -> None:
     gala.app.state.services = replace(gala.services, lines=lines)
 
 
-async def test_another_pack_neither_searches_nor_enrols_nor_erases(gala: Api) -> None:
+async def test_another_pack_neither_searches_nor_enrols(gala: Api) -> None:
     await gala.enrol("ada", ADA)
     own = gala.line.pack.id
     serve_only_other(gala)
     for answer in (
         await gala.client.post(f"{EVENT}/recognise", content=ADA),
         await gala.client.post(f"{EVENT}/people", content=ADA),
-        await gala.client.delete(f"{EVENT}/people/ada"),
-        await gala.client.delete(EVENT),
+        await gala.client.post(f"{EVENT}/exports"),
+        await gala.client.patch(EVENT, json={"policy": {"threshold": 0.5}}),
     ):
         problem = check_problem(answer, "pack_mismatch")
         assert answer.status_code == 409
         assert problem["context"] == {"pack_id": own, "serving": [OTHER]}
     gala.app.state.services = gala.services
     assert await gala.outcomes(ADA) == [("match", "ada")]
+
+
+@pytest.mark.usefixtures("cheap_passwords")
+@pytest.mark.parametrize("what", ["face", "person", "event", "account"])
+async def test_what_is_of_a_pack_that_does_not_serve_can_be_erased(gala: Api, what: str) -> None:
+    face_id = (await gala.enrol("ada", ADA))["faces"][0]["face_id"]
+    account_id = await sign_up(gala)
+    key = (await gala.registry.get_event("gala")).key
+    await gala.services.accounts.accounts.link_person(account_id, key, "ada")
+    own = gala.line.pack.id
+    serve_only_other(gala)
+    paths = {
+        "face": f"{EVENT}/people/ada/faces/{face_id}",
+        "person": f"{EVENT}/people/ada",
+        "event": EVENT,
+        "account": f"/v1/accounts/{account_id}",
+    }
+    assert (await gala.client.get(EVENT)).json()["decision_threshold"] is None
+    assert (await gala.client.get(f"{EVENT}/people/ada")).json()["face_ids"] == [face_id]
+    answer = await gala.client.delete(paths[what])
+    assert answer.status_code == 204, answer.text
+    assert gala.stages.gallery == {}
+    assert gala.stages.erased_packs == {own}
 
 
 async def test_events_of_other_packs_are_still_listed(gala: Api) -> None:

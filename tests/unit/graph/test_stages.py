@@ -64,9 +64,9 @@ def handles() -> dict[str, Any]:
             check_health=lambda: None,
             enrol=lambda faces: None,
             read_faces=lambda event, after, limit, person: FacePage((), after),
-            erase_faces=lambda event, faces: None,
-            erase_person=lambda event, person: None,
-            erase_event=lambda event: None,
+            erase_faces=lambda event, faces, pack: None,
+            erase_person=lambda event, person, pack: None,
+            erase_event=lambda event, pack: None,
         ),
     }
 

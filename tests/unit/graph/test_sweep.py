@@ -9,7 +9,7 @@ import pytest
 from serving.errors import StageUnavailable
 from serving.graph import sweep
 from serving.graph.sweep import STALE_S, Sweep
-from serving.registry.records import Erasure, StaleEnrolment
+from serving.registry.records import Erasure, Place, StaleEnrolment
 from serving.settings import LoadSettings
 from tests.unit.graph.virtual_time import in_virtual_time
 from tests.unit.served import serve_alone
@@ -22,10 +22,15 @@ class World:
         self.log: list[tuple[Any, ...]] = []
         self.deleting = ["e1", "e2"]
         self.stale = [StaleEnrolment("e3", "ada", ("f1", "f2")), StaleEnrolment("e3", "bob", ("f3",))]
-        self.due = [Erasure("1", "e4", None), Erasure("2", "e3", "cem"), Erasure("3", "e3", "dee")]
+        self.planned = [
+            Erasure("1", "e4", None, Place(None, "e4")),
+            Erasure("2", "e3", "cem"),
+            Erasure("3", "e3", "dee"),
+        ]
         self.stored = {"cem": ["f4", "f5"], "dee": []}
         self.known = {"cem": frozenset({"f5"})}
         self.failures: dict[str, BaseException] = {}
+        self.erasures = self
 
     async def deleting_events(self) -> list[Any]:
         return [SimpleNamespace(key=key) for key in self.deleting]
@@ -34,8 +39,8 @@ class World:
         self.log.append(("older than", older_than_s))
         return self.stale
 
-    async def due_erasures(self) -> list[Erasure]:
-        return self.due
+    async def due(self) -> list[Erasure]:
+        return self.planned
 
     async def _note(self, *entry: Any) -> None:
         self.log.append(entry)
@@ -51,26 +56,30 @@ class World:
     async def abandon_enrolment(self, key: str, person: str, faces: Any, older_than_s: float) -> None:
         await self._note("forget faces", person, key, faces, older_than_s)
 
-    async def claim_erasure(self, key: str, person: str, lease_s: float) -> str:
+    async def claim(self, key: str, person: str, lease_s: float) -> str:
         assert lease_s >= 2 * sweep.CALL_TIMEOUT_S
         await self._note("claim", person)
         return f"claimed {person}"
 
-    async def release_erasure(self, key: str, person: str) -> None:
+    async def release(self, key: str, person: str) -> None:
         self.log.append(("release", person))
 
     async def faces_of(self, key: str, person: str, remaining_s: float) -> list[str]:
         self.log.append(("stored", person))
         return self.stored[person]
 
-    async def known_faces(self, key: str, person: str) -> frozenset[str]:
+    async def places(self, key: str) -> list[Place]:
+        return [Place(None, key)]
+
+    async def known_faces(self, key: str, person: str, partition: str) -> frozenset[str]:
+        assert partition == key
         self.log.append(("known", person))
         return self.known[person]
 
     async def erase_faces(self, key: str, faces: Any, remaining_s: float) -> None:
         await self._note("erase faces", faces[0][0], key, faces)
 
-    async def finish_erasure(self, id: str) -> None:
+    async def finish(self, id: str) -> None:
         await self._note("erased", id)
 
 

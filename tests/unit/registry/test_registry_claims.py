@@ -25,16 +25,16 @@ async def event(registry: Registry) -> Event:
 
 
 async def test_nobody_is_enrolled_while_an_erasure_is_carried_out(registry: Registry, event: Event) -> None:
-    await registry.claim_erasure(event.key, "ada", 60)
+    await registry.erasures.claim(event.key, "ada", 60)
     with pytest.raises(StageUnavailable):
         await registry.begin_enrolment(event.key, "ada", None, [F1])
     await registry.begin_enrolment(event.key, "bob", None, [F1])
-    await registry.release_erasure(event.key, "ada")
+    await registry.erasures.release(event.key, "ada")
     await registry.begin_enrolment(event.key, "ada", None, [F1])
 
 
 async def test_a_claim_whose_holder_died_ends(registry: Registry, event: Event) -> None:
-    await registry.claim_erasure(event.key, "ada", -1)
+    await registry.erasures.claim(event.key, "ada", -1)
     await registry.begin_enrolment(event.key, "ada", None, [F1])
 
 
@@ -65,7 +65,9 @@ async def is_held_up(database_url: str, work: asyncio.Future[object]) -> bool:
 
 
 def begin(connection: Connection, event_key: str) -> None:
-    enrolment.begin_enrolment(connection, event_key, "ada", PersonDetails(), [F1], False)
+    enrolment.begin_enrolment(
+        connection, event_key, "ada", PersonDetails(), [F1], False, frozenset({event_key})
+    )
 
 
 def start(work: Awaitable[object]) -> asyncio.Future[object]:
@@ -78,11 +80,11 @@ async def test_a_claim_waits_for_an_enrolment_that_has_begun_and_then_knows_its_
     database_url: str, registry: Registry, event: Event, transaction: AsyncConnection
 ) -> None:
     await transaction.run_sync(begin, event.key)
-    claim = start(registry.claim_erasure(event.key, "ada", 60))
+    claim = start(registry.erasures.claim(event.key, "ada", 60))
     assert await is_held_up(database_url, claim)
     await transaction.commit()
     await claim
-    assert await registry.known_faces(event.key, "ada") == {"f1"}
+    assert await registry.erasures.known_faces(event.key, "ada", event.key) == {"f1"}
 
 
 @NEEDS_POSTGRES
@@ -106,4 +108,4 @@ async def test_enrolments_of_one_person_and_claims_of_others_do_not_wait(
     await registry.begin_enrolment(event.key, "ada", None, [NewFace("f0")])
     await transaction.run_sync(erasures.is_claimed, event.key, "ada")
     await asyncio.wait_for(registry.begin_enrolment(event.key, "ada", None, [F1]), 15)
-    await asyncio.wait_for(registry.claim_erasure(event.key, "bob", 60), 15)
+    await asyncio.wait_for(registry.erasures.claim(event.key, "bob", 60), 15)

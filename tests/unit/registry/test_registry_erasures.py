@@ -55,7 +55,7 @@ async def test_erasures_of_forgotten_people_and_events_wait(registry: Registry, 
     assert await registry.delete_person(event.key, "ada")
     await registry.begin_event_deletion(event.id)
     await registry.finish_event_deletion(event.key)
-    assert await registry.due_erasures() == []
+    assert await registry.erasures.due() == []
 
 
 @pytest.mark.usefixtures("at_once")
@@ -66,16 +66,16 @@ async def test_they_are_found_in_the_order_they_became_due(registry: Registry, e
     await registry.delete_person(other.key, "ada")
     await registry.delete_person(event.key, "ada")
     await registry.begin_event_deletion(event.id)
-    assert places(await registry.due_erasures()) == [(other.key, "ada"), (event.key, "ada")]
+    assert places(await registry.erasures.due()) == [(other.key, "ada"), (event.key, "ada")]
     await registry.finish_event_deletion(event.key)
-    found = await registry.due_erasures()
+    found = await registry.erasures.due()
     assert places(found) == [(other.key, "ada"), (event.key, "ada"), (event.key, None)]
-    assert await registry.due_erasures(2) == found[:2]
-    await registry.finish_erasure(found[1].id)
-    await registry.finish_erasure(found[1].id)
-    assert await registry.due_erasures() == [found[0], found[2]]
+    assert await registry.erasures.due(2) == found[:2]
+    await registry.erasures.finish(found[1].id)
+    await registry.erasures.finish(found[1].id)
+    assert await registry.erasures.due() == [found[0], found[2]]
     with pytest.raises(InvalidRequest):
-        await registry.due_erasures(0)
+        await registry.erasures.due(0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -86,7 +86,7 @@ async def test_where_nothing_was_forgotten_nothing_is_erased(registry: Registry,
     await registry.finish_event_deletion("0" * 32)
     await registry.abandon_enrolment(event.key, "ada", ["f1"])
     await registry.abandon_enrolment(event.key, "stranger", ["f1"])
-    assert await registry.due_erasures() == []
+    assert await registry.erasures.due() == []
 
 
 @pytest.mark.usefixtures("at_once")
@@ -94,7 +94,7 @@ async def test_of_one_person_there_is_one_erasure(registry: Registry, event: Eve
     for _ in range(3):
         await enrol(registry, event, "ada", "f1")
         await registry.delete_person(event.key, "ada")
-    assert places(await registry.due_erasures()) == [(event.key, "ada")]
+    assert places(await registry.erasures.due()) == [(event.key, "ada")]
 
 
 @pytest.mark.usefixtures("at_once")
@@ -103,11 +103,11 @@ async def test_an_erasure_planned_again_outlives_the_visit_under_way(
 ) -> None:
     await enrol(registry, event, "ada", "f1")
     await registry.delete_person(event.key, "ada")
-    [visited] = await registry.due_erasures()
+    [visited] = await registry.erasures.due()
     await enrol(registry, event, "ada", "f1")
     await registry.delete_person(event.key, "ada")
-    await registry.finish_erasure(visited.id)
-    assert places(await registry.due_erasures()) == [(event.key, "ada")]
+    await registry.erasures.finish(visited.id)
+    assert places(await registry.erasures.due()) == [(event.key, "ada")]
 
 
 async def test_the_later_time_is_kept(
@@ -117,26 +117,26 @@ async def test_the_later_time_is_kept(
     await registry.delete_person(event.key, "ada")
     await registry.begin_enrolment(event.key, "ada", None, [F1])
     await registry.abandon_enrolment(event.key, "ada", ["f1"])  # due at once
-    assert await registry.due_erasures() == []
+    assert await registry.erasures.due() == []
     monkeypatch.setattr(erasures, "REVISIT_S", -1.0)
     await registry.begin_enrolment(event.key, "bob", None, [F1])
     await registry.abandon_enrolment(event.key, "bob", ["f1"])
     monkeypatch.setattr(erasures, "REVISIT_S", 900.0)
     await enrol(registry, event, "bob", "f1")
     await registry.delete_person(event.key, "bob")
-    assert await registry.due_erasures() == []
+    assert await registry.erasures.due() == []
 
 
 async def test_an_abandoned_enrolment_is_erased_at_once(registry: Registry, event: Event) -> None:
     await enrol(registry, event, "ada", "f1")
     await registry.begin_enrolment(event.key, "ada", None, [F1, F2])
-    assert await registry.known_faces(event.key, "ada") == {"f1", "f2"}
+    assert await registry.erasures.known_faces(event.key, "ada", event.key) == {"f1", "f2"}
     await registry.abandon_enrolment(event.key, "ada", ["f1", "f2"])
-    assert places(await registry.due_erasures()) == [(event.key, "ada")]
-    assert await registry.known_faces(event.key, "ada") == {"f1"}
-    assert await registry.known_faces(event.key, "stranger") == frozenset()
+    assert places(await registry.erasures.due()) == [(event.key, "ada")]
+    assert await registry.erasures.known_faces(event.key, "ada", event.key) == {"f1"}
+    assert await registry.erasures.known_faces(event.key, "stranger", event.key) == frozenset()
     await registry.delete_person(event.key, "ada")
-    assert await registry.known_faces(event.key, "ada") == frozenset()
+    assert await registry.erasures.known_faces(event.key, "ada", event.key) == frozenset()
 
 
 async def test_a_face_that_was_begun_again_is_not_abandoned(registry: Registry, event: Event) -> None:
@@ -146,7 +146,7 @@ async def test_a_face_that_was_begun_again_is_not_abandoned(registry: Registry, 
     assert stale.face_ids == ("f1", "f2")
     await registry.begin_enrolment(event.key, "ada", None, [F1])
     await registry.abandon_enrolment(event.key, "ada", stale.face_ids, older_than_s=0.4)
-    assert await registry.known_faces(event.key, "ada") == {"f1"}
+    assert await registry.erasures.known_faces(event.key, "ada", event.key) == {"f1"}
     await registry.finish_enrolment(event.key, "ada", ["f1"])
     await registry.abandon_enrolment(event.key, "ada", stale.face_ids, older_than_s=-60)
     assert (await registry.get_person(event.key, "ada")).face_ids == ("f1",)
@@ -163,7 +163,7 @@ async def test_deletions_and_abandonments_at_once(registry: Registry, event: Eve
             await registry.abandon_enrolment(event.key, person_id, [f"f{n}"])
 
     await asyncio.gather(*(come_and_go(n) for n in range(30)))
-    found = await registry.due_erasures()
+    found = await registry.erasures.due()
     assert sorted(places(found)) == [(event.key, f"p{n}") for n in range(3)]
 
 

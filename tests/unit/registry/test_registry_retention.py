@@ -129,7 +129,7 @@ async def test_of_many_that_forget_a_person_one_does(
     outcomes = await asyncio.gather(*(retention.forget_person(expired, do_nothing) for _ in range(6)))
     assert sorted(outcomes) == [False] * 5 + [True]
     assert await registry.names_of(at.key, ["ada"]) == {}
-    assert await registry.due_erasures() == []
+    assert await registry.erasures.due() == []
 
 
 async def test_an_erasure_is_left_for_whoever_dies_now(
@@ -140,7 +140,7 @@ async def test_an_erasure_is_left_for_whoever_dies_now(
     await enrol(database, registry, at, "ada", timedelta(days=2))
     (expired,) = await all_expired(retention)
     await retention.forget_person(expired, do_nothing)
-    assert [(each.event_key, each.person_id) for each in await registry.due_erasures()] == [(at.key, "ada")]
+    assert [(each.event_key, each.person_id) for each in await registry.erasures.due()] == [(at.key, "ada")]
 
 
 async def test_what_fails_beside_it_leaves_the_person(
