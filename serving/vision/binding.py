@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-MAX_SHAPES = 32
-"""Shapes whose buffers are kept; the one that was not used for longest goes first."""
+MAX_SHAPES = 16
+"""Shapes whose buffers are kept, some 45 MB each for 16 large pictures; the one unused for longest goes."""
 
 Array = NDArray[Any]
 _Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -79,7 +79,8 @@ class _Buffers:
                 self._binding.bind_output(name, *self._place)
         self._session.run_with_iobinding(self._binding)
         if self._results is None:
-            # The first run has told the shapes; from now on the same memory takes the outputs.
+            # The first run has told the shapes, which follow from those of the inputs in all our models; from
+            # now on the same memory takes the outputs.
             self._results = list(self._binding.get_outputs())
             for name, result in zip(self._outputs, self._results, strict=True):
                 self._binding.bind_ortvalue_output(name, result)

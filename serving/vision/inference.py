@@ -24,7 +24,7 @@ HEAVY_OPERATORS = frozenset(
 )  # fmt: skip
 """Operators that are nearly all of a network's arithmetic; on a GPU none of them may be left to the CPU."""
 
-_FATAL_ONLY = 4
+_NVIDIA = (ONNXRUNTIME_NAMES["tensorrt"], ONNXRUNTIME_NAMES["cuda"])
 _ERRORS_ONLY = 3
 
 
@@ -143,6 +143,6 @@ def _create(model: str | Path | bytes, options: Any, chain: ProviderChain) -> An
         )
     except Exception as error:
         words = str(error)[:300]
-        if "EP Error" in words or "TensorRT" in words or "CUDA" in words or "CUDNN" in words:
+        if names[0] in _NVIDIA and any(word in words for word in ("TensorRT", "CUDA", "CUDNN")):
             raise ProviderUnavailable(f"{names[0]}: {words}") from error
         raise PackError(f"ONNX Runtime cannot load the model: {words}") from error

@@ -51,6 +51,12 @@ def find_gpu(execution: Execution) -> Gpu:
     driver = read_driver()
     if driver.problem:
         raise ProviderUnavailable(f"{execution.provider}: {driver.problem}")
+    needed = str(getattr(ort, "cuda_version", "") or "")
+    if needed and driver.cuda_version and _major(driver.cuda_version) < _major(needed):
+        raise ProviderUnavailable(
+            f"{execution.provider}: the NVIDIA driver can run CUDA {driver.cuda_version}, and this ONNX "
+            f"Runtime was built for {needed}; a newer driver is needed"
+        )
     if execution.device_id >= len(driver.gpus):
         raise ProviderUnavailable(
             f"{execution.provider}: pack.device_id is {execution.device_id}, and this process can see "
@@ -79,6 +85,10 @@ def name_engine_folder(gpu: Gpu, tensorrt: str, fp16: bool, model: str | Path | 
         _hash_model(model),
     )
     return "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts)
+
+
+def _major(version: str) -> int:
+    return int(version.split(".")[0])
 
 
 def _is_built_in(name: str) -> bool:

@@ -58,6 +58,15 @@ def test_what_a_gpu_lacks_is_named(monkeypatch: pytest.MonkeyPatch, provider: st
         check_providers(make_execution(provider))
 
 
+@pytest.mark.usefixtures("gpu_machine")
+def test_a_driver_too_old_for_this_onnx_runtime_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ort, "cuda_version", "13.0", raising=False)
+    check_providers(make_execution("cuda"))
+    monkeypatch.setattr(providers, "read_driver", lambda: NvidiaDriver("", "12.4", (L4,)))
+    with pytest.raises(ProviderUnavailable, match=r"can run CUDA 12\.4, .* built for 13\.0"):
+        check_providers(make_execution("cuda"))
+
+
 def test_cuda_keeps_memory_and_first_runs_small() -> None:
     chain = make_chain(make_execution("cuda", device_id=1, gpu_memory_bytes=2**30), b"model")
     assert chain == [
