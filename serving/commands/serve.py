@@ -265,7 +265,7 @@ def _print_welcome(url: str, metrics_url: str, settings: Settings, seconds: floa
     console.print(
         f"""
 [bold green]Rollcall is ready[/] at [bold]{url}[/]  ({seconds:.0f} s; API at {url}/docs; Ctrl-C stops it)
-Metrics for Prometheus: {metrics_url}
+Metrics for Prometheus: {url}/metrics (docs/metrics.md); Ray's own: {metrics_url}
 
 In another terminal, here:
 
