@@ -1,4 +1,5 @@
-"""Writes what is made from code: configuration.md (settings), errors.md (errors), openapi.json (routes).
+"""Writes what is made from code: configuration.md (settings), errors.md (errors), openapi.json (routes), and
+the tables in metrics.md.
 
 Run it with `make docs`; a test fails when a page is not what this would write.
 """
@@ -6,11 +7,13 @@ Run it with `make docs`; a test fails when a page is not what this would write.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -21,6 +24,7 @@ from serving.api.app import create_app  # noqa: E402
 from serving.errors import ALL_ERRORS  # noqa: E402
 from serving.graph.tuning import BatchTuning, IngressTuning, StageTuning  # noqa: E402
 from serving.settings import ENV_PREFIX, Settings  # noqa: E402
+from serving.telemetry.catalogue import ALL_METRICS  # noqa: E402
 
 MADE_BY = "<!-- Made by docs/generate.py; run `make docs`. -->\n"
 
@@ -82,6 +86,28 @@ def write_openapi() -> str:
     return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
 
 
+def write_metrics() -> str:
+    """docs/metrics.md: the page as it is, with its tables made anew."""
+    rows = ["| metric | kind | labels | counted by | |", "|---|---|---|---|---|"]
+    for metric in ALL_METRICS.values():
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        buckets = (
+            f" Buckets: {', '.join(f'{bound:g}' for bound in metric.buckets)}." if metric.buckets else ""
+        )
+        rows.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.by} | {metric.about}{buckets} |")
+    rules = yaml.safe_load((REPOSITORY / "config/prometheus/alerts.yaml").read_text())["groups"][0]["rules"]
+    alerts = ["| alert | severity | after | what to do |", "|---|---|---|---|"]
+    for rule in rules:
+        severity, action = rule["labels"]["severity"], rule["annotations"]["action"]
+        alerts.append(f"| `{rule['alert']}` | {severity} | {rule.get('for', '0s')} | {action} |")
+    page = (REPOSITORY / "docs" / "metrics.md").read_text()
+    for mark, table in (("alerts", alerts), ("metrics", rows)):
+        inside = re.compile(rf"(<!-- {mark}: [^>]+ -->\n).*?(<!-- end -->)", re.S)
+        page, count = inside.subn(lambda found: found[1] + "\n".join(table) + "\n" + found[2], page)  # noqa: B023
+        assert count == 1, f"docs/metrics.md has {count} places for {mark}"
+    return page
+
+
 def _is_section(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
@@ -109,7 +135,12 @@ def _show(value: Any) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
-PAGES = {"configuration.md": write_configuration, "errors.md": write_errors, "openapi.json": write_openapi}
+PAGES = {
+    "configuration.md": write_configuration,
+    "errors.md": write_errors,
+    "metrics.md": write_metrics,
+    "openapi.json": write_openapi,
+}
 
 if __name__ == "__main__":
     for name, write in PAGES.items():
