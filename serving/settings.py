@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Gallery, registry and signing keys.")
     cache_dir: Path = Field(
         Path("~/.cache/rollcall"),
-        description="Model packs, made again when deleted; also your own packs, calibrations and acceptances.",
+        description="Model packs, made again when deleted, and what you added to them (docs/packs.md).",
     )
     database_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL of the registry; None: SQLite in data_dir."

@@ -64,7 +64,7 @@ def make_list(rows: list[dict[str, Any]]) -> Table:
             escape(row["title"]),
             licence,
             state,
-            decimal(row["size_bytes"]) if row["size_bytes"] else "",
+            "" if row["state"] == "not fetched" else decimal(row["size_bytes"]),
             str(row["dimension"]),
             "yes" if row["calibrated"] else "no",
         )

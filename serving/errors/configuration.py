@@ -37,7 +37,7 @@ class CommandError(RollcallError):
 class PackError(RollcallError):
     code = "pack_error"
     title = "A model pack cannot be used"
-    cure = "Run `rollcall packs prepare`; the message says what is wrong with which file."
+    cure = "The message names the file and the fault; `rollcall packs fetch ID` gets a pack's files again."
 
 
 class ManifestInvalid(PackError):

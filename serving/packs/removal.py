@@ -63,6 +63,9 @@ def remove_packs(store: PackStore, removal: Removal) -> None:
         path.unlink(missing_ok=True)
     for pack in removal.packs:
         store.licences.forget(pack)
+        for artefact in pack.artefacts:
+            if isinstance(artefact.source, ModelFile):
+                store.sources.forget_unfinished(artefact.source)
         if pack.imported:
             _forget_imported(store, pack)
 

@@ -100,6 +100,14 @@ class SourceShelf:
         """Drop the hash that was recorded; whatever comes next under this name counts."""
         self._record_path(source).unlink(missing_ok=True)
 
+    def forget_unfinished(self, source: ModelFile) -> None:
+        """Delete what an interrupted download of the file, or of its archive, left."""
+        place = self._arrival(source).target
+        if source.archive is not None:
+            place = self._place(source.archive)
+        for left in (place, *(place.with_name(place.name + end) for end in (".part", ".part.json"))):
+            left.unlink(missing_ok=True)
+
     def _path(self, name: str, sha256: str) -> Path:
         return self._directory / "sources" / f"{sha256[:12]}-{name}"
 
@@ -146,7 +154,7 @@ class SourceShelf:
 
         urls = self._choose_urls(archive.urls)
         name = _last_part(archive.urls[0])
-        place = self._directory / "downloads" / f"{_short_hash(archive)}-{name}"
+        place = self._place(archive)
         with hold_lock(self._directory, place.name):
             kept = self.path_of(source)
             if kept is not None and has_hash(kept, self.hash_of(source)):
@@ -180,6 +188,9 @@ class SourceShelf:
         if self._mirror_url is None:
             return urls
         return (f"{self._mirror_url.rstrip('/')}/{_last_part(urls[0])}",)
+
+    def _place(self, archive: Archive) -> Path:
+        return self._directory / "downloads" / f"{_short_hash(archive)}-{_last_part(archive.urls[0])}"
 
     def _arrival(self, source: ModelFile) -> Wanted:
         target = self._directory / "downloads" / f"{source.owner}-{source.name}"

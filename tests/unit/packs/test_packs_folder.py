@@ -242,6 +242,8 @@ def test_removing_leaves_what_another_pack_needs(store: PackStore, tmp_path: Pat
     assert "pack-b" in store.pack_ids
     assert store.state_of(second) == "ready"
     assert shared.is_file()
+    unfinished = store.directory / "downloads" / "pack-b-find.onnx.part"
+    unfinished.write_bytes(b"half")
     remove_packs(store, plan_removal(store, [second]))
     assert not shared.exists()
     left = [path for path in store.directory.rglob("*") if path.is_file() and path.suffix != ".lock"]
@@ -296,6 +298,58 @@ def test_a_converted_model_is_held_to_what_it_was_when_made(real_store: PackStor
         with pytest.raises(PackError, match="rollcall packs fetch"):
             real_store.verify_files(pack)
         assert real_store.prepare_files(pack).embedder_path.read_bytes() == good  # from its source, offline
+
+
+SCRFD = {"kind": "scrfd", "file__name": "det_2.5g.onnx", "conversion": "scrfd"}
+CENTERFACE = {"kind": "centerface", "file__name": "centerface.onnx", "conversion": "centerface"}
+
+
+@pytest.mark.parametrize("detector", [SCRFD, CENTERFACE], ids=["SCRFD-like", "CenterFace-like"])
+def test_any_detector_goes_with_any_embedder_by_manifest(
+    shared_dir: Path,
+    store: PackStore,
+    pack_store: PackStore,
+    prepared: object,
+    samples: dict[str, Path],
+    tmp_path: Path,
+    detector: dict[str, str],
+) -> None:
+    folder, models = tmp_path / "ours", shared_dir / "models"
+    write_folder(
+        folder,
+        dimension=512,
+        embedder__file={"name": "w600k_mbf_int8.onnx", "max_bytes": 10**7},
+        embedder__conversion="arcface",
+        detector__file__max_bytes=10**7,
+        **{f"detector__{key}": value for key, value in detector.items()},
+    )
+    for name in ("det_2.5g.onnx", "w600k_mbf_int8.onnx"):
+        shutil.copy(models / name, folder)
+    centerface = pack_store.sources.path_of(find_pack("starter").detector.artefact.source)
+    assert centerface is not None
+    shutil.copy(centerface, folder / "centerface.onnx")
+    files = add_pack(store, read_pack_folder(store, folder))
+    check_models(files)
+    found = load_finder(files).find([samples[name].read_bytes() for name in ("group", "guest")])
+    group, guest = (one.faces for one in found if not isinstance(one, Exception))
+    assert (len(group), len(guest)) == (6, 1)
+    vectors = load_embedder(files).embed(np.stack([face.crop for face in (*group, *guest)]))
+    cosines = np.sort(vectors[:6] @ vectors[6])
+    assert cosines[-1] > 0.6
+    assert cosines[-2] < 0.4
+
+
+def test_files_without_a_known_checksum_need_a_word(store: PackStore, tmp_path: Path) -> None:
+    for name in ("det_10g_wo.onnx", "w600k_mbf.onnx"):
+        (tmp_path / name).write_bytes(b"whatever")
+    with pytest.raises(PackError, match="no whole pack"):
+        read_pack_folder(store, tmp_path)
+    assert read_pack_folder(store, tmp_path, "raccoon_s").pack.id == "raccoon_s"
+    named = tmp_path / "raccoon_s"
+    named.mkdir()
+    for name in ("det_10g_wo.onnx", "w600k_mbf.onnx"):
+        (tmp_path / name).rename(named / name)
+    assert read_pack_folder(store, named).pack.id == "raccoon_s"
 
 
 def test_files_that_fit_several_packs_need_a_word(shared_dir: Path, store: PackStore, tmp_path: Path) -> None:
