@@ -29,6 +29,7 @@ from serving.api.routes import (
     faces,
     jobs,
     metrics,
+    migration,
     operations,
     pages,
     people,
@@ -83,6 +84,7 @@ def create_app(services: Services, job_runner: JobRunner | None = None) -> FastA
         api_keys,
         check_ins,
         jobs,
+        migration,
         pages,
     )
     for part in parts:

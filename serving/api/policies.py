@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from serving.errors import FalseMatchRateNotSupported, InvalidRequest, PolicyNotAllowed
+from serving.graph.lines import ServedPack
 from serving.packs.calibration import Calibration
-from serving.registry.records import Event
+from serving.registry.records import Event, EventFields
 
 
 class Strictness(str, Enum):
@@ -139,3 +140,26 @@ def decide_alone(asked: Policy, calibration: Calibration, configured: float | No
     if wanted is not None:
         return wanted
     return calibration.default_threshold if configured is None else configured
+
+
+def convert_policy(
+    event: Event, old: ServedPack, new: ServedPack, threshold: float | None = None
+) -> EventFields:
+    """What of an event's policy changes when it goes from one pack to another; empty when nothing does.
+
+    A false match rate and a strictness mean the same in both. A raw cosine does not: the false match rate
+    that it stands for in the old pack takes its place, or `threshold`, a cosine of the new one, if given.
+
+    Raises:
+        FalseMatchRateNotSupported: the new pack's calibration does not reach that far. A laxer threshold in
+            its place would let in who was kept out.
+    """
+    if threshold is not None:
+        return {"threshold": threshold}
+    if event.threshold is None:
+        policy_of(event).to_cosine(new.calibration)
+        return {}
+    # Seven digits, as the rate of an event is shown.
+    rate = float(f"{old.calibration.false_match_rate(event.threshold):.6e}")
+    Policy(false_match_rate=rate).to_cosine(new.calibration)
+    return {"target_false_match_rate": rate}

@@ -18,7 +18,7 @@ ENROLMENT_ACTIONS = frozenset({"people.enrol", "people.add_faces", "jobs.import"
 CHANGING_RECOGNITIONS = frozenset({"recognition.check_in"})
 PERSONAL_TAGS = frozenset({"people", "accounts", "audit"})
 """Whose reading is in the audit trail: they answer with what is known of people."""
-PERSONAL_ACTIONS = frozenset({"jobs.get_result", "jobs.get_rejections", "check_ins.list"})
+PERSONAL_ACTIONS = frozenset({"jobs.get_result", "jobs.get_rejections", "check_ins.list", "migration.get"})
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 SINGULARS = {"people": "person"}
 

@@ -135,11 +135,17 @@ def update_event(connection: Connection, event_key: str, changes: EventFields) -
 
     A decision policy takes the place of one in another form.
     """
+    values = policy_values(changes)
+    # No change is one too: the row is written as it was.
+    return _set(connection, event_key, **(values or {"name": event.c.name}))
+
+
+def policy_values(changes: EventFields) -> dict[str, object]:
+    """The values of the columns for these changes, in which one form of the policy removes the others."""
     values: dict[str, object] = {**changes}
     for given in _given_policies(changes):
         values.update({name: None for name in _POLICIES if name != given})
-    # No change is one too: the row is written as it was.
-    return _set(connection, event_key, **(values or {"name": event.c.name}))
+    return values
 
 
 def close_event(connection: Connection, event_key: str) -> Event:

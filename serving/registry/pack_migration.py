@@ -36,7 +36,7 @@ from serving.errors import (
     UnknownEvent,
 )
 from serving.registry.erasures import REVISIT_S, plan_place_erasure
-from serving.registry.events import COLUMNS
+from serving.registry.events import COLUMNS, policy_values
 from serving.registry.identifiers import generate_event_key
 from serving.registry.paging import check_limit, read_cursor, write_cursor
 from serving.registry.records import Event, EventFields, Page
@@ -58,8 +58,8 @@ CURSOR_KIND = "missing"
 SCANNED_PEOPLE = 20_000
 """People that one page of missing ones looks at, so that its cost does not grow with the event."""
 
-Also = Callable[[Connection], object]
-"""Work to do in the same transaction."""
+MAX_LISTED = 1000
+"""Of the people whom a switch leaves without a face, how many are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,14 @@ class FinishedMigration:
     Attributes:
         event: as it is now.
         before: as it was.
-        missing_people: people who have no face any more.
+        missing_people: how many people have no face any more.
+        missing_ids: theirs, `MAX_LISTED` at most.
     """
 
     event: Event
     before: Event
     missing_people: int
+    missing_ids: tuple[str, ...]
 
 
 class PackMigrations:
@@ -202,6 +204,9 @@ _HAS_MIGRATED = exists().where(
     migrated_face.c.event_key == person.c.event_key, migrated_face.c.person_id == person.c.id, IS_MIGRATED
 )
 _ENROLLED = and_(person.c.event_key == bindparam("key"), person.c.enrolled_at.is_not(None))
+_MISSING_IDS = (
+    select(person.c.id).where(_ENROLLED, _HAS_FACE, ~_HAS_MIGRATED).order_by(person.c.id).limit(MAX_LISTED)
+)
 
 
 def list_missing(connection: Connection, event_key: str, after_id: str, limit: int) -> Page[MissingPerson]:
@@ -237,6 +242,7 @@ def finish(
             missing_people=missing,
             pack_id=before.migrating_to,
         )
+    missing_ids = tuple(connection.execute(_MISSING_IDS, {"key": event_key}).scalars()) if missing else ()
     policy = convert_policy(before)
     _take_over_faces(connection, event_key)
     # Cosines of the old pack, which those of the new one must not be added to.
@@ -249,10 +255,10 @@ def finish(
         migrating_to=None,
         next_partition=None,
         migration_started_at=None,
-        **policy,
+        **policy_values(policy),
     )
     plan_place_erasure(connection, event_key, before.places[0], REVISIT_S)
-    return FinishedMigration(after, before, missing)
+    return FinishedMigration(after, before, missing, missing_ids)
 
 
 def abort(connection: Connection, event_key: str) -> Event:

@@ -136,7 +136,7 @@ async def get_event(
     event: Annotated[Event, Depends(AllowedAtEvent(Permission.read_events, when_closed=True, any_pack=True))],
 ) -> EventView:
     """An event and how many people and faces it holds."""
-    return await _count(services, event)
+    return await count_event(services, event)
 
 
 @router.patch(
@@ -162,7 +162,7 @@ async def change_event(
     request.state.audit_details = {"changed": sorted(changes.model_fields_set)}
     _check_policy(services.line_of(event), changes.policy)
     check_mode(services, changes.liveness)
-    return await _count(services, await services.registry.update_event(event.key, changes.to_fields()))
+    return await count_event(services, await services.registry.update_event(event.key, changes.to_fields()))
 
 
 @router.post("/{event}/close", summary="Close an event", responses=problems(UnknownEvent))
@@ -171,13 +171,13 @@ async def close_event(services: ServicesOf, event: AnyManagedEvent) -> EventView
 
     Closing what is closed changes nothing. With `retention_days` the event is deleted so many days later.
     """
-    return await _count(services, await services.registry.close_event(event.key))
+    return await count_event(services, await services.registry.close_event(event.key))
 
 
 @router.post("/{event}/reopen", summary="Reopen an event", responses=problems(UnknownEvent))
 async def reopen_event(services: ServicesOf, event: AnyManagedEvent) -> EventView:
     """Undoes closing; an event that is open stays so."""
-    return await _count(services, await services.registry.reopen_event(event.key))
+    return await count_event(services, await services.registry.reopen_event(event.key))
 
 
 @router.get(
@@ -253,7 +253,8 @@ def _check_policy(line: ServedPack, policy: EventPolicy | None) -> None:
         policy.to_policy().to_cosine(line.calibration)
 
 
-async def _count(services: Services, event: Event) -> EventView:
+async def count_event(services: Services, event: Event) -> EventView:
+    """The event as it is shown, with its counts."""
     counts = await services.registry.counts(event.key)
     return _view(services, event, people=counts.people, faces=counts.faces)
 
