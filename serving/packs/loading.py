@@ -43,13 +43,15 @@ def load_finder(
     max_batch: int | None = None,
     score_threshold: float | None = None,
     limits: PictureLimits | None = None,
+    reduces: bool = True,
 ) -> FaceFinder:
     """Load the detector and the alignment of a pack.
 
     OpenCV's thread pool, of which a process has one, is held to the threads of `execution` as well.
 
     score_threshold None means the pack's own. max_batch None means `CPU_DETECTOR_BATCH` on a CPU and
-    `GPU_DETECTOR_BATCH` on anything else. max_side_px, scales and max_faces are those of a `ScalePlan`.
+    `GPU_DETECTOR_BATCH` on anything else. max_side_px, scales and max_faces are those of a `ScalePlan`,
+    reduces that of a FaceFinder.
 
     Raises:
         ProviderUnavailable: what shall run it is not here.
@@ -76,7 +78,8 @@ def load_finder(
     }
     kind = Scrfd if spec.kind == "scrfd" else CenterFace
     detector: FaceDetector = kind(session, **options)
-    return FaceFinder(ScaledDetector(detector, plan), prepared.pack.template, limits)
+    scaled = ScaledDetector(detector, plan)
+    return FaceFinder(scaled, prepared.pack.template, limits, reduces=reduces)
 
 
 def load_embedder(

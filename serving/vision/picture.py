@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.errors import (
-    InternalError,
     NotAnImage,
     PictureTooLarge,
     PictureTooSmall,
@@ -191,18 +190,27 @@ def turn_upright(pixels: Picture, orientation: int) -> Picture:
 
 def _decode_stored(data: bytes, header: PictureHeader, reduction: int) -> Picture:
     """The pixels as the file stores them, before the orientation is applied."""
+    if reduction > 1:
+        try:
+            return _decode_as(data, header, reduction, in_decoder=True)
+        except TruncatedPicture:
+            pass  # A lossless JPEG, which has no frequencies to leave out, or one that is damaged indeed.
+    return _decode_as(data, header, reduction, in_decoder=False)
+
+
+def _decode_as(data: bytes, header: PictureHeader, reduction: int, *, in_decoder: bool) -> Picture:
+    """The stored pixels, reduced by the decoder or after it."""
     try:
         with Image.open(io.BytesIO(data), formats=(header.format.upper(),)) as image:
             turned = header.orientation >= _FIRST_TRANSPOSED
             stored = (header.height, header.width) if turned else (header.width, header.height)
             if image.size != stored:
                 raise TruncatedPicture("the picture's parts disagree about its size")
-            if reduction > 1:
+            if in_decoder:
                 # Pillow takes the largest step that leaves at least this size.
                 image.draft(None, (max(1, stored[0] // reduction), max(1, stored[1] // reduction)))
-                if image.size != tuple(-(-side // reduction) for side in stored):
-                    raise InternalError(f"the decoder cannot reduce the picture by {reduction}")
-            return _to_rgb(image)
+            is_reduced = image.size == tuple(-(-side // reduction) for side in stored)
+            return _to_rgb(image if is_reduced else image.reduce(reduction))
     except RollcallError:
         raise
     except Exception as error:
