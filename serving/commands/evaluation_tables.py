@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 _NO = "not supported"
 
@@ -33,7 +33,7 @@ def print_evaluation(document: Mapping[str, Any], console: Console) -> None:
 def _verification(packs: Sequence[Mapping[str, Any]]) -> Table:
     points = packs[0]["verification"]["true_match_rates"]
     table = Table(
-        "pack",
+        Column("pack", overflow="fold"),
         "accuracy",
         *(f"TMR at FMR {point['false_match_rate']:g}" for point in points),
         "EER",
@@ -53,7 +53,7 @@ def _verification(packs: Sequence[Mapping[str, Any]]) -> Table:
 
 def _identification(packs: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(
-        "pack",
+        Column("pack", overflow="fold"),
         "enrolled",
         "rank 1",
         "FNIR at FPIR 1 %",
@@ -78,7 +78,14 @@ def _identification(packs: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _calibration(packs: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table("pack", "cosine", "FMR predicted", "FMR measured", "ratio", title="Calibration in force")
+    table = Table(
+        Column("pack", overflow="fold"),
+        "cosine",
+        "FMR predicted",
+        "FMR measured",
+        "ratio",
+        title="Calibration in force",
+    )
     for pack in packs:
         for check in (pack["calibration"] or {"checks": []})["checks"]:
             table.add_row(
@@ -95,7 +102,7 @@ def _acquisition(packs: Sequence[Mapping[str, Any]]) -> Table:
     levels = [level["level"] for level in packs[0]["acquisition"]["levels"]]
     sizes = [row["min_px"] for row in (packs[0]["detection"] or {"recall": []})["recall"]]
     table = Table(
-        "pack",
+        Column("pack", overflow="fold"),
         "cannot be used",
         *(f"cannot be enrolled, {level}" for level in levels),
         *(f"recall {size} px" for size in sizes),
