@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.evaluation.people_folder import list_pictures, pick_central_face
+from serving.vision.liveness_modes import Liveness, LivenessStatus, judge_liveness
 from serving.vision.picture import decode_picture
 from serving.vision.pipeline import Face, FacePipeline
 from serving.vision.quality import FaceQuality
@@ -22,6 +23,7 @@ from serving.vision.quality_gates import (
     QualityLevel,
     QualityLimits,
     QualityReason,
+    find_attack,
     find_crowd,
     find_faults,
 )
@@ -61,9 +63,17 @@ def test_each_limit_refuses_for_its_own_reason(
         assert find_faults(beyond, QualityLevel.off) == []
 
 
+NOT_MEASURED = {
+    QualityReason.several_faces,
+    QualityReason.presentation_attack,
+    QualityReason.liveness_unknown,
+}
+"""Reasons that no measure of the face itself gives."""
+
+
 def test_every_limit_and_reason_is_tested() -> None:
     assert {case[2] for case in CASES} == {field.name for field in dataclasses.fields(QualityLimits)}
-    assert {case[0] for case in CASES} == set(QualityReason) - {QualityReason.several_faces}
+    assert {case[0] for case in CASES} == set(QualityReason) - NOT_MEASURED
     assert set(HINTS) == set(QualityReason)
     assert set(LIMITS) == set(GATES)
 
@@ -71,7 +81,7 @@ def test_every_limit_and_reason_is_tested() -> None:
 def test_all_faults_are_found_in_a_fixed_order() -> None:
     bad = FaceQuality(5.0, 0.1, 0.1, 5.0, 5.0, -80.0, 60.0, 120.0, 0.9)
     reasons = [fault.reason for fault in find_faults(bad, QualityLevel.standard)]
-    missing = {QualityReason.too_bright, QualityReason.several_faces}
+    missing = {QualityReason.too_bright, *NOT_MEASURED}
     assert reasons == [reason for reason in QualityReason if reason not in missing]
 
 
@@ -79,6 +89,24 @@ def test_what_is_not_a_number_is_not_good_enough() -> None:
     for field in dataclasses.fields(FaceQuality):
         broken = dataclasses.replace(GOOD, **{field.name: math.nan})
         assert find_faults(broken, QualityLevel.standard)
+
+
+@pytest.mark.parametrize(
+    ("liveness", "reasons"),
+    [
+        (judge_liveness(0.9, 0.5), []),
+        (judge_liveness(0.4, 0.5), [QualityReason.presentation_attack]),
+        (judge_liveness(None, 0.5), [QualityReason.liveness_unknown]),
+        (Liveness(LivenessStatus.unavailable), [QualityReason.liveness_unknown]),
+        (None, [QualityReason.liveness_unknown]),
+    ],
+)
+def test_where_liveness_is_enforced_only_live_faces_pass(
+    liveness: Liveness | None, reasons: list[QualityReason]
+) -> None:
+    faults = find_attack(liveness)
+    assert [fault.reason for fault in faults] == reasons
+    assert all((fault.value, fault.limit) == (1.0, 0.0) for fault in faults)  # the score is not told
 
 
 def test_several_faces_is_the_callers_to_count() -> None:
