@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,11 @@ Forget = Annotated[
 AcceptLicence = Annotated[
     bool, typer.Option("--accept-licence", help="Accept licences that restrict use, without being asked.")
 ]
+
+_WITHOUT_SAY = frozenset(
+    {"--cache", "--workers", "--output", "--json", "--html"}
+    | {"--forget", "--accept-licence", "--dry-run", "--shipped"}
+)
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 """Cores that this process may use."""
@@ -151,14 +157,16 @@ def _make_counter(progress: Progress, name: str) -> Callable[[int, int], None]:
 
 
 def tell_command(context: typer.Context) -> str:
-    """The command line as typed, for the record; options that were left out stay out."""
-    words = [context.command_path]
+    """The command line, for the record: what was typed, less what has no say in the numbers."""
+    words = ["rollcall", context.info_name or ""]
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if source is None or source.name != "COMMANDLINE":
             continue
         value = context.params.get(parameter.name or "")
         option = max(parameter.opts, key=len)
+        if option in _WITHOUT_SAY:
+            continue
         for each in value if isinstance(value, list | tuple) else [value]:
             words += [option] if each is True else [option, str(each)]
-    return " ".join(words)
+    return shlex.join(words)
