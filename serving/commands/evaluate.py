@@ -150,6 +150,7 @@ def _write(document: dict[str, Any], json_file: Path | None, html_file: Path | N
 
 def _measure_attacks(settings: Settings, directory: Path, name: str | None) -> dict[str, Any]:
     """The section "liveness": scores of every picture below the folder, and the rates from them."""
+    from serving.evaluation.measuring import FinderOptions
     from serving.evaluation.presentation_attacks import list_presentations, measure_attacks, score_files
     from serving.packs.configured import prepare_pack
     from serving.packs.configured_liveness import decide_liveness_threshold, load_configured_scorer
@@ -166,8 +167,13 @@ def _measure_attacks(settings: Settings, directory: Path, name: str | None) -> d
         update={"liveness": LivenessSettings(model=wanted, threshold=settings.liveness.threshold)}
     )
     pack = find_liveness_pack(wanted, cache_dir=settings.cache_dir)
+    options = FinderOptions.of(settings)
     finder = load_finder(
-        prepare_pack(settings), max_side_px=settings.picture.detection_side_px, limits=settings.picture.limits
+        prepare_pack(settings),
+        max_side_px=options.detection_side_px,
+        scales=options.scales,
+        max_faces=options.max_faces,
+        limits=options.limits,
     )
     checker = LivenessChecker(finder, pack.make_cropper(), load_configured_scorer(configured))
     threshold = decide_liveness_threshold(settings, pack)

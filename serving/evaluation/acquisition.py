@@ -184,7 +184,6 @@ def measure_speed(measured: Measured) -> dict[str, Any]:
     """CPU milliseconds of each stage on this machine, one thread; medians, because other work disturbs."""
     searched = [each for each in measured.facts if each.error is None]
     return {
-        "decode_ms_per_picture": _summarise([each.decode_ms for each in searched]),
         "find_ms_per_picture": _summarise([each.find_ms for each in searched]),
         "embed_ms_per_face": _summarise(measured.embed_ms.tolist()),
         "faces_per_picture": round(float(np.mean([len(each.faces) for each in searched] or [0])), 3),

@@ -23,8 +23,9 @@ from serving.packs.loading import load_embedder, load_finder
 from serving.packs.store import PreparedFiles
 from serving.settings import Settings
 from serving.vision.embedding import FaceEmbedder, Vectors
-from serving.vision.picture import PictureLimits, decode_picture, read_header
+from serving.vision.picture import PictureLimits
 from serving.vision.pipeline import FaceFinder
+from serving.vision.scales import ScaleMode
 
 Progress = Callable[[int, int], None]
 """Called with what is done and what there is to do."""
@@ -38,6 +39,7 @@ class FinderOptions:
     """How faces are looked for: as the service with these settings does."""
 
     detection_side_px: int
+    scales: ScaleMode
     max_faces: int
     limits: PictureLimits
 
@@ -45,7 +47,7 @@ class FinderOptions:
     def of(cls, settings: Settings) -> FinderOptions:
         """Those of the settings."""
         picture = settings.picture
-        return cls(picture.detection_side_px, picture.max_faces, picture.limits)
+        return cls(picture.detection_side_px, picture.detection_scales, picture.max_faces, picture.limits)
 
 
 @dataclass(frozen=True)
@@ -204,10 +206,10 @@ class _Bench:
 
     def __init__(self, job: _Job) -> None:
         options = job.options
-        self._limits = options.limits
         self._finder: FaceFinder = load_finder(
             job.files[0],
             max_side_px=options.detection_side_px,
+            scales=options.scales,
             max_faces=options.max_faces,
             limits=options.limits,
         )
@@ -221,13 +223,13 @@ class _Bench:
     def measure(self, task: _Task) -> _Found:
         try:
             data = task.path.read_bytes()
-            started_s = time.process_time()
-            picture = decode_picture(data, read_header(data, self._limits))
-            decoded_s = time.process_time()
-            (found,) = self._finder.find_decoded([picture])
-        except RollcallError as error:
-            return _Found(task.digest, PictureFacts(error.code), {})
-        find_ms = (time.process_time() - decoded_s) * 1e3
+        except OSError as error:
+            raise EvaluationDataError(f"{task.path} cannot be read: {error}") from error
+        started_s = time.process_time()
+        (found,) = self._finder.find([data])
+        find_ms = (time.process_time() - started_s) * 1e3
+        if isinstance(found, RollcallError):
+            return _Found(task.digest, PictureFacts(found.code), {})
         central = pick_central_face(found) if found.faces else None
         facts = PictureFacts(
             error=None,
@@ -239,7 +241,6 @@ class _Bench:
             ),
             central=None if central is None else next(i for i, f in enumerate(found.faces) if f is central),
             quality=None if central is None else asdict(central.quality),
-            decode_ms=(decoded_s - started_s) * 1e3,
             find_ms=find_ms,
         )
         vectors = {}

@@ -37,7 +37,7 @@ class PictureFacts:
     error: code of the error the picture has; None when it was searched. width, height: pixels.
     faces: x, y, width, height and score of each face found, best first.
     central: place of the face nearest to the middle, None when there is none; quality: its measures.
-    decode_ms, find_ms: CPU milliseconds of decoding, and of finding, aligning and measuring the faces.
+    find_ms: CPU milliseconds of decoding it and of finding, aligning and measuring its faces.
     """
 
     error: str | None
@@ -46,7 +46,6 @@ class PictureFacts:
     faces: tuple[tuple[float, float, float, float, float], ...] = ()
     central: int | None = None
     quality: dict[str, float] | None = None
-    decode_ms: float = 0.0
     find_ms: float = 0.0
 
 

@@ -34,7 +34,7 @@ NASTY = '<script>alert("x")</script> & "quoted"'
 def document() -> dict[str, Any]:
     """A result with every section, of people that are drawn; one pack is calibrated, the other is not."""
     people, vectors = draw_people(150, 6, 0.9)
-    facts = [PictureFacts(None, 200, 200, (FACE,), 0, GOOD, 1.0, 14.0) for _ in people]
+    facts = [PictureFacts(None, 200, 200, (FACE,), 0, GOOD, 14.0) for _ in people]
     facts[0] = PictureFacts("truncated_picture")
     usable = np.arange(len(people)) > 0
     measured = Measured(facts, usable, vectors[1:], np.full(len(people) - 1, 5.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import stat
@@ -159,7 +160,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 
 def test_other_options_and_other_pictures_are_measured_anew(prepared: PreparedPack) -> None:
     options = FinderOptions.of(load_settings())
-    other = FinderOptions(320, options.max_faces, options.limits)
+    other = dataclasses.replace(options, detection_side_px=320)
     assert measuring.finder_key(prepared, options) != measuring.finder_key(prepared, other)
     plain = PackStore(load_settings().cache_dir).prepare(find_pack("starter-int8"))
     assert measuring.finder_key(prepared, options) == measuring.finder_key(plain, options)
