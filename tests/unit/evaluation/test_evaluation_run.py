@@ -213,6 +213,24 @@ def test_calibrating_on_ones_own_people(
     assert fitted.threshold_for(1e-2) == pytest.approx(before, abs=0.01)
 
 
+def test_what_was_calibrated_is_what_serves_next(
+    sample: Path, cache: Path, evaluated: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "packs"
+    here.mkdir()
+    for file in (load_settings().cache_dir / "packs").iterdir():
+        if file.is_file():
+            (here / file.name).symlink_to(file)
+    monkeypatch.setenv("ROLLCALL_CACHE_DIR", str(tmp_path))
+    pack = find_pack(PACK)
+    shipped = PackStore(tmp_path).load_calibration(pack)
+    run("calibrate", "--people", sample, "--pack", PACK, "--cache", cache, "--dry-run")
+    assert PackStore(tmp_path).load_calibration(pack) == shipped
+    told = run("calibrate", "--people", sample, "--pack", PACK, "--cache", cache, "--data", "our guests")
+    assert "when it starts again" in told
+    assert PackStore(tmp_path).load_calibration(pack).provenance.data == "our guests"
+
+
 def test_pairs_alone_are_enough(shared_dir: Path, cache: Path, sample: Path, tmp_path: Path) -> None:
     pictures = list_pictures(sample)[:40]
     rows = [f"{a},{b},{int(x == y)}" for i, (x, a) in enumerate(pictures) for y, b in pictures[i + 1 : i + 6]]
