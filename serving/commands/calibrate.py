@@ -161,6 +161,6 @@ def _tell(store: PackStore, files: PreparedFiles, fitted: Calibration) -> None:
     if lost:
         messages.print(
             f"[yellow]Not supported: {', '.join(lost)}.[/] Events that ask for them are refused"
-            + (f"; band {', '.join(bands)} begins at the smallest rate supported." if bands else ".")
+            + (f"; the bands {', '.join(bands)} begin at the smallest rate supported." if bands else ".")
             + " More people help: pairs of strangers grow with their square."
         )
