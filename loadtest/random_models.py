@@ -66,12 +66,14 @@ def build_scrfd(plan: ScrfdPlan, seed: int = 0) -> bytes:
     return graph.serialise([1, 3, None, None], outputs)
 
 
-def build_iresnet(blocks: tuple[int, int, int, int], seed: int = 0) -> bytes:
+def build_iresnet(
+    blocks: tuple[int, int, int, int], planes: tuple[int, int, int, int] = (64, 128, 256, 512), seed: int = 0
+) -> bytes:
     """The export of an embedder: float32 [n, 3, 112, 112] in, float32 [n, 512] out."""
     graph = _Graph(seed)
-    x, width = graph.convolve(graph.picture, 3, 64), 64
+    x, width = graph.convolve(graph.picture, 3, planes[0]), planes[0]
     x = graph.add_prelu(x, width)
-    for count, channels in zip(blocks, (64, 128, 256, 512), strict=True):
+    for count, channels in zip(blocks, planes, strict=True):
         for block in range(count):
             stride = 1 if block else 2
             inner = graph.convolve(graph.normalise(x, width), width, channels)

@@ -115,5 +115,6 @@ def _check_batches(converted: bytes, side: int) -> None:
 
 
 def _normalise(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = vectors / np.maximum(norms, np.float32(1e-12))
     return unit
