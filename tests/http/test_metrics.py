@@ -177,6 +177,7 @@ def test_no_event_person_or_path_is_told(client: httpx.Client, busy_event: str) 
     for path in ("/v1/secret-path", f"{busy_event}/people/hidden-guest", f"{busy_event}/people/nobody"):
         client.get(path)
     client.request("BREW", "/v1/secret-path")
+    forget_answer(client)
     told = scrape(client)
     for secret in ("hidden", "Hidden", "secret", "nobody", "BREW"):
         assert secret not in told
@@ -186,7 +187,7 @@ def test_no_event_person_or_path_is_told(client: httpx.Client, busy_event: str) 
 def test_who_may_scrape(
     service: Service, client: httpx.Client, as_client: Callable[[str | None], httpx.Client]
 ) -> None:
-    member = service.run_command("token", "door", "--role", "member")
+    member = service.run_command("token", "tester", "--role", "member")
     for token, status, code in ((None, 401, "token_missing"), (member, 403, "forbidden")):
         with as_client(token) as other:
             answer = other.get("/metrics")
