@@ -10,11 +10,11 @@ from rich.panel import Panel
 
 from serving.commands.console import messages
 from serving.errors import LicenceNotAccepted
-from serving.packs.manifest import Pack
+from serving.packs.manifest import AnyPack
 from serving.packs.store import PackStore
 
 
-def ensure_licence(store: PackStore, pack: Pack, *, accept: bool) -> None:
+def ensure_licence(store: PackStore, pack: AnyPack, *, accept: bool) -> None:
     """Go on only if the pack's licence is accepted: before, by option, or by answering here on a terminal.
 
     Raises:

@@ -34,22 +34,31 @@ SomeIds = Annotated[
 @packs.command("list")
 def list_packs(as_json: AsJson = False) -> None:
     """Every pack there is, and its state here."""
+    from serving.commands import liveness_packs
+
     settings = load_settings()
     store = open_store(settings)
     served = _served_ids(settings)
     rows = [_summarise(store, pack_id, served) for pack_id in store.pack_ids]
+    liveness = liveness_packs.summarise_liveness(store, settings)
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        typer.echo(json.dumps([*rows, *liveness], indent=1))
     else:
         console.print(make_list(rows))
+        console.print(liveness_packs.make_liveness_list(liveness))
 
 
 @packs.command("fetch")
 def fetch(ids: SomeIds = None, accept_licence: AcceptLicence = False) -> None:
     """Download, convert and check packs; goes on where it was interrupted."""
+    from serving.commands import liveness_packs
+
     settings = load_settings()
     store = open_store(settings)
-    for pack in _find(store, settings, ids):
+    others, liveness = liveness_packs.split_ids(store, settings, ids)
+    for each in liveness:
+        liveness_packs.fetch_liveness(store, each, accept_licence=accept_licence)
+    for pack in _find(store, settings, others) if others or not ids else []:
         ensure_licence(store, pack, accept=accept_licence)
         with show_pack(pack.id) as bar:
             store.prepare_files(pack, bar)
@@ -67,12 +76,20 @@ def prepare(accept_licence: AcceptLicence = False) -> None:
 @packs.command("verify")
 def verify(ids: SomeIds = None) -> None:
     """Check every file against its hash, and load and run the models."""
+    from serving.commands import liveness_packs
     from serving.packs.model_check import check_models  # loads OpenCV and ONNX Runtime
 
     settings = load_settings()
     store = open_store(settings)
     faults = 0
-    for pack in _find(store, settings, ids):
+    others, liveness = liveness_packs.split_ids(store, settings, ids)
+    for each in liveness:
+        try:
+            liveness_packs.verify_liveness(store, each)
+        except PackError as error:
+            fail(error)
+            faults += 1
+    for pack in _find(store, settings, others) if others or not ids else []:
         try:
             store.licences.require(pack)
             files = store.verify_files(pack)
@@ -96,8 +113,17 @@ def verify(ids: SomeIds = None) -> None:
 @packs.command("info")
 def info(pack_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
     """All about one pack: its manifest, files, licence and calibration."""
+    from serving.commands import liveness_packs
+
     settings = load_settings()
     store = open_store(settings)
+    for each in liveness_packs.split_ids(store, settings, [pack_id])[1]:
+        told = liveness_packs.describe_liveness(store, each)
+        if as_json:
+            typer.echo(json.dumps(told, indent=1))
+        else:
+            console.print(liveness_packs.make_liveness_info(told))
+        return
     facts = describe(store, _find(store, settings, [pack_id])[0])
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
@@ -117,14 +143,20 @@ def add(
     """Take a pack from a folder, without a network.
 
     The folder holds the model files or the upstream zip of a pack that `rollcall packs list` shows, or the
-    files of a pack of your own with a `pack.yaml` that describes it (docs/packs.md).
+    files of a pack of your own with a `pack.yaml` that describes it (docs/packs.md), or, for liveness models,
+    a `liveness.yaml` (docs/liveness.md).
     """
+    from serving.commands import liveness_packs
     from serving.packs.model_check import check_models
     from serving.packs.pack_folder import add_pack, read_pack_folder
     from serving.packs.removal import plan_removal, remove_packs
 
     store = open_store(load_settings())
     known = set(store.pack_ids)
+    found = liveness_packs.read_offer(store, folder, pack_id)
+    if found is not None:
+        liveness_packs.add_liveness(store, found, accept_licence=accept_licence)
+        return
     offer = read_pack_folder(store, folder, pack_id)
     ensure_licence(store, offer.pack, accept=accept_licence)
     with show_pack(offer.pack.id) as bar:
@@ -147,12 +179,15 @@ def remove(
     force: Annotated[bool, typer.Option("--force", help="Also a pack that the settings let serve.")] = False,
 ) -> None:
     """Delete packs from the model cache, but for files that others there need."""
+    from serving.commands import liveness_packs
     from serving.packs.removal import plan_removal, remove_packs
 
     settings = load_settings()
     store = open_store(settings)
-    chosen = _find(store, settings, ids)
+    others, liveness = liveness_packs.split_ids(store, settings, ids)
+    chosen = _find(store, settings, others) if others else []
     serving = {pack.id for pack in chosen} & set(_served_ids(settings))
+    serving |= {pack.id for pack in liveness} & {settings.liveness.model}
     if serving and not force:
         raise CommandError(
             f"{', '.join(sorted(serving))} serves by the settings; --force removes it all the same"
@@ -162,12 +197,16 @@ def remove(
         messages.print(f"  {escape(str(path))}")
     if removal.shared_with:
         messages.print(f"Shared files stay, for {', '.join(removal.shared_with)}.")
-    names = ", ".join(pack.id for pack in chosen)
+    names = ", ".join([*(pack.id for pack in chosen), *(pack.id for pack in liveness)])
     size = decimal(removal.size_bytes)
     if not yes and not typer.confirm(f"Remove {names}, {size}?", err=True):
         raise typer.Exit(1)
-    remove_packs(store, removal)
-    console.print(f"removed {names}: {len(removal.deleted)} files, {size}")
+    for each in liveness:
+        liveness_packs.remove_liveness(store, each)
+    if chosen:
+        remove_packs(store, removal)
+        removed = ", ".join(pack.id for pack in chosen)
+        console.print(f"removed {removed}: {len(removal.deleted)} files, {size}")
 
 
 def prepare_with_progress(settings: Settings, *, accept_licence: bool = False) -> PreparedPack:
@@ -181,6 +220,10 @@ def prepare_with_progress(settings: Settings, *, accept_licence: bool = False) -
             continue
         with show_pack(pack.id) as bar:
             prepared.append(store.prepare(pack, bar))
+    if settings.liveness.model is not None:
+        from serving.commands import liveness_packs  # loads OpenCV and ONNX Runtime
+
+        liveness_packs.prepare_liveness_pack(store, settings, accept_licence=accept_licence)
     return prepared[0]
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import yaml
+from onnx import TensorProto, helper
 
-from serving.errors import ManifestInvalid, PackError
+from serving.errors import LicenceNotAccepted, ManifestInvalid, PackError
+from serving.packs.configured_liveness import load_configured_scorer
 from serving.packs.conversions import find_conversion
 from serving.packs.liveness import find_liveness_pack, list_liveness_packs, parse_liveness_manifest
+from serving.packs.liveness_folder import (
+    LivenessFolder,
+    add_liveness_pack,
+    read_liveness_folder,
+    remove_liveness_pack,
+)
+from serving.packs.store import PackStore
+from serving.settings import load_settings
 from serving.vision.inference import open_session
 from serving.vision.liveness_crops import AlignedCut, BoxCut
 
@@ -123,6 +139,125 @@ def test_the_converted_real_models_answer_the_same_bits(shared_dir: Path) -> Non
             open_session(model).run(None, {"input": crops})[0] for model in (published, converted)
         )
         np.testing.assert_array_equal(before, after)
+
+
+def copy_models(shared_dir: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for artefact in find_liveness_pack("minifasnet").artefacts:
+        shutil.copy(shared_dir / "models" / artefact.source.name, folder)
+    return folder
+
+
+def test_the_real_models_come_from_a_folder_and_go_again(shared_dir: Path, tmp_path: Path) -> None:
+    store = PackStore(tmp_path / "cache")
+    folder = copy_models(shared_dir, tmp_path / "models")
+    offer = read_liveness_folder(store, folder)
+    assert offer is not None
+    assert offer.pack.id == "minifasnet"
+    assert not store.is_ready(offer.pack)
+    add_liveness_pack(store, offer)
+    assert store.is_ready(offer.pack)
+    shutil.rmtree(folder)
+    settings = load_settings({"cache_dir": str(store.cache_dir), "liveness": {"model": "minifasnet"}})
+    load_configured_scorer(settings).check()
+    assert remove_liveness_pack(store, offer.pack)
+    assert not store.is_ready(offer.pack)
+    assert [path for path in store.directory.rglob("*.onnx") if path.is_file()] == []
+
+
+def test_other_files_under_the_names_are_no_pack(shared_dir: Path, tmp_path: Path) -> None:
+    store = PackStore(tmp_path / "cache")
+    folder = copy_models(shared_dir, tmp_path / "models")
+    spoilt = folder / "minifasnet_v2_2.7.onnx"
+    content = spoilt.read_bytes()
+    spoilt.unlink()
+    spoilt.write_bytes(content[:-1] + b"x")
+    assert read_liveness_folder(store, folder) is None
+    with pytest.raises(PackError, match=r"minifasnet_v2_2\.7\.onnx"):
+        read_liveness_folder(store, folder, "minifasnet")
+
+
+def write_own(folder: Path, output: str = "live_probability", **changes: object) -> Path:
+    """A folder with a pack of the user's own: one network that calls bright faces live."""
+    folder.mkdir()
+    nodes = [
+        helper.make_node("ReduceMean", ["faces"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Sigmoid", ["mean"], ["live"]),
+    ]
+    values = [("faces", ["n", 3, 32, 32]), ("live", ["n"])]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in values]
+    graph = helper.make_graph(nodes, "own", infos[:1], infos[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    data = model.SerializeToString()
+    (folder / "mine.onnx").write_bytes(data)
+    manifest = yaml.safe_load(yaml.safe_dump(GOOD))
+    entry = manifest["models"][0]
+    entry["file"] = {"name": "mine.onnx", "max_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    entry["cut"]["size_px"] = 32
+    entry["input"].update(output=output, live_class=1)
+    (folder / "liveness.yaml").write_text(yaml.safe_dump({**manifest, **changes}))
+    return folder
+
+
+def test_models_of_the_users_own_are_added_by_a_manifest(tmp_path: Path) -> None:
+    store = PackStore(tmp_path / "cache")
+    offer = read_liveness_folder(store, write_own(tmp_path / "mine"))
+    assert offer is not None
+    add_liveness_pack(store, offer)
+    pack = find_liveness_pack("mine", cache_dir=store.cache_dir)
+    assert pack.imported
+    settings = load_settings({"cache_dir": str(store.cache_dir), "liveness": {"model": "mine"}})
+    white = np.full((1, 32, 32, 3), 255, np.uint8)
+    scores = load_configured_scorer(settings).score([white])
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-127.5 * 0.0078125)), atol=1e-4)
+    remove_liveness_pack(store, pack)
+    with pytest.raises(PackError, match="no liveness pack"):
+        find_liveness_pack("mine", cache_dir=store.cache_dir)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"output": "logits"}, "do not run"),  # it gives one number, and class 1 is asked for
+        ({"id": "minifasnet"}, "Rollcall's own"),
+        ({"threshold": 2}, "threshold"),
+    ],
+)
+def test_models_that_do_not_fit_their_manifest_are_not_added(
+    tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    store = PackStore(tmp_path / "cache")
+
+    def add() -> None:
+        offer = read_liveness_folder(store, write_own(tmp_path / "mine", **changes))  # type: ignore[arg-type]
+        assert offer is not None
+        add_liveness_pack(store, offer)
+
+    with pytest.raises(PackError, match=told):
+        add()
+    assert list_liveness_packs(store.cache_dir) == list_liveness_packs()
+
+
+def test_restricted_models_are_not_added_without_acceptance(tmp_path: Path) -> None:
+    offer = LivenessFolder(find_liveness_pack("insightface-liveness"), tmp_path)
+    with pytest.raises(LicenceNotAccepted):
+        add_liveness_pack(PackStore(tmp_path / "cache"), offer)
+
+
+def test_the_command_takes_and_checks_liveness_packs(shared_dir: Path, tmp_path: Path) -> None:
+    folder = copy_models(shared_dir, tmp_path / "models")
+    environment = {**os.environ, "ROLLCALL_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "serving.cli", "packs", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+
+    added = run("add", str(folder))
+    assert added.returncode == 0, added.stderr
+    assert "liveness.model" in " ".join(added.stdout.split())
+    assert run("verify", "minifasnet").returncode == 0
+    rows = {row["id"]: row for row in json.loads(run("list", "--json").stdout)}
+    assert (rows["minifasnet"]["kind"], rows["minifasnet"]["state"]) == ("liveness", "ready")
 
 
 def test_what_is_no_model_is_not_converted() -> None:
