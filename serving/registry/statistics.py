@@ -39,8 +39,8 @@ class Tally:
     Attributes:
         recognitions: pictures answered.
         faces: found in them; `matches`, `unknowns` and `refusals` say what became of these.
-        spoofs: of the faces, those taken for presentation attacks, refused or not.
         scores: (outcome, bin) -> faces whose best candidate's cosine fell there; see `bin_of`.
+        spoofs: of the faces, those taken for presentation attacks, refused or not.
     """
 
     recognitions: int = 0
@@ -48,8 +48,8 @@ class Tally:
     matches: int = 0
     unknowns: int = 0
     refusals: int = 0
-    spoofs: int = 0
     scores: Counter[tuple[str, int]] = field(default_factory=Counter)
+    spoofs: int = 0
 
     def add(self, other: Tally) -> None:
         """Take the other's counts up into these."""
