@@ -16,6 +16,13 @@ def _convert_centerface(data: bytes) -> bytes:
     return convert_centerface(data)
 
 
+def _convert_centerface_to_int8(data: bytes) -> bytes:
+    from serving.packs.centerface_int8 import RANGES_FILE, quantise_centerface
+    from serving.packs.quantise import load_ranges
+
+    return quantise_centerface(data, load_ranges(RANGES_FILE))
+
+
 def _convert_dlib_to_fp32(data: bytes) -> bytes:
     from serving.packs.dlib_format import read_network
     from serving.packs.dlib_onnx import convert_network
@@ -70,6 +77,7 @@ CONVERSIONS: dict[str, Conversion] = {
     conversion.name: conversion
     for conversion in (
         Conversion("centerface", 1, _convert_centerface),
+        Conversion("centerface-int8", 1, _convert_centerface_to_int8),
         Conversion("dlib-fp32", 1, _convert_dlib_to_fp32),
         Conversion("dlib-int8", 1, _convert_dlib_to_int8),
         Conversion("scrfd", 1, _convert_scrfd),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class GraphBuilder:
         layer: Convolution,
         parameters: tuple[str, str] | None = None,
         output: str | None = None,
+        groups: int = 1,
     ) -> str:
         """Add a Conv; parameters names tensors that stand in for the layer's own weights and bias."""
         weights, bias = parameters or (self.add_constant(layer.weights), self.add_constant(layer.bias))
@@ -50,6 +52,7 @@ class GraphBuilder:
             kernel_shape=list(layer.weights.shape[2:]),
             strides=[layer.stride] * 2,
             pads=[layer.pad] * 4,
+            **({"group": groups} if groups > 1 else {}),
         )
 
     def add_padding(self, x: str, *, channels: int, side: int, value: str | None = None) -> str:
@@ -59,17 +62,23 @@ class GraphBuilder:
         pads = np.array([0, 0, 0, 0, 0, channels, side, side], np.int64)
         return self.add("Pad", [x, self.add_constant(pads), *([value] if value else [])])
 
-    def serialise(self) -> bytes:
-        """Return the checked model; the same nodes and constants always give the same bytes."""
+    def serialise(
+        self,
+        name: str = "dlib_face_recognition_resnet_v1",
+        inputs: Sequence[onnx.ValueInfoProto] = (),
+        outputs: Sequence[onnx.ValueInfoProto] = (),
+    ) -> bytes:
+        """Return the checked model; the same nodes and constants always give the same bytes.
+
+        inputs, outputs: empty means chips and vectors of dlib's network.
+        """
+        chips = ["n", CHIP_SIDE_PX, CHIP_SIDE_PX, 3]
         graph = helper.make_graph(
             self.nodes,
-            "dlib_face_recognition_resnet_v1",
-            [
-                helper.make_tensor_value_info(
-                    INPUT_NAME, TensorProto.UINT8, ["n", CHIP_SIDE_PX, CHIP_SIDE_PX, 3]
-                )
-            ],
-            [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["n", DIMENSION])],
+            name,
+            list(inputs) or [helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, chips)],
+            list(outputs)
+            or [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["n", DIMENSION])],
             self.constants,
         )
         model = helper.make_model(

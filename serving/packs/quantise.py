@@ -56,17 +56,17 @@ class Quantised:
     zero_point: int
 
 
-def load_ranges() -> Ranges:
+def load_ranges(file_name: str = RANGES_FILE) -> Ranges:
     """The stored activation ranges: tensor name -> (lowest, highest) value.
 
     Raises:
         PackError: the file is missing or damaged.
     """
     try:
-        text = (resources.files("serving.packs") / "data" / RANGES_FILE).read_text(encoding="utf-8")
+        text = (resources.files("serving.packs") / "data" / file_name).read_text(encoding="utf-8")
         return {str(name): (float(low), float(high)) for name, (low, high) in json.loads(text).items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise PackError(f"the activation ranges {RANGES_FILE} are missing or damaged: {error}") from error
+        raise PackError(f"the activation ranges {file_name} are missing or damaged: {error}") from error
 
 
 def quantise_network(network: FaceNetwork, ranges: Ranges) -> bytes:
@@ -75,7 +75,7 @@ def quantise_network(network: FaceNetwork, ranges: Ranges) -> bytes:
     Raises:
         PackError: ranges lacks a tensor of the network.
     """
-    graph = _QuantisedGraph(ranges)
+    graph = QuantisedGraph(ranges)
     pixels = Quantised(graph.add("Transpose", [INPUT_NAME], perm=[0, 3, 1, 2]), np.float32(1), 0)
     x = graph.add_quantised_convolution(pixels, fold_input(network.stem, network.mean), STEM_OUTPUT)
     pooled = graph.add("MaxPool", [x.name], kernel_shape=[3, 3], strides=[2, 2])
@@ -101,6 +101,13 @@ def choose_weight_scales(weights: NDArray[np.float32]) -> NDArray[np.float32]:
         for signed in (np.maximum(flat, 0), np.maximum(-flat, 0)):
             pair = np.maximum(pair, (signed[:, 1:] + signed[:, :-1]).max(axis=1))
     scales = np.maximum(single / np.float32(_MAX_WEIGHT), pair / np.float32(_MAX_WEIGHT_PAIR))
+    floored: NDArray[np.float32] = np.maximum(scales, np.float32(_MIN_SCALE)).astype(np.float32)
+    return floored
+
+
+def _spread_weights(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One scale per output channel, such that the largest weight becomes the largest int8."""
+    scales = np.abs(weights).max(axis=(1, 2, 3)) / np.float32(_MAX_WEIGHT)
     floored: NDArray[np.float32] = np.maximum(scales, np.float32(_MIN_SCALE)).astype(np.float32)
     return floored
 
@@ -133,7 +140,7 @@ def measure_ranges(model: bytes, chips: NDArray[np.uint8]) -> dict[str, tuple[fl
 
 
 def _add_block(
-    graph: _QuantisedGraph, x: Quantised, number: int, block: Block, side: int, channels: int
+    graph: QuantisedGraph, x: Quantised, number: int, block: Block, side: int, channels: int
 ) -> Quantised:
     first_name, second_name, whole_name = name_block_outputs(number)
     first = graph.add_quantised_convolution(x, block.first, first_name)
@@ -149,7 +156,9 @@ def _add_block(
     return graph.quantise(total, *graph.choose_scale(whole_name))
 
 
-class _QuantisedGraph(GraphBuilder):
+class QuantisedGraph(GraphBuilder):
+    """A graph of quantised tensors, their scales chosen from measured ranges."""
+
     def __init__(self, ranges: Ranges) -> None:
         super().__init__()
         self._ranges = ranges
@@ -181,9 +190,12 @@ class _QuantisedGraph(GraphBuilder):
         name = self.add_padding(x.name, channels=channels, side=side, value=zero)
         return Quantised(name, x.scale, x.zero_point)
 
-    def add_quantised_convolution(self, x: Quantised, layer: Convolution, tensor: str) -> Quantised:
+    def add_quantised_convolution(
+        self, x: Quantised, layer: Convolution, tensor: str, groups: int = 1
+    ) -> Quantised:
         """Add a convolution with int8 weights and int32 bias; quantise its result to the range of tensor."""
-        scales = choose_weight_scales(layer.weights)
+        # Kernels for one channel per group multiply in 16 bits and add in 32: those weights need no bound.
+        scales = choose_weight_scales(layer.weights) if groups == 1 else _spread_weights(layer.weights)
         weights = np.rint(layer.weights / scales[:, None, None, None]).astype(np.int8)
         bias_scales = scales * x.scale
         bias = np.rint(layer.bias.astype(np.float64) / bias_scales.astype(np.float64)).astype(np.int32)
@@ -191,7 +203,7 @@ class _QuantisedGraph(GraphBuilder):
             self._dequantise_parameters(weights, scales),
             self._dequantise_parameters(bias, bias_scales),
         )
-        result = self.add_convolution(self.dequantise(x), layer, parameters)
+        result = self.add_convolution(self.dequantise(x), layer, parameters, groups=groups)
         return self.quantise(result, *self.choose_scale(tensor))
 
     def _dequantise_parameters(
