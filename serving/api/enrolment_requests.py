@@ -26,6 +26,7 @@ from serving.errors import (
     InvalidRequest,
     LivenessNotConfigured,
     NoFace,
+    PackChanged,
     PackMismatch,
     PolicyNotAllowed,
     PresentationAttack,
@@ -53,6 +54,7 @@ ENROLMENT_ERRORS: tuple[type[RollcallError], ...] = (
     ConsentRequired,
     DuplicatePerson,
     ErasedMeanwhile,
+    PackChanged,
 )
 """What any route that enrols may answer, beside what pictures and keys lead to."""
 

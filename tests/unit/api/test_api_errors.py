@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -13,16 +14,19 @@ from serving.accounts.keys import KeyRing
 from serving.accounts.tokens import TokenIssuer
 from serving.api.envelope import problems
 from serving.errors import ALL_ERRORS, DeadlineExceeded, InternalError, Overloaded, StageUnavailable
+from serving.graph.lines import Lines
 from serving.jobs.records import Actor, JobKind, JobState
 from tests.unit.api.api_fakes import DIMENSION, fail_next, picture
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import AUDIENCE, ISSUER, Api
+from tests.unit.served import serve
 
 ADA = picture("ada")
 PEOPLE, RECOGNISE = "/v1/events/gala/people", "/v1/events/gala/recognise"
 CHECK_INS = "/v1/events/gala/check-ins"
 JOBS = "/v1/events/gala/jobs"
 SOUGHT = {"pack_id": "starter-int8-mirror", "vectors": [[1.0] * DIMENSION]}
+MIGRATION = "/v1/events/gala/migration"
 
 ROUTES = {
     "create event": ("POST", "/v1/events", {"json": {"id": "other"}}, "operator"),
@@ -31,6 +35,10 @@ ROUTES = {
     "change event": ("PATCH", "/v1/events/gala", {"json": {"name": "Gala"}}, "operator"),
     "close event": ("POST", "/v1/events/gala/close", {}, "operator"),
     "reopen event": ("POST", "/v1/events/gala/reopen", {}, "operator"),
+    "begin migration": ("POST", MIGRATION, {"json": {"pack_id": "other"}}, "operator"),
+    "look at migration": ("GET", MIGRATION, {}, "operator"),
+    "finish migration": ("POST", MIGRATION + "/finish", {"params": {"allow_missing": True}}, "operator"),
+    "abort migration": ("DELETE", MIGRATION, {}, "operator"),
     "event statistics": ("GET", "/v1/events/gala/statistics", {}, "member"),
     "delete event": ("DELETE", "/v1/events/gala", {}, "operator"),
     "enrol": ("POST", PEOPLE, {"content": ADA, "params": {"person_id": "ada"}}, "operator"),
@@ -98,6 +106,14 @@ async def make_job(api: Api, *, done: bool) -> str:
     return job.id
 
 
+async def serve_other(gala: Api, *, begin: bool) -> None:
+    """Another pack beside the default one; with `begin` the event is on its way there."""
+    lines = Lines([gala.line, serve(gala.stages, "other")])
+    gala.app.state.services = replace(gala.services, lines=lines)
+    if begin:
+        await gala.registry.migrations.begin((await gala.registry.get_event("gala")).key, "other")
+
+
 @EVERY_ROUTE
 async def test_roles(gala: Api, route: tuple[str, str, dict[str, Any], str]) -> None:
     method, path, arguments, least = route
@@ -105,6 +121,8 @@ async def test_roles(gala: Api, route: tuple[str, str, dict[str, Any], str]) -> 
     path = path.replace("{face}", face["face_id"])
     if "{job}" in path:
         path = path.replace("{job}", await make_job(gala, done=path.endswith("/result")))
+    if path.startswith(MIGRATION):
+        await serve_other(gala, begin=(method, path) != ("POST", MIGRATION))
     for role in RANKS:
         answer = await gala.client_for(role).request(method, path, **arguments)
         if RANKS.index(role) < RANKS.index(least):

@@ -156,17 +156,22 @@ async def test_who_is_erased_after_the_switch_is_erased_in_the_abandoned_place_a
 
 
 @pytest.mark.parametrize("moment", ["detect", "enrol"])
-@pytest.mark.parametrize("change", ["begin", "finish", "abort"])
+@pytest.mark.parametrize("change", ["begin", "finish", "abort", "all of it"])
 async def test_an_enrolment_under_way_follows_the_event(move: Move, moment: str, change: str) -> None:
     """Whatever becomes of the event while a request runs, who is confirmed can be found, and is not half
     enrolled."""
     api = move.api
-    if change != "begin":
+    if change in ("finish", "abort"):
         await move.begin()
 
     async def change_it(*_: Any) -> None:
         del move.old.before[moment]
-        await (move.finish() if change == "finish" else getattr(move, change)())
+        if change in ("begin", "all of it"):
+            await move.begin()
+        if change in ("finish", "all of it"):
+            await move.finish()
+        if change == "abort":
+            await move.abort()
 
     move.old.before[moment] = change_it
     await api.enrol("ada", ADA)

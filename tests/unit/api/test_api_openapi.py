@@ -27,7 +27,7 @@ CHECK_INS, JOBS = "/v1/events/{event}/check-ins", "/v1/events/{event}/jobs"
 FACES = PEOPLE + "/{person}/faces"
 ENROLMENT_CODES = PICTURE_CODES | {
     "no_face", "several_faces", "quality_too_low", "policy_not_allowed", "consent_required",
-    "duplicate_person", "event_closed", "erased_meanwhile", "idempotency_key_reused", "request_in_progress",
+    "duplicate_person", "event_closed", "erased_meanwhile", "pack_changed", "idempotency_key_reused", "request_in_progress",
 }  # fmt: skip
 ACCOUNTS = "/v1/accounts"
 NEEDS_NO_TOKEN = ("/v1/auth/sign-in", "/v1/auth/sign-in/face", "/v1/auth/refresh")
@@ -44,6 +44,22 @@ MET = {
     ("post", EVENT + "/close"): {"unknown_event"},
     ("post", EVENT + "/reopen"): {"unknown_event"},
     ("get", EVENT + "/statistics"): {"unknown_event"},
+    ("post", EVENT + "/migration"): {
+        "unknown_event",
+        "pack_mismatch",
+        "migration_running",
+        "false_match_rate_not_supported",
+        "invalid_request",
+    },
+    ("get", EVENT + "/migration"): {"unknown_event", "no_migration", "invalid_request"},
+    ("post", EVENT + "/migration/finish"): {
+        "unknown_event",
+        "pack_mismatch",
+        "no_migration",
+        "migration_incomplete",
+        "false_match_rate_not_supported",
+    },
+    ("delete", EVENT + "/migration"): {"unknown_event", "no_migration"},
     ("delete", EVENT): {"unknown_event", "stage_unavailable"},
     ("post", PEOPLE): ENROLMENT_CODES,
     ("patch", PEOPLE + "/{person}"): {
@@ -112,7 +128,7 @@ MET = {
     ("get", ACCOUNTS): {"invalid_request"},
     ("get", ACCOUNTS + "/{account}"): {"unknown_account"},
     ("patch", ACCOUNTS + "/{account}"): {"unknown_account", "unknown_event", "last_administrator"},
-    ("delete", ACCOUNTS + "/{account}"): {"unknown_account", "last_administrator", "pack_mismatch"},
+    ("delete", ACCOUNTS + "/{account}"): {"unknown_account", "last_administrator"},
     ("put", ACCOUNTS + "/{account}/password"): {
         "unknown_account",
         "weak_password",
