@@ -94,7 +94,7 @@ def load_embedder(
 ) -> FaceEmbedder:
     """Load the embedder of a pack.
 
-    max_batch None means `EMBEDDER_BATCH` on a CPU, or `ARCFACE_BATCH` for its models, and `GPU_EMBEDDER_BATCH`
+    max_batch None means `EMBEDDER_BATCH` or `ARCFACE_BATCH` on a CPU, and `GPU_EMBEDDER_BATCH`
     on anything else, where batches are padded to powers of two.
 
     Raises:
