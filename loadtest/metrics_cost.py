@@ -1,8 +1,8 @@
 """What counting costs: `python -m loadtest.metrics_cost`.
 
 Makes the calls that one recognition of a picture with one face makes, in all processes together, and gives
-their CPU time; then the CPU time of a scrape of a node with that many replicas. With `--ray` also what the
-same number of records costs through `ray.util.metrics`, in the process that makes them alone.
+their CPU time; then the CPU time of a scrape of a node with that many replicas, and of doing nothing. With
+`--ray` also what one record costs through `ray.util.metrics`, in the process that makes it alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from serving.packs.configured import find_configured_pack
+from serving.runtime import find_free_port
 from serving.settings import Settings
 from serving.telemetry import recording
+from serving.telemetry.exporter import Exporter
 from serving.telemetry.exposition import Exposition
 from serving.telemetry.node_directory import NodeDirectory
 from serving.telemetry.stage_meters import BatchMeter, CallMeter
@@ -91,6 +93,17 @@ def measure_scrape_ms(directory: Path, pack: str, replicas: int, rounds: int) ->
             other.communicate()
 
 
+def measure_idle_us(seconds: float) -> float:
+    """CPU microseconds a second of two replicas that wait: one's exporter listens, the other's waits to."""
+    port = find_free_port()
+    exporters = [Exporter("127.0.0.1", port, None, bytes, "text/plain") for _ in range(2)]
+    for exporter in exporters:
+        exporter.start()
+    began = time.process_time()
+    time.sleep(seconds)
+    return (time.process_time() - began) / seconds * 1e6
+
+
 def measure_ray_us(times: int, rounds: int) -> dict[str, list[float]]:
     """CPU microseconds of one record through `ray.util.metrics`, in this process alone."""
     import ray
@@ -116,6 +129,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--replicas", type=int, default=7)
+    parser.add_argument("--idle-seconds", type=float, default=15.0)
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--count-in", type=Path, help=argparse.SUPPRESS)
@@ -135,6 +149,7 @@ def main() -> None:
             "recognition_cpu_us": measure_cpu_us(Recognition(pack).count, asked.times, asked.rounds)
         }
         scrape, size = measure_scrape_ms(directory, pack, asked.replicas - 1, asked.rounds)
+        found["idle_cpu_us_per_s"] = measure_idle_us(asked.idle_seconds)
         found |= {"scrape_cpu_ms": scrape, "scrape_bytes": size, "replicas": asked.replicas}
     if asked.ray:
         for kind, spent in measure_ray_us(asked.times, asked.rounds).items():
