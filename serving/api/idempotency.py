@@ -120,7 +120,7 @@ async def answer_once(
         return write_answer(await work(person_id))
     requests = services.registry.requests
     asked = KeyedRequest(
-        id=_name_request(request, identity, event.key, key),
+        id=_name_request(request, identity, _scope(event, person_id), key),
         fingerprint=await asyncio.to_thread(fingerprint),  # of up to `load.max_body_bytes`
         event_key=event.key,
         person_id=person_id,
@@ -166,6 +166,15 @@ async def create_event_once(
     )
     answer, replayed = await services.registry.requests.create_event_once(asked, create, render)
     return write_answer(answer, replayed=replayed)
+
+
+def _scope(event: Event, person_id: str | None) -> str:
+    """What a key is good for: the event, and where its vectors are stored.
+
+    An answer from before a move to another pack must not stand in for an enrolment into that pack. Where the
+    request leaves the person's id to us it must all the same, or a retry would make a second person.
+    """
+    return event.key if person_id is None else ",".join(place.partition for place in event.places)
 
 
 def _name_request(request: Request, identity: Identity, event_key: str, key: str) -> str:

@@ -102,13 +102,13 @@ def import_people(
         if value is not None
     }
     if source.is_dir():
-        found = _run(_import_folder(source.resolve(), event, url, token, options, parallel))
+        found = run_against_service(_import_folder(source.resolve(), event, url, token, options, parallel))
     else:
-        found = _run(_import_file(source, event, url, token, options))
+        found = run_against_service(_import_file(source, event, url, token, options))
     if rejections is not None:
         _write_rejections(rejections, found)
     if found:
-        _show_rejections(found)
+        show_rejections(found)
         raise typer.Exit(REJECTED)
 
 
@@ -120,7 +120,7 @@ def export_people(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Export everyone of an event with their vectors; `import` reads the file, at any event of the pack."""
-    _run(_export(event, output, url, token))
+    run_against_service(_export(event, output, url, token))
 
 
 async def _import_folder(
@@ -131,7 +131,7 @@ async def _import_folder(
         note_path = escape(str(sent.path))
         messages.print(f"[yellow]{note_path} cannot be written: if this is cut off, all is sent again[/]")
     complete = False
-    with _show_progress() as progress:
+    with show_progress() as progress:
         task = progress.add_task(escape(folder.name), total=len(pictures), rejected=0)
 
         def note(rejected: int) -> None:
@@ -158,7 +158,7 @@ async def _import_file(
     if kind is None:
         raise CommandError(f"{path.name} is neither a folder nor ends in {', '.join(CONTENT_TYPES)}")
     size = (await asyncio.to_thread(path.stat)).st_size
-    with _show_progress() as progress:
+    with show_progress() as progress:
         async with ServiceClient(url, token) as client:
             uploading = progress.add_task("upload (KiB)", total=size // 1024, rejected=0)
             answer = await client.call(
@@ -175,7 +175,7 @@ async def _import_file(
 async def _export(event: str, output: Path, url: str, token: str) -> None:
     handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
     try:
-        with os.fdopen(handle, "wb") as file, _show_progress() as progress:
+        with os.fdopen(handle, "wb") as file, show_progress() as progress:
             async with ServiceClient(url, token) as client:
                 answer = await client.call("POST", f"/v1/events/{event}/exports")
                 await _watch(client, event, answer.json()["id"], progress, "export")
@@ -224,7 +224,8 @@ async def _read_pieces(path: Path, progress: Progress, task: TaskID) -> AsyncIte
             progress.update(task, advance=len(piece) // 1024)
 
 
-def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+def run_against_service(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """The result of work whose first refusal ends it; raises CommandError."""
     try:
         return asyncio.run(work)
     except Refusal as refusal:
@@ -236,7 +237,8 @@ class _RateColumn(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.1f}/s")
 
 
-def _show_progress() -> Progress:
+def show_progress() -> Progress:
+    """A bar that counts items, and how many of them were rejected."""
     return Progress(
         SpinnerColumn(),
         TextColumn("[bold]{task.description}"),
@@ -250,7 +252,8 @@ def _show_progress() -> Progress:
     )
 
 
-def _show_rejections(found: list[Rejection]) -> None:
+def show_rejections(found: list[Rejection]) -> None:
+    """A table of the first of them."""
     table = Table("item", "reason", "detail", title=f"{len(found)} rejected", title_justify="left")
     for each in found[:MAX_SHOWN]:
         table.add_row(escape(each.name), each.code, escape(each.detail))

@@ -166,10 +166,7 @@ class FolderImport:
             self._on_done(len(self.rejections))
 
     async def _send(self, name: str, person: PersonFacts) -> None:
-        path = self._folder / name
-        if path.stat().st_size > MAX_PICTURE_BYTES:
-            raise Refusal("picture_too_large", f"more than {MAX_PICTURE_BYTES} bytes")
-        data = await asyncio.to_thread(path.read_bytes)
+        data = await asyncio.to_thread(self._read, name)
         fields = {**self._options, "person_id": person.id, **_describe(person)}
         digest = hashlib.sha256(data)
         digest.update(json.dumps(fields, sort_keys=True).encode())
@@ -177,9 +174,15 @@ class FolderImport:
             "POST",
             self._path,
             data=fields,
-            files={"picture": (path.name, data)},
+            files={"picture": (Path(name).name, data)},
             headers={"Idempotency-Key": digest.hexdigest()},
         )
+
+    def _read(self, name: str) -> bytes:
+        path = self._folder / name
+        if path.stat().st_size > MAX_PICTURE_BYTES:
+            raise Refusal("picture_too_large", f"more than {MAX_PICTURE_BYTES} bytes")
+        return path.read_bytes()
 
 
 def _describe(person: PersonFacts) -> dict[str, str]:

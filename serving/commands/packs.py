@@ -10,6 +10,7 @@ import typer
 from rich.filesize import decimal
 from rich.markup import escape
 
+from serving.commands import pack_migration
 from serving.commands.console import console, fail, messages, show_steps
 from serving.commands.pack_licence import ensure_licence
 from serving.commands.pack_progress import show_pack
@@ -21,6 +22,7 @@ from serving.packs.store import PackStore, PreparedPack
 from serving.settings import Settings, load_settings
 
 packs = typer.Typer(help="Model packs: detector, embedder and calibration.", no_args_is_help=True)
+packs.command("migrate")(pack_migration.migrate)
 
 AcceptLicence = Annotated[
     bool, typer.Option("--accept-licence", help="Accept licences that restrict use, without being asked.")
