@@ -10,6 +10,7 @@ import pytest
 
 from loadtest.service import Service, run_service
 from serving.runtime import find_free_port
+from tests.liveness_models import add_liveness_models
 
 MAX_PENDING_REQUESTS = 24
 """Small, so that a burst overruns it."""
@@ -31,6 +32,9 @@ def service(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Itera
         "ROLLCALL_METRICS__PORT": str(find_free_port()),
     }
     data_dir = tmp_path_factory.mktemp("service") / "data"
+    liveness = add_liveness_models(repository)
+    if liveness is not None:
+        environment["ROLLCALL_LIVENESS__MODEL"] = liveness
     with run_service(
         Service(data_dir, config=repository / "config" / "laptop.yaml", environment=environment)
     ) as running:

@@ -16,6 +16,7 @@ import yaml
 
 from serving.runtime import find_free_port
 from serving.settings import Settings, load_settings
+from tests.liveness_models import add_liveness_models
 
 APPLICATION = "rollcall"
 START_TIMEOUT_S = 120.0
@@ -73,6 +74,9 @@ async def graph(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> A
 
     config = yaml.safe_load((repository / "config" / "laptop.yaml").read_text())
     arguments = {"data_dir": str(tmp_path_factory.mktemp("graph"))}
+    liveness = add_liveness_models(repository)
+    if liveness is not None:
+        arguments["liveness"] = {"model": liveness}
     config["applications"][0]["args"] = arguments
     metrics_port = find_free_port()
     ray.init(

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -16,9 +17,11 @@ import pytest
 from loadtest.baseline import load_pipeline
 from loadtest.pictures import make_one_face_pictures
 from serving.errors import NotAnImage
+from serving.graph.liveness import LivenessStage
 from serving.graph.messages import DetectTask
 from serving.graph.stages import Stages
 from serving.graph.tuning import IngressTuning
+from serving.packs.configured_liveness import find_configured_liveness, load_configured_scorer
 from tests.graph.conftest import APPLICATION, Graph
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
@@ -48,6 +51,28 @@ async def test_stages_agree_with_the_pack_in_process(graph: Graph, pictures: lis
         assert len(got.faces) == 1
         np.testing.assert_allclose(got.faces[0].box, faces[0][0].box, atol=0.01)
         np.testing.assert_allclose(vector[0], faces[0][1], atol=1e-3)
+
+
+async def test_the_liveness_stage_agrees_with_the_models_in_process(graph: Graph, shared_dir: Path) -> None:
+    pack = find_configured_liveness(graph.settings)
+    if pack is None:
+        pytest.skip("needs the liveness models")
+    files = sorted((shared_dir / "models" / "antispoof_samples").glob("*.jpg"))
+    stages = make_stages(graph)
+    stage = LivenessStage(graph.handle("Liveness"), pack, threshold=pack.threshold, max_waiting=100)
+    await stage.check(30)
+    found = await asyncio.gather(*(stages.detect(file.read_bytes(), 60, True) for file in files))
+    cuts = [one.faces[0].liveness_crops for one in found]
+    assert all(cut is not None and [crop.shape for crop in cut] == [(80, 80, 3)] * 2 for cut in cuts)
+    crops = [tuple(crop[None] for crop in cut or ()) for cut in cuts]
+    scores = await asyncio.gather(*(stage.score(each, 60) for each in crops))
+    scorer = load_configured_scorer(graph.settings)
+    for each, score in zip(crops, scores, strict=True):
+        np.testing.assert_allclose(score, scorer.score(each), atol=1e-4)
+    assert [score[0] >= pack.threshold for score in scores] == [False, False, True]  # F1, F2, T1
+
+    unasked = await stages.detect(files[0].read_bytes(), 60)
+    assert unasked.faces[0].liveness_crops is None
 
 
 async def test_a_bad_picture_in_a_parcel_fails_alone(graph: Graph, pictures: list[bytes]) -> None:

@@ -335,6 +335,7 @@ async def test_statistics_before_anything_was_counted(gala: Api) -> None:
         "matches": 0,
         "unknowns": 0,
         "refusals": 0,
+        "spoofs": 0,
         "counted_since": None,
         "scores": [],
     }

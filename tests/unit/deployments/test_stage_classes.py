@@ -16,10 +16,11 @@ from serving.deployments import lane as lane_module
 from serving.deployments.detector import Detector
 from serving.deployments.embedder import Embedder
 from serving.deployments.lane import ModelLane, Turnstile
+from serving.deployments.liveness import Liveness
 from serving.deployments.matcher import Matcher
 from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, NoFace
 from serving.gallery.records import FacePage, FaceRecord, Hit, Probe, check_probes
-from serving.graph.messages import DetectTask, EmbedTask, SearchTask
+from serving.graph.messages import DetectTask, EmbedTask, LivenessTask, SearchTask
 from serving.packs.calibration import load_calibration
 from serving.packs.catalogue import find_pack
 from serving.telemetry.stage_meters import BatchMeter
@@ -36,7 +37,7 @@ def _in_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     config = types.SimpleNamespace(max_ongoing_requests=100)
     context = types.SimpleNamespace(_deployment_config=config)
     monkeypatch.setattr(serve, "get_replica_context", lambda: context)
-    for method in (Detector._find, Embedder._embed, Matcher._search):
+    for method in (Detector._find, Embedder._embed, Liveness._score, Matcher._search):
         lazy_queue = method.set_max_batch_size.__self__
         for name, value in (("_queue", None), ("max_batch_size", 16), ("batch_wait_timeout_s", 0.0)):
             monkeypatch.setattr(lazy_queue, name, value)
@@ -46,9 +47,13 @@ class FakeFinder:
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
         self.deadlines: list[list[float]] = []
+        self.wanted: list[list[bool]] = []
 
-    def find(self, pictures: Sequence[bytes], deadlines: Sequence[float]) -> list[Any]:
+    def find(
+        self, pictures: Sequence[bytes], deadlines: Sequence[float], wants_liveness: Sequence[bool]
+    ) -> list[Any]:
         self.batches.append(list(pictures))
+        self.wanted.append(list(wants_liveness))
         self.deadlines.append(list(deadlines))
         if b"bug" in pictures:
             raise ZeroDivisionError("secret")
@@ -112,10 +117,12 @@ async def test_parcels_that_come_while_a_batch_runs_share_the_next() -> None:
     started = threading.Event()
     find = finder.find
 
-    def slow(pictures: Sequence[bytes], deadlines: Sequence[float]) -> list[Any]:
+    def slow(
+        pictures: Sequence[bytes], deadlines: Sequence[float], wants_liveness: Sequence[bool]
+    ) -> list[Any]:
         started.set()
         assert release.wait(PATIENCE_S)
-        return find(pictures, deadlines)
+        return find(pictures, deadlines, wants_liveness)
 
     finder.find = slow  # type: ignore[method-assign]
     parcels = [asyncio.create_task(detector.detect(detect_tasks(b"a")))]
@@ -346,3 +353,47 @@ async def test_matcher_stores_and_erases_within_one_event() -> None:
         ("person", "a", "ada"),
         ("event", "a"),
     ]
+
+
+async def test_only_pictures_that_want_it_are_cut_for_liveness() -> None:
+    detector, finder = make_detector()
+    await detector.detect([DetectTask(60.0, b"a"), DetectTask(60.0, b"b", True)])
+    assert finder.wanted == [[False, True]]
+
+
+class FakeScorer:
+    """Scores a face by the first pixel of the first model's crop; notes how many were scored together."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def score(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        assert [each.shape[1:] for each in crops] == [(8, 8, 3), (4, 4, 3)]
+        self.batches.append(len(crops[0]))
+        if (crops[0][:, 0, 0, 0] == 13).any():
+            raise ZeroDivisionError("secret")
+        scores: np.ndarray = crops[0][:, 0, 0, 0].astype(np.float32) / 100
+        return scores
+
+
+def liveness_task(*values: int) -> LivenessTask:
+    firsts = np.array(values, np.uint8)[:, None, None, None]
+    return LivenessTask(60.0, tuple(np.tile(firsts, (1, side, side, 3)) for side in (8, 4)))
+
+
+async def test_liveness_scores_the_faces_of_many_pictures_in_one_run() -> None:
+    liveness = Liveness.__new__(Liveness)
+    scorer = FakeScorer()
+    liveness._scorer, liveness._meter = scorer, None  # type: ignore[assignment]
+    liveness._lane = ModelLane("liveness")
+    first, second = await asyncio.gather(
+        liveness.score([liveness_task(10, 20), liveness_task(30)]), liveness.score([liveness_task(40)])
+    )
+    found = [np.round(each, 6).tolist() for each in (*first, *second)]  # type: ignore[arg-type]
+    np.testing.assert_allclose(np.concatenate(found), [0.1, 0.2, 0.3, 0.4], atol=1e-6)
+    assert [len(each) for each in found] == [2, 1, 1]
+    assert scorer.batches == [4]
+    good, bad = await liveness.score([liveness_task(50), liveness_task(13)])
+    np.testing.assert_allclose(good, [0.5])  # type: ignore[arg-type]
+    assert type(bad) is InternalError
+    assert "secret" not in bad.detail
