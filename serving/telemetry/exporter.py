@@ -6,8 +6,10 @@ files that each of them can read. When it ends another takes its place within `R
 
 from __future__ import annotations
 
+import errno
 import hmac
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -60,7 +62,9 @@ class Exporter:
         while not self._stopping.is_set():
             try:
                 server = _Server(self._address, handler)
-            except OSError:
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:  # else another replica of the node answers
+                    logger.warning("metrics: cannot listen on %s:%d: %s", *self._address, error.strerror)
                 self._stopping.wait(RETRY_S)
                 continue
             logger.info("metrics of this node: http://%s:%d%s", *self._address, PATH)
@@ -75,6 +79,10 @@ class Exporter:
 
 
 class _Server(HTTPServer):
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller who goes away in the middle is not worth a traceback."""
         logger.debug("metrics: a caller has gone")

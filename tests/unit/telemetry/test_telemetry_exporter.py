@@ -68,6 +68,21 @@ def test_only_a_token_opens_it(guarded: str, path: str, header: str, status: int
     assert (answer.content == b"answer") == (status == 200)
 
 
+def test_it_listens_on_ipv6_too() -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+            port = probe.getsockname()[1]
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    exporter = Exporter("::1", port, None, lambda: b"answer", "text/plain")
+    exporter.start()
+    try:
+        assert wait_until_answered(f"http://[::1]:{port}/metrics").content == b"answer"
+    finally:
+        exporter.stop()
+
+
 def test_another_replica_takes_over(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporter_module, "RETRY_S", 0.05)
     first = make_exporter(url, b"first")
