@@ -24,7 +24,7 @@ from rich.markup import escape
 from serving.commands.console import console, messages
 from serving.commands.packs import prepare_with_progress
 from serving.commands.ports import check_port_is_free, choose_metrics_port
-from serving.commands.start_checks import check_start
+from serving.commands.start_checks import check_start, find_dormant_events
 from serving.errors import ConfigurationError
 from serving.runtime import set_ray_flags
 from serving.settings import Settings, load_settings
@@ -64,6 +64,8 @@ def serve(
     check_port_is_free(listen_host, listen_port, "port", "--port")
     metrics_port = choose_metrics_port(metrics_port, listen_port)
     prepare_with_progress(settings)
+    for line in find_dormant_events(settings):
+        messages.print(f"[yellow]{escape(line)}[/]")
     _run(content, settings, cpus, _make_url(listen_host, listen_port), metrics_port)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Mapping
+
+from serving.errors import RollcallError
 from serving.installation import check_installation
 from serving.settings import Settings
 
@@ -17,3 +22,31 @@ def check_start(settings: Settings) -> None:
     from serving.vision.providers import check_providers  # only now: it needs ONNX Runtime
 
     check_providers(settings.make_execution())
+
+
+def find_dormant_events(settings: Settings) -> list[str]:
+    """A line for each pack that does not serve and that events need; none where no registry can be asked.
+
+    A registry that cannot be reached is the service's own matter: it says so itself.
+    """
+    from serving.graph.dormant_events import describe_dormant_events
+    from serving.packs.configured import find_served_packs
+
+    if settings.database_url is None and not (settings.data_dir / "registry.sqlite3").exists():
+        return []
+    found: Mapping[str, list[str]] = {}
+    with contextlib.suppress(RollcallError):
+        found = asyncio.run(_find_packs(settings.registry_url))
+    return list(describe_dormant_events(found, [pack.id for pack in find_served_packs(settings)]))
+
+
+async def _find_packs(url: str) -> dict[str, list[str]]:
+    from serving.database import Database  # only now: it needs SQLAlchemy
+    from serving.registry.registry import Registry
+
+    registry = Registry(Database(url))
+    await registry.open()
+    try:
+        return await registry.migrations.packs()
+    finally:
+        await registry.close()

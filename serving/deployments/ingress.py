@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.database import Database
 from serving.deployments.metrics import join_metrics
+from serving.graph.dormant_events import describe_dormant_events
 from serving.graph.lines import Lines, ServedPack, configured_threshold
 from serving.graph.liveness import LivenessStage
 from serving.graph.retention import RetentionJob
@@ -38,6 +40,8 @@ from serving.registry.registry import Registry
 from serving.registry.retention import Retention
 from serving.settings import Settings
 from serving.telemetry import recording
+
+logger = logging.getLogger("ray.serve")
 
 LineHandles = tuple[str, DeploymentHandle[Any], DeploymentHandle[Any], DeploymentHandle[Any]]
 """A pack's id and its detector, embedder and matcher."""
@@ -60,6 +64,8 @@ class Ingress:
         database = Database(settings.registry_url)
         registry = Registry(database)
         await registry.open()
+        for line in describe_dormant_events(await registry.migrations.packs(), self._lines.pack_ids):
+            logger.warning("%s", line)
         key_ring = KeyRing(settings.keys_dir)
         key_ring.load_or_create()
         self._sweep = Sweep(registry, self._lines)
