@@ -41,7 +41,7 @@ def connect_gallery(
         if directory is None:
             raise ConfigurationError("the embedded gallery needs a directory", key="gallery.directory")
         # Each engine is imported where it is chosen: neither needs the other's libraries.
-        from serving.gallery.owner import EmbeddedGalleryClient
+        from serving.gallery.owner_client import EmbeddedGalleryClient
 
         return EmbeddedGalleryClient(directory, pack_id, dimension, timeout_s=timeout_s)
     if engine == "server":

@@ -17,7 +17,7 @@ from tests.unit.gallery.gallery_faces import face, grid_vector, new_event, rando
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray")
 
-from serving.gallery.owner import EmbeddedGalleryClient, owner_name  # noqa: E402
+from serving.gallery.owner_client import EmbeddedGalleryClient, owner_name  # noqa: E402
 
 TIMEOUT_S = 30.0
 
@@ -171,8 +171,8 @@ async def test_errors_arrive_as_themselves(client: EmbeddedGalleryClient, tmp_pa
 async def test_an_owner_silent_for_too_long_is_unavailable(
     client: EmbeddedGalleryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.gallery.owner.BUSY_MOST_S", 0.0)
-    monkeypatch.setattr("serving.gallery.owner.HEALTH_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("serving.gallery.owner_client.BUSY_MOST_S", 0.0)
+    monkeypatch.setattr("serving.gallery.owner_client.HEALTH_TIMEOUT_S", 0.0)
     with pytest.raises(StageUnavailable, match="silent"):
         await client.check()
 
