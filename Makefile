@@ -42,6 +42,7 @@ agreement: $(VENV)/.dev-ready ## The service against the pack in process, on eve
 
 bench: $(VENV)/.dev-ready ## CPU per request through the service and in process, rates and latencies
 	@$(BIN)/rollcall packs prepare
+	@$(BIN)/python -m loadtest.work
 	@$(BIN)/python -m loadtest.bench $(ARGS)
 
 docs: $(VENV)/.dev-ready ## Write the pages that are made from code
