@@ -25,7 +25,7 @@ class CheckedInFace(FaceView):
 
     outcome: Literal["match", "unknown", "refused"] = Field(
         description="`match` when the nearest person reaches the threshold, `refused` when the face falls "
-        "short of the quality asked for and was not compared."
+        "short of the quality asked for, or is not live where that is enforced, and was not compared."
     )
     person: Attendee | None = Field(description="Who it is; null unless it is a match.")
     cosine: Cosine | None = Field(

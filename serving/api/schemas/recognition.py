@@ -46,7 +46,7 @@ class Verdict(Schema):
 
     outcome: Literal["match", "unknown", "refused"] = Field(
         description="`match` when the best candidate reaches the threshold, `refused` when the face falls "
-        "short of the quality asked for and was not compared."
+        "short of the quality asked for, or is not live where that is enforced, and was not compared."
     )
     person: CandidateView | None = Field(description="Who it is; null unless it is a match.")
     best_cosine: Cosine | None = Field(
