@@ -168,7 +168,10 @@ def note_judgements(
         if line is not None:
             recording.note_faces(line.pack.id, event.id, _list_scores(judgements, line))
         services.statistics.note_recognition(
-            event.key, [(judgement.outcome, judgement.best_cosine) for judgement in judgements], count
+            event.key,
+            [(judgement.outcome, judgement.best_cosine) for judgement in judgements],
+            count,
+            event.partition,
         )
     outcomes = [judgement.outcome for judgements in pictures for judgement in judgements]
     people = {each.person_id: None for judgements in pictures for each in judgements if each.person_id}

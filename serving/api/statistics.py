@@ -41,20 +41,25 @@ class StatisticsRecorder:
         self._task: asyncio.Task[None] | None = None
 
     def note_recognition(
-        self, event_key: str, faces: Sequence[tuple[Outcome, float | None]], spoofs: int = 0
+        self,
+        event_key: str,
+        faces: Sequence[tuple[Outcome, float | None]],
+        spoofs: int = 0,
+        partition: str | None = None,
     ) -> None:
         """Count one picture that was answered; touches memory only.
 
         Args:
             faces: of each face its outcome and the best candidate's cosine, None where there was none.
             spoofs: how many of them were taken for presentation attacks.
+            partition: of the event's, which the cosines come from; see `Tally`.
         """
         tally = self._pending.get(event_key)
         if tally is None:
             if len(self._pending) >= MAX_EVENTS:
                 self._uncounted += 1
                 return
-            tally = self._pending[event_key] = Tally()
+            tally = self._pending[event_key] = Tally(partition=partition)
         tally.recognitions += 1
         tally.faces += len(faces)
         tally.spoofs += spoofs
@@ -66,7 +71,7 @@ class StatisticsRecorder:
                 tally.matches += 1
             else:
                 tally.unknowns += 1
-            if cosine is not None:
+            if cosine is not None and tally.partition == partition:
                 tally.scores[outcome, bin_of(cosine)] += 1
 
     async def flush(self) -> None:

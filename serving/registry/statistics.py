@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from serving.database.metadata import now_utc
 from serving.registry.tables import event, event_score, event_statistics, insert_into
@@ -40,6 +40,8 @@ class Tally:
         recognitions: pictures answered.
         faces: found in them; `matches`, `unknowns` and `refusals` say what became of these.
         scores: (outcome, bin) -> faces whose best candidate's cosine fell there; see `bin_of`.
+        partition: of the event's, which all these cosines come from; None: the event's first. Those of one
+            pack are never added to those of another: around a switch of packs, a second of scores is lost.
         spoofs: of the faces, those taken for presentation attacks, refused or not.
     """
 
@@ -49,13 +51,15 @@ class Tally:
     unknowns: int = 0
     refusals: int = 0
     scores: Counter[tuple[str, int]] = field(default_factory=Counter)
+    partition: str | None = None
     spoofs: int = 0
 
     def add(self, other: Tally) -> None:
         """Take the other's counts up into these."""
         for name in _COUNTED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.scores.update(other.scores)
+        if self.partition == other.partition:
+            self.scores.update(other.scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,8 @@ def add_tallies(connection: Connection, tallies: Mapping[str, Tally]) -> None:
     """
     keys = sorted(tallies)
     for start in range(0, len(keys), _EVENTS_PER_STATEMENT):
-        _add(
-            connection, {key: tallies[key] for key in _hold(connection, keys[start:][:_EVENTS_PER_STATEMENT])}
-        )
+        held = _hold(connection, keys[start:][:_EVENTS_PER_STATEMENT])
+        _add(connection, {key: tallies[key] for key in held}, held)
 
 
 def get_statistics(connection: Connection, event_key: str) -> Statistics:
@@ -95,13 +98,15 @@ def get_statistics(connection: Connection, event_key: str) -> Statistics:
     return Statistics(row[0], Tally(**dict(zip(_COUNTED, row[1:], strict=True)), scores=scores))
 
 
-def _hold(connection: Connection, keys: list[str]) -> list[str]:
-    """Those of the keys whose events are there, and stay until this transaction ends; in order."""
-    held = select(event.c.key).where(event.c.key.in_(keys)).order_by(event.c.key)
-    return list(connection.execute(held.with_for_update(read=True, key_share=True)).scalars())
+def _hold(connection: Connection, keys: list[str]) -> dict[str, str]:
+    """Those of the keys whose events are there, and stay until this transaction ends; their partitions."""
+    partition = func.coalesce(event.c.partition, event.c.key)
+    held = select(event.c.key, partition).where(event.c.key.in_(keys)).order_by(event.c.key)
+    rows = connection.execute(held.with_for_update(read=True, key_share=True))
+    return {row[0]: row[1] for row in rows}
 
 
-def _add(connection: Connection, tallies: Mapping[str, Tally]) -> None:
+def _add(connection: Connection, tallies: Mapping[str, Tally], partitions: Mapping[str, str]) -> None:
     now = now_utc()
     totals = [
         {"event_key": key, "since": now, **{name: getattr(tally, name) for name in _COUNTED}}
@@ -115,6 +120,7 @@ def _add(connection: Connection, tallies: Mapping[str, Tally]) -> None:
     scores = [
         {"event_key": key, "outcome": outcome, "bin": bin, "faces": faces}
         for key, tally in tallies.items()
+        if (tally.partition or key) == partitions[key]
         for (outcome, bin), faces in sorted(tally.scores.items())
     ]
     if scores:

@@ -200,6 +200,23 @@ async def test_a_search_under_way_ends_in_the_pack_it_began_with(move: Move) -> 
     assert (await api.recognise(ADA))["pack_id"] == NEW
 
 
+async def test_scores_of_two_packs_are_never_in_one_histogram(move: Move) -> None:
+    api, statistics = move.api, "/v1/events/gala/statistics"
+    await move.begin()
+    await api.enrol("ada", ADA)
+    await api.outcomes(ADA)
+    await api.services.statistics.flush()
+    assert len((await api.client.get(statistics)).json()["scores"]) == 1
+    await api.outcomes(ADA)  # counted, and not written before the switch
+    await move.finish()
+    await api.services.statistics.flush()
+    counted = (await api.client.get(statistics)).json()
+    assert (counted["recognitions"], counted["scores"]) == (2, [])
+    await api.outcomes(ADA)
+    await api.services.statistics.flush()
+    assert len((await api.client.get(statistics)).json()["scores"]) == 1
+
+
 async def test_a_threshold_of_its_own_becomes_the_rate_that_it_stood_for(move: Move) -> None:
     api = move.api
     calibration = api.line.calibration

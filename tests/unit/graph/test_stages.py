@@ -200,7 +200,7 @@ async def test_what_travels(stages: Stages, handles: dict[str, Any]) -> None:
     assert (verification.event_key, verification.top_k, verification.person_id) == ("key", 1, "ada")
     assert search.vectors is vectors
     assert handles["matcher"].read_faces.calls == [("key", None, 7, None), ("key", "place", 7, "ada")]
-    assert handles["matcher"].erase_faces.calls == [("key", [("p", "f")])]
+    assert handles["matcher"].erase_faces.calls == [("key", [("p", "f")], None)]
     for task in (detect, embed, search):
         assert pickle.loads(pickle.dumps(task)).remaining_s == task.remaining_s
 
