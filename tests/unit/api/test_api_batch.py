@@ -102,7 +102,7 @@ async def test_names_are_looked_up_once(gala: Api, monkeypatch: pytest.MonkeyPat
 async def test_each_picture_is_counted(gala: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     noted: list[Any] = []
     monkeypatch.setattr(
-        StatisticsRecorder, "note_recognition", lambda self, key, faces: noted.append(list(faces))
+        StatisticsRecorder, "note_recognition", lambda self, key, faces, *rest: noted.append(list(faces))
     )
     await gala.client.post(BATCH, **as_form(picture("ada", "x"), b"no picture", picture()))
     assert noted == [[("match", 1.0), ("unknown", 0.0)], []]

@@ -200,7 +200,7 @@ async def test_who_may_not_read_people_sees_only_the_match(gala: Api) -> None:
 async def test_what_is_counted_is_what_was_decided(gala: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     noted: list[Any] = []
 
-    def note(self: StatisticsRecorder, event_key: str, faces: Any) -> None:
+    def note(self: StatisticsRecorder, event_key: str, faces: Any, *rest: Any) -> None:
         noted.append((event_key, list(faces)))
 
     monkeypatch.setattr(StatisticsRecorder, "note_recognition", note)

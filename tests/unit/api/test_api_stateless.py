@@ -49,7 +49,7 @@ async def test_detection_names_faults_at_a_level(api: Api) -> None:
     assert good["faults"] == []
     assert [fault["reason"] for fault in bad["faults"]] == ["blurred", "turned_sideways"]
     assert bad["quality"]["yaw_degrees"] == -80.0
-    assert set(good) == {"box", "landmarks", "detection_score", "quality", "faults"}
+    assert set(good) == {"box", "landmarks", "detection_score", "quality", "liveness", "faults"}
     off = (await api.client.post(DETECT, params={"quality": "off"}, content=crowd)).json()
     assert [face["faults"] for face in off["faces"]] == [[], []]
     [one] = (await api.client.post(DETECT, params={"faces": "centre"}, content=crowd)).json()["faces"]
