@@ -27,7 +27,8 @@ CHECK_INS, JOBS = "/v1/events/{event}/check-ins", "/v1/events/{event}/jobs"
 FACES = PEOPLE + "/{person}/faces"
 ENROLMENT_CODES = PICTURE_CODES | {
     "no_face", "several_faces", "quality_too_low", "policy_not_allowed", "consent_required",
-    "duplicate_person", "event_closed", "erased_meanwhile", "pack_changed", "idempotency_key_reused", "request_in_progress",
+    "duplicate_person", "event_closed", "erased_meanwhile", "pack_changed", "idempotency_key_reused",
+    "request_in_progress",
 }  # fmt: skip
 ACCOUNTS = "/v1/accounts"
 NEEDS_NO_TOKEN = ("/v1/auth/sign-in", "/v1/auth/sign-in/face", "/v1/auth/refresh")

@@ -1,8 +1,8 @@
 """Everything that may happen to an event while it moves, at random moments.
 
-What `serving.registry.pack_migration` promises: no search is ever made with vectors of two packs, who has been
-confirmed is found from then on, after a switch no vector of the old pack remains, and after giving up none of
-the new one.
+What `serving.registry.pack_migration` promises: no search is ever made with vectors of two packs, whoever has
+been confirmed is found from then on, after a switch no vector of the old pack remains, and after giving up
+none of the new one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Events that move to another pack: partitions of their own, faces under the new pack, erasures by partition."""
+"""Events that move to another pack: their partitions, faces under the new pack, erasures by partition."""
 
 from __future__ import annotations
 
