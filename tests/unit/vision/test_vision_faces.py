@@ -217,7 +217,10 @@ def test_damaged_model_is_a_pack_error() -> None:
         open_session(b"not a model")
 
 
-def test_faces_are_found_in_wider(shared_dir: Path, pipeline: FacePipeline) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_faces_are_found_in_wider(
+    shared_dir: Path, pipelines: dict[str, FacePipeline], precision: str
+) -> None:
     """Recall of faces of at least 32 px in every fourth WIDER picture, IoU 0.5; see docs/accuracy.md."""
     lines = (shared_dir / "wider" / "ground_truth.txt").read_text().splitlines()
     at, hits, total, number = 0, 0, 0, 0
@@ -228,7 +231,7 @@ def test_faces_are_found_in_wider(shared_dir: Path, pipeline: FacePipeline) -> N
         truth = truth[(np.sqrt(truth[:, 2] * truth[:, 3]) >= 32) & (truth[:, 7] == 0), :4]
         if number % 4 or len(truth) == 0:
             continue
-        found = pipeline.finder.find([(shared_dir / "wider" / "images" / name).read_bytes()])[0]
+        found = pipelines[precision].finder.find([(shared_dir / "wider" / "images" / name).read_bytes()])[0]
         assert isinstance(found, PictureFaces)
         boxes = np.array([face.box for face in found.faces]).reshape(-1, 4)
         hits += sum(bool(len(boxes)) and _best_iou(one, boxes) >= 0.5 for one in truth)
