@@ -81,7 +81,7 @@ CONVERSIONS: dict[str, Conversion] = {
         Conversion("dlib-fp32", 1, _convert_dlib_to_fp32),
         Conversion("dlib-int8", 1, _convert_dlib_to_int8),
         Conversion("scrfd", 1, _convert_scrfd),
-        Conversion("arcface", 1, _convert_arcface),
+        Conversion("arcface", 2, _convert_arcface),
         Conversion("split-prelu", 1, _split_prelu),
         Conversion(NO_CONVERSION, 1, _keep),
     )
