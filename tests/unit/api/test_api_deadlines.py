@@ -124,7 +124,8 @@ async def test_the_deadline_of_the_header_reaches_the_stages(
         method = getattr(gala.stages, name)
 
         def watch(*args: Any, name: str = name, method: Any = method, **kwargs: Any) -> Any:
-            left[name] = kwargs.get("remaining_s", args[4] if name == "search" else args[-1])
+            places = {"detect": 1, "search": 4}
+            left[name] = kwargs.get("remaining_s", args[places.get(name, -1)])
             return method(*args, **kwargs)
 
         monkeypatch.setattr(gala.stages, name, watch)
