@@ -14,6 +14,9 @@ WIDTH, HEIGHT = 640, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 24, 16, 52
 _TICK_ROOM = 44
 _LEGEND_ROW = 20
+_LEGEND_WIDTH = 290
+_BAR_LEFT = 92
+_BAR_ROW = 40
 _DASHES = (None, "7 3", "2 3", "9 3 2 3", "4 2", "1 2", "12 3", "6 2 2 2 2 2")
 SERIES_COLOURS = len(_DASHES)
 
@@ -51,6 +54,34 @@ class Mark:
     text: str
 
 
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line at y, with its text."""
+
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of the x axis, shaded, with its text."""
+
+    low: float
+    high: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a picture, in its own units; on the page it is as wide as there is room."""
+
+    width: int
+    height: int
+
+
+_USUAL = Size(WIDTH, HEIGHT)
+
+
 def probit_axis(label: str, low: float, high: float) -> Axis:
     """Even in the normal deviate of a rate, the scale of DET curves (Martin et al., Eurospeech 1997)."""
     ticks = [1e-6, 1e-5, 1e-4, 1e-3, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8]
@@ -79,11 +110,36 @@ def cosine_axis(label: str, low: float, high: float) -> Axis:
 
 
 def draw_lines(
-    title: str, description: str, x: Axis, y: Axis, lines: Sequence[Line], is_diagonal: bool = False
+    title: str,
+    description: str,
+    x: Axis,
+    y: Axis,
+    lines: Sequence[Line],
+    is_diagonal: bool = False,
+    *,
+    size: Size = _USUAL,
+    levels: Sequence[Level] = (),
+    spans: Sequence[Span] = (),
 ) -> Element:
-    """A figure of curves; is_diagonal adds the line on which both rates are equal."""
-    legend = _LEGEND_ROW * math.ceil(len(lines) / 2) if len(lines) > 1 else 0
-    svg, frame = _begin(title, description, x, y, legend)
+    """A figure of curves.
+
+    is_diagonal adds the line on which both rates are equal. The text of a span stands at its top, that of a
+    level at its right end.
+    """
+    columns = max(1, size.width // _LEGEND_WIDTH)
+    legend = _LEGEND_ROW * math.ceil(len(lines) / columns) if len(lines) > 1 else 0
+    svg, frame = _begin(title, description, x, y, legend, size)
+    for span in spans:
+        left, right = (frame.place(x, y, value, y.low)[0] for value in (span.low, span.high))
+        height = frame.bottom - frame.top
+        at = {"x": round(left, 1), "y": frame.top, "width": round(right - left, 1), "height": height}
+        svg.append(element("rect", **at, class_="span"))
+        svg.append(element("text", span.text, x=round(left + 6, 1), y=frame.top + 16, class_="tick"))
+    for level in levels:
+        _, height = frame.place(x, y, x.low, level.y)
+        svg.append(element("path", d=f"M{_LEFT} {height:.1f}H{frame.right}", class_="mark"))
+        at = {"x": frame.right - 4, "y": round(height - 5, 1)}
+        svg.append(element("text", level.text, **at, text_anchor="end", class_="note"))
     if is_diagonal:
         ends = (max(x.low, y.low), min(x.high, y.high))
         svg.append(_path([frame.place(x, y, value, value) for value in ends], "guide"))
@@ -91,7 +147,33 @@ def draw_lines(
         points = [frame.place(x, y, *point) for point in line.points]
         svg.append(_path(points, f"line s{number % SERIES_COLOURS}", _DASHES[number % SERIES_COLOURS]))
     if legend:
-        svg.append(_draw_legend([line.name for line in lines]))
+        svg.append(_draw_legend([line.name for line in lines], columns))
+    return svg
+
+
+def draw_bars(
+    title: str, description: str, x: Axis, parts: Sequence[str], rows: Sequence[tuple[str, Sequence[float]]]
+) -> Element:
+    """Horizontal bars of named rows, each stacked of the same parts; x begins at 0."""
+    height = _LEGEND_ROW + _TOP + _BAR_ROW * len(rows) + _BOTTOM
+    y = Axis("", 0.0, float(len(rows)), ())
+    svg, frame = _begin(title, description, x, y, _LEGEND_ROW, Size(WIDTH, height), left=_BAR_LEFT)
+    for number, (name, values) in enumerate(rows):
+        top = frame.top + _BAR_ROW * number + 6
+        begin = 0.0
+        for slot, value in enumerate(values):
+            left, right = (frame.place(x, y, at, 0.0)[0] for at in (begin, begin + value))
+            at = {"x": round(left, 1), "y": top, "width": round(right - left, 1), "height": _BAR_ROW - 12}
+            svg.append(element("rect", **at, class_=f"bar s{slot % SERIES_COLOURS}"))
+            begin += value
+        middle = top + (_BAR_ROW - 12) / 2 + 4
+        svg.append(element("text", name, x=_BAR_LEFT - 8, y=middle, text_anchor="end", class_="note"))
+        end, _ = frame.place(x, y, begin, 0.0)
+        svg.append(element("text", f"{begin:.3g}", x=round(end + 6, 1), y=middle, class_="note"))
+    for slot, part in enumerate(parts):
+        left = _BAR_LEFT + 130 * slot
+        svg.append(element("rect", x=left, y=4, width=14, height=10, class_=f"bar s{slot}"))
+        svg.append(element("text", part, x=left + 20, y=13, class_="note"))
     return svg
 
 
@@ -144,47 +226,51 @@ def draw_histogram(
 class _Frame:
     """The rectangle inside the axes."""
 
+    left: float
+    right: float
     top: float
+    bottom: float
 
     def place(self, x: Axis, y: Axis, at: float, height: float) -> tuple[float, float]:
         return (
-            _LEFT + x.place(at) * (WIDTH - _LEFT - _RIGHT),
-            HEIGHT - _BOTTOM - y.place(height) * (HEIGHT - _BOTTOM - self.top),
+            self.left + x.place(at) * (self.right - self.left),
+            self.bottom - y.place(height) * (self.bottom - self.top),
         )
 
 
-def _begin(title: str, description: str, x: Axis, y: Axis, legend: int) -> tuple[Element, _Frame]:
+def _begin(
+    title: str, description: str, x: Axis, y: Axis, legend: int, size: Size = _USUAL, left: int = _LEFT
+) -> tuple[Element, _Frame]:
     """The picture with its grid and axes; legend: room above it in pixels."""
-    frame = _Frame(_TOP + legend)
+    frame = _Frame(left, size.width - _RIGHT, _TOP + legend, size.height - _BOTTOM)
     svg = element(
         "svg",
         element("title", title),
         element("desc", description),
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        viewBox=f"0 0 {size.width} {size.height}",
         role="img",
         class_="plot",
     )
-    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
     free = 0.0
     for value, text in x.ticks:
-        left, _ = frame.place(x, y, value, y.low)
-        svg.append(element("path", d=f"M{left:.1f} {frame.top}V{bottom}", class_="grid"))
-        if left < free:
+        at, _ = frame.place(x, y, value, y.low)
+        svg.append(element("path", d=f"M{at:.1f} {frame.top}V{frame.bottom}", class_="grid"))
+        if at < free:
             continue
-        free = left + _TICK_ROOM
+        free = at + _TICK_ROOM
         svg.append(
-            element("text", text, x=round(left, 1), y=bottom + 18, text_anchor="middle", class_="tick")
+            element("text", text, x=round(at, 1), y=frame.bottom + 18, text_anchor="middle", class_="tick")
         )
     for value, text in y.ticks:
         _, height = frame.place(x, y, x.low, value)
-        svg.append(element("path", d=f"M{_LEFT} {height:.1f}H{right}", class_="grid"))
+        svg.append(element("path", d=f"M{left} {height:.1f}H{frame.right}", class_="grid"))
         svg.append(
-            element("text", text, x=_LEFT - 8, y=round(height + 4, 1), text_anchor="end", class_="tick")
+            element("text", text, x=left - 8, y=round(height + 4, 1), text_anchor="end", class_="tick")
         )
-    svg.append(element("path", d=f"M{_LEFT} {frame.top}V{bottom}H{right}", class_="axis"))
-    middle = (_LEFT + right) / 2
-    svg.append(element("text", x.label, x=middle, y=HEIGHT - 10, text_anchor="middle", class_="label"))
-    height = (frame.top + bottom) / 2
+    svg.append(element("path", d=f"M{left} {frame.top}V{frame.bottom}H{frame.right}", class_="axis"))
+    middle = (left + frame.right) / 2
+    svg.append(element("text", x.label, x=middle, y=size.height - 10, text_anchor="middle", class_="label"))
+    height = (frame.top + frame.bottom) / 2
     svg.append(
         element(
             "text",
@@ -202,10 +288,11 @@ def _path(points: Sequence[tuple[float, float]], kind: str, dashes: str | None =
     return element("path", d=f"M{steps}" if steps else "M0 0", class_=kind, stroke_dasharray=dashes)
 
 
-def _draw_legend(names: Sequence[str]) -> Element:
+def _draw_legend(names: Sequence[str], columns: int) -> Element:
     legend = element("g")
     for number, name in enumerate(names):
-        left, height = _LEFT + 290 * (number % 2), 10 + _LEGEND_ROW * (number // 2)
+        left = _LEFT + _LEGEND_WIDTH * (number % columns)
+        height = 10 + _LEGEND_ROW * (number // columns)
         slot = number % SERIES_COLOURS
         legend.append(
             element(

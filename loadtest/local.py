@@ -1,0 +1,76 @@
+"""`make load`: a load test of a fresh service of its own on this machine, which it starts and stops.
+
+    python -m loadtest.local [--config FILE] [options of Locust and of loadtest/options.py]
+
+Exits as Locust does: 0 when the objectives are held, 2 when one is missed, 3 when there could be no load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest.service import Service, run_service
+
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+DEFAULT_OPTIONS = (
+    *("--shape", "steady", "--rate", "5", "--seconds", "60", "--warm-up", "10"),
+    *("--slo-p99-ms", "2000", "--slo-shed", "0"),
+)
+"""What `make load` asks where ARGS say nothing: a rate that two cores hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A service that load may be put on."""
+
+    url: str
+    token: str
+    service: Service | None = None
+
+
+@contextlib.contextmanager
+def start_target(config: Path, environment: Mapping[str, str] | None = None) -> Iterator[Target]:
+    """A fresh service with an administrator, on data of its own; removed when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="rollcall-load-") as directory:
+        service = Service(Path(directory) / "data", config=config, environment=environment)
+        service.run_command("admin", "create", "load")
+        token = service.run_command("token", "load")
+        with run_service(service):
+            yield Target(service.url, token, service)
+
+
+def run_locust(target: Target, arguments: Sequence[str], timeout_s: float | None = None) -> int:
+    """Locust headless against target; its exit status.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end within timeout_s.
+    """
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
+    command += ["--host", target.url, *arguments]
+    # The service's environment, so that the token stays off the command line.
+    own = os.environ if target.service is None else target.service.environment
+    environment = {**own, "ROLLCALL_TOKEN": target.token}
+    return subprocess.run(command, env=environment, timeout=timeout_s).returncode
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.local", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
+    )
+    parser.add_argument("--config", type=Path, default=Path("config/laptop.yaml"))
+    options, rest = parser.parse_known_args(arguments)
+    with start_target(options.config) as target:
+        return run_locust(target, [*DEFAULT_OPTIONS, *rest])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
