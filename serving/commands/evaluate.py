@@ -155,7 +155,6 @@ def _measure_attacks(settings: Settings, directory: Path, name: str | None) -> d
     from serving.packs.configured import prepare_pack
     from serving.packs.configured_liveness import decide_liveness_threshold, load_configured_scorer
     from serving.packs.liveness import find_liveness_pack
-    from serving.packs.loading import load_finder
     from serving.settings_sections import LivenessSettings
     from serving.vision.liveness import LivenessChecker
 
@@ -167,15 +166,10 @@ def _measure_attacks(settings: Settings, directory: Path, name: str | None) -> d
         update={"liveness": LivenessSettings(model=wanted, threshold=settings.liveness.threshold)}
     )
     pack = find_liveness_pack(wanted, cache_dir=settings.cache_dir)
-    options = FinderOptions.of(settings)
-    finder = load_finder(
-        prepare_pack(settings),
-        max_side_px=options.detection_side_px,
-        scales=options.scales,
-        max_faces=options.max_faces,
-        limits=options.limits,
+    finder = FinderOptions.of(settings).load_finder(prepare_pack(settings))
+    checker = LivenessChecker(
+        finder, pack.make_cropper(), load_configured_scorer(configured, settings.make_execution())
     )
-    checker = LivenessChecker(finder, pack.make_cropper(), load_configured_scorer(configured))
     threshold = decide_liveness_threshold(settings, pack)
     total = len(live) + sum(len(files) for files in kinds.values())
     done = 0

@@ -23,6 +23,7 @@ from serving.packs.loading import load_embedder, load_finder
 from serving.packs.store import PreparedFiles
 from serving.settings import Settings
 from serving.vision.embedding import FaceEmbedder, Vectors
+from serving.vision.execution import CPU, Execution
 from serving.vision.picture import PictureLimits
 from serving.vision.pipeline import FaceFinder
 from serving.vision.scales import ScaleMode
@@ -36,18 +37,43 @@ _PARENT_WAIT_S = 3600.0
 
 @dataclass(frozen=True)
 class FinderOptions:
-    """How faces are looked for: as the service with these settings does."""
+    """How faces are looked for and embedded: as the service with these settings does."""
 
     detection_side_px: int
     scales: ScaleMode
     max_faces: int
     limits: PictureLimits
+    execution: Execution = CPU
 
     @classmethod
     def of(cls, settings: Settings) -> FinderOptions:
         """Those of the settings."""
         picture = settings.picture
-        return cls(picture.detection_side_px, picture.detection_scales, picture.max_faces, picture.limits)
+        return cls(
+            picture.detection_side_px,
+            picture.detection_scales,
+            picture.max_faces,
+            picture.limits,
+            settings.make_execution(),
+        )
+
+    def load_finder(self, files: PreparedFiles) -> FaceFinder:
+        """The finder of a pack that looks so."""
+        return load_finder(
+            files,
+            execution=self.execution,
+            max_side_px=self.detection_side_px,
+            scales=self.scales,
+            max_faces=self.max_faces,
+            limits=self.limits,
+        )
+
+    @property
+    def key(self) -> str:
+        """Whatever of it has a say in the numbers; threads and folders have none."""
+        where = self.execution
+        parts = (self.detection_side_px, self.scales, self.max_faces, self.limits)
+        return repr((*parts, where.providers, where.fp16, where.openvino_device))
 
 
 @dataclass(frozen=True)
@@ -89,7 +115,7 @@ class _Found:
 def finder_key(files: PreparedFiles, options: FinderOptions) -> str:
     """Names whatever decides what is found in a picture: models, options, and the code that runs them."""
     pack = files.pack
-    parts = (repr(pack.detector), repr(pack.template), repr(options))
+    parts = (repr(pack.detector), repr(pack.template), options.key)
     return _digest("finder", *parts, _hash_model(files.detector_path), _hash_code())
 
 
@@ -205,17 +231,10 @@ class _Bench:
     """The models of one group of packs, loaded once in a process."""
 
     def __init__(self, job: _Job) -> None:
-        options = job.options
-        self._finder: FaceFinder = load_finder(
-            job.files[0],
-            max_side_px=options.detection_side_px,
-            scales=options.scales,
-            max_faces=options.max_faces,
-            limits=options.limits,
-        )
+        self._finder = job.options.load_finder(job.files[0])
         self._embedders: dict[str, FaceEmbedder] = {}
         for files in job.files:
-            embedder = load_embedder(files)
+            embedder = load_embedder(files, execution=job.options.execution)
             embedder.warm_up()
             self._embedders[files.pack.id] = embedder
         self._finder.warm_up()
