@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from serving.commands.console import console, messages
@@ -23,7 +24,7 @@ from serving.commands.evaluation_inputs import (
     show_counts,
     tell_command,
 )
-from serving.errors import CommandError
+from serving.errors import CommandError, PackError
 
 if TYPE_CHECKING:
     from serving.packs.calibration import Calibration
@@ -106,7 +107,7 @@ def calibrate(
                 command=tell_command(context),
             )
             fitted = fit_calibration(files.pack.id, scores, provenance)
-            _tell(store, files, fitted)
+            _tell(_find_before(store, files), files, fitted)
             if not dry_run:
                 path = _choose_path(store, files, output, shipped=shipped)
                 write_json(path, fitted.to_json())
@@ -126,15 +127,24 @@ def _choose_path(store: PackStore, files: PreparedFiles, output: Path | None, *,
 
     name = files.pack.calibration_file
     if name is None or Path(name).is_absolute():
-        raise CommandError(f"{files.pack.id} ships no calibration")
+        raise CommandError(f"{files.pack.id} ships no calibration: its manifest names no file for one")
     return Path(serving.packs.__path__[0]) / "data" / name
 
 
-def _tell(store: PackStore, files: PreparedFiles, fitted: Calibration) -> None:
+def _find_before(store: PackStore, files: PreparedFiles) -> Calibration | None:
+    """The calibration so far; None where there is none, or where the file that ships is yet to be made."""
+    try:
+        return store.load_calibration(files.pack)
+    except PackError as error:
+        if store.is_calibrated(files.pack):
+            messages.print(f"[yellow]Nothing to compare with:[/] {escape(error.detail)}")
+        return None
+
+
+def _tell(before: Calibration | None, files: PreparedFiles, fitted: Calibration) -> None:
     """Thresholds before and after, and what the data do not support."""
     from serving.evaluation.fitting import BAND_RATES, STATED_RATES, compare_calibrations
 
-    before = store.load_calibration(files.pack) if store.is_calibrated(files.pack) else None
     provenance = fitted.provenance
     table = Table(
         "false match rate",

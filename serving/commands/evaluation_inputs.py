@@ -157,7 +157,10 @@ def _make_counter(progress: Progress, name: str) -> Callable[[int, int], None]:
 
 
 def tell_command(context: typer.Context) -> str:
-    """The command line, for the record: what was typed, less what has no say in the numbers."""
+    """The command line, for the record: what was typed, less what has no say in the numbers.
+
+    Files and folders are those of this machine, so DIR and FILE stand for them, as in the documentation.
+    """
     words = ["rollcall", context.info_name or ""]
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
@@ -168,5 +171,11 @@ def tell_command(context: typer.Context) -> str:
         if option in _WITHOUT_SAY:
             continue
         for each in value if isinstance(value, list | tuple) else [value]:
-            words += [option] if each is True else [option, str(each)]
+            words += [option] if each is True else [option, _name_place(each)]
     return shlex.join(words)
+
+
+def _name_place(value: object) -> str:
+    if isinstance(value, Path):
+        return "DIR" if value.is_dir() else "FILE"
+    return str(value)

@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
+import serving.packs
 from serving.cli import app
 from serving.errors import CommandError
 from serving.evaluation import measuring
@@ -24,8 +25,10 @@ from serving.evaluation.people_folder import list_pictures
 from serving.evaluation.result_store import ResultStore
 from serving.packs.calibration import parse_calibration
 from serving.packs.catalogue import find_pack
+from serving.packs.manifest import Pack
 from serving.packs.store import PackStore, PreparedPack
 from serving.settings import load_settings
+from serving.vision.execution import Execution
 
 PACK = "starter-int8-mirror"
 EVERY = 16
@@ -162,6 +165,12 @@ def test_other_options_and_other_pictures_are_measured_anew(prepared: PreparedPa
     options = FinderOptions.of(load_settings())
     other = dataclasses.replace(options, detection_side_px=320)
     assert measuring.finder_key(prepared, options) != measuring.finder_key(prepared, other)
+    threads, device = (
+        dataclasses.replace(options, execution=execution)
+        for execution in (Execution(intra_op_threads=2), Execution(("cuda", "cpu")))
+    )
+    assert measuring.finder_key(prepared, options) == measuring.finder_key(prepared, threads)
+    assert measuring.finder_key(prepared, options) != measuring.finder_key(prepared, device)
     plain = PackStore(load_settings().cache_dir).prepare(find_pack("starter-int8"))
     assert measuring.finder_key(prepared, options) == measuring.finder_key(plain, options)
     assert measuring.embedder_key(prepared, options) != measuring.embedder_key(plain, options)
@@ -204,7 +213,7 @@ def test_calibrating_on_ones_own_people(
     )
     fitted = parse_calibration(output.read_text())
     assert (fitted.pack, fitted.provenance.data, fitted.provenance.people) == (PACK, "our guests", 78)
-    assert f"calibrate --people {sample} --pack {PACK}" in fitted.provenance.command
+    assert fitted.provenance.command == f"rollcall calibrate --people DIR --pack {PACK} --data 'our guests'"
     assert len(fitted.provenance.models) == 2
     assert fitted.floor == pytest.approx(30 / fitted.provenance.impostor_pairs, rel=1e-4)
     assert "Not supported: 0.001, 0.0001, 2e-05" in told
@@ -229,6 +238,37 @@ def test_what_was_calibrated_is_what_serves_next(
     told = run("calibrate", "--people", sample, "--pack", PACK, "--cache", cache, "--data", "our guests")
     assert "when it starts again" in told
     assert PackStore(tmp_path).load_calibration(pack).provenance.data == "our guests"
+
+
+def test_the_first_calibration_that_ships_has_none_before_it(
+    sample: Path,
+    cache: Path,
+    evaluated: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(serving.packs, "__path__", [str(tmp_path)])
+    shipped = find_pack(PACK)
+
+    def find_uncalibrated(self: PackStore, name: str, *_: object) -> Pack:
+        return dataclasses.replace(shipped, calibration_file="yet-to-be-made.json")
+
+    monkeypatch.setattr(PackStore, "find_pack", find_uncalibrated)
+    told = run("calibrate", "--people", sample, "--pack", PACK, "--cache", cache, "--shipped")
+    assert "Nothing to compare with" in told
+    fitted = parse_calibration((tmp_path / "data" / "yet-to-be-made.json").read_text())
+    assert fitted.provenance.command == f"rollcall calibrate --people DIR --pack {PACK}"
+
+
+def test_pictures_are_measured_where_the_settings_say(
+    sample: Path, cache: Path, evaluated: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU that is not there nothing is measured, nor is what a CPU measured taken for it."""
+    monkeypatch.setenv("ROLLCALL_PACK__PROVIDERS", '["cuda"]')
+    for command in ("evaluate", "calibrate"):
+        words = (command, "--people", sample, "--pack", PACK, "--cache", cache, "--workers", 1)
+        assert "cuda: " in run(*words, *(["--dry-run"] if command == "calibrate" else []), code=1)
 
 
 def test_pairs_alone_are_enough(shared_dir: Path, cache: Path, sample: Path, tmp_path: Path) -> None:
