@@ -16,7 +16,7 @@ from serving.api.bodies import read_pictures
 from serving.api.deadlines import Deadline, DeadlineOf
 from serving.api.envelope import problems
 from serving.api.json_body import read_json
-from serving.api.liveness import decide_sign_in_liveness
+from serving.api.liveness import decide_sign_in_liveness, effective_mode
 from serving.api.openapi import PICTURE_ERRORS, json_body
 from serving.api.options import SingleFace
 from serving.api.policies import decide_sign_in
@@ -53,6 +53,7 @@ from serving.errors import (
     TokenRevoked,
     UnknownEvent,
 )
+from serving.vision.liveness_modes import LivenessMode
 from serving.vision.quality_gates import QualityLevel
 
 router = APIRouter(tags=["authentication"])
@@ -228,17 +229,19 @@ async def _verify_face(services: Services, name: str, picture: bytes, deadline: 
     account_id, owned = found or ("", OwnedPerson(uuid.uuid4().hex, "", "nobody"))
     line = services.lines.default
     threshold = line.calibration.default_threshold
+    check = decide_sign_in_liveness(services)
     may_match, partition = False, ""
     try:
         event = await services.registry.get_event(owned.event_id or "nowhere")
         line = services.lines.find(event.pack_id) or line
         threshold = decide_sign_in(event, line.calibration, line.threshold)
         is_ours = event.key == owned.event_key and event.pack_id == line.pack.id
-        may_match = is_ours and event.closed_at is None
+        # An event that enforces liveness may have lost its model.
+        is_checked = check.enforces or effective_mode(services, event) is not LivenessMode.enforce
+        may_match = is_ours and event.closed_at is None and is_checked
         partition = event.partition
     except (UnknownEvent, FalseMatchRateNotSupported):
         pass
-    check = decide_sign_in_liveness(services)
     face = await find_single_face(line, picture, SingleFace.only, QualityLevel.standard, deadline, check)
     vectors = await embed_faces(line, [face], deadline)
     partition = partition if may_match else uuid.uuid4().hex

@@ -25,6 +25,12 @@ pytestmark = pytest.mark.usefixtures("cheap_passwords")
 async def faces(make_api: Callable[..., Awaitable[Api]]) -> Api:
     """Signing in by face is on; `ada` owns the person `ada-1` of the event `gala`."""
     api = await make_api(auth={"face_sign_in": True})
+    await own_ada(api)
+    return api
+
+
+async def own_ada(api: Api) -> None:
+    """`ada` owns the person `ada-1` of the event `gala`."""
     await api.create_event()
     event = await api.registry.get_event("gala")
     await enrol(api, "ada-1", "ada")
@@ -32,7 +38,6 @@ async def faces(make_api: Callable[..., Awaitable[Api]]) -> Api:
     id = await sign_up(api)
     await api.services.accounts.accounts.change(id, events=["gala"])
     await api.services.accounts.accounts.link_person(id, event.key, "ada-1")
-    return api
 
 
 async def show(api: Api, name: str, *people: str) -> httpx.Response:
@@ -101,6 +106,30 @@ async def test_a_face_signs_in_only_while_everything_stands(faces: Api, how: str
     else:
         await faces.client.delete("/v1/events/gala")
     check_problem(await show(faces, "ada", "ada"), "sign_in_failed")
+
+
+@pytest.mark.parametrize("mode", ["off", "observe", "enforce"])
+async def test_a_photograph_signs_nobody_in(make_api: Callable[..., Awaitable[Api]], mode: str) -> None:
+    """Whatever the event says, wherever there is a liveness model."""
+    api = await make_api(auth={"face_sign_in": True}, liveness={"model": "minifasnet"})
+    await own_ada(api)
+    await api.registry.update_event((await api.registry.get_event("gala")).key, {"liveness": mode})
+    for face in ("ada:1::0.2", "ada:1::none"):
+        calls = len(api.stages.calls)
+        check_problem(await show(api, "ada", face), "presentation_attack")
+        assert [call[0] for call in api.stages.calls[calls:]] == ["detect"]
+    assert (await show(api, "ada", "ada")).status_code == 200
+
+
+async def test_who_is_enrolled_where_liveness_is_enforced_does_not_sign_in_unchecked(faces: Api) -> None:
+    """An event that enforces it and has lost its model opens nothing; the answer does not say so."""
+    key = (await faces.registry.get_event("gala")).key
+    wrong = check_problem(await show(faces, "ada", "bob"), "sign_in_failed")
+    for mode, status in (("off", 200), ("observe", 200), ("enforce", 401)):
+        await faces.registry.update_event(key, {"liveness": mode})  # type: ignore[typeddict-item]
+        answer = await show(faces, "ada", "ada")
+        assert answer.status_code == status, mode
+    assert {**answer.json(), "request_id": wrong["request_id"]} == wrong
 
 
 async def test_pictures_that_cannot_be_compared(faces: Api, limiter: Limiter) -> None:
