@@ -25,8 +25,7 @@ from rich.table import Table
 
 from serving.errors import RollcallError
 from serving.installation import find_distribution
-from serving.packs.configured import find_configured_pack
-from serving.packs.store import PackStore
+from serving.packs.configured import prepare_pack
 from serving.settings import Settings, load_settings
 from serving.vision.execution import ONNXRUNTIME_NAMES, Execution, parse_providers
 from serving.vision.inference import open_session
@@ -95,7 +94,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def find_subjects(settings: Settings, further: Sequence[Path], side_px: int) -> Iterator[Subject]:
     """The models of the configured pack, then those given."""
-    prepared = PackStore(settings.cache_dir).prepare(find_configured_pack(settings))
+    prepared = prepare_pack(settings)
     for role, path in (("detector", prepared.detector_path), ("embedder", prepared.embedder_path)):
         yield Subject(f"{prepared.pack.id} {role}", path, side_px)
     for path in further:

@@ -18,9 +18,8 @@ from rich.table import Table
 
 from serving.evaluation.acquisition import measure_detection, read_boxes
 from serving.evaluation.result_store import PictureFacts
-from serving.packs.catalogue import find_pack
+from serving.packs.configured import open_store
 from serving.packs.loading import load_finder
-from serving.packs.store import PackStore
 from serving.settings import Settings
 from serving.vision.pipeline import FaceFinder, PictureFaces
 from serving.vision.scales import ScaleMode
@@ -45,10 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     marked = read_boxes(options.boxes, options.pictures or options.boxes.parent / "images")
     settings = Settings()
-    store = PackStore(settings.cache_dir)
+    store = open_store(settings)
     table = Table("detector", "scales", ">= 16 px", ">= 32 px", ">= 64 px", "false", "CPU ms")
     for precision, scales in _WAYS:
-        prepared = store.prepare(find_pack("starter", precision))
+        prepared = store.prepare(store.find_pack("starter", precision))
         finder = load_finder(prepared, max_side_px=settings.picture.detection_side_px, scales=scales)
         finder.warm_up()
         began_s = time.process_time()

@@ -33,11 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.pictures import make_one_face_pictures
-from serving.packs.catalogue import find_pack
 from serving.packs.configured import prepare_pack
 from serving.packs.loading import load_embedder, load_finder
 from serving.packs.samples import prepare_samples
-from serving.packs.store import PackStore
 from serving.settings import Settings
 from serving.vision import pipeline as pipeline_module
 from serving.vision.alignment import align_face
@@ -198,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings()
     prepared = prepare_pack(settings)
     side_px = settings.picture.detection_side_px
-    fp32 = PackStore(settings.cache_dir).prepare(find_pack("starter-fp32"))
+    fp32 = prepare_pack(settings, pack_id="starter-fp32")
     finders = {
         "old": load_finder(fp32, max_side_px=side_px, scales="one", limits=_LIMITS, reduces=False),
         "new": load_finder(

@@ -9,7 +9,6 @@ docs/quality.md.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,10 +23,11 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.errors import RollcallError
+from serving.evaluation.measuring import FinderOptions
 from serving.evaluation.people_folder import list_pictures, pick_central_face
-from serving.packs.catalogue import find_pack
-from serving.packs.loading import load_embedder, load_finder
-from serving.packs.store import PackStore
+from serving.packs.configured import prepare_pack
+from serving.packs.loading import load_embedder
+from serving.settings import load_settings
 from serving.vision.embedding import FaceEmbedder, Vectors
 from serving.vision.picture import Picture, decode_picture, read_header
 from serving.vision.pipeline import Face, FaceFinder
@@ -237,14 +237,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pack", default="starter", help="pack id")
     parser.add_argument("--damaged", type=int, default=150, help="pictures that are damaged in every way")
     parser.add_argument("--every", type=int, default=1, help="take every n-th person only")
-    parser.add_argument(
-        "--cache-dir", type=Path, default=Path(os.environ.get("ROLLCALL_CACHE_DIR", "~/.cache/rollcall"))
-    )
     options = parser.parse_args(arguments)
     console = Console(width=200)
     try:
-        prepared = PackStore(options.cache_dir).prepare(find_pack(options.pack))
-        finder, embedder = load_finder(prepared), load_embedder(prepared)
+        settings = load_settings()
+        prepared = prepare_pack(settings, pack_id=options.pack)
+        finder = FinderOptions.of(settings).load_finder(prepared)
+        embedder = load_embedder(prepared, execution=settings.make_execution())
         threshold = prepared.calibration.threshold_for(_FALSE_MATCH_RATE)
         pictures = list_pictures(options.lfw)
         chosen = set(sorted({name for name, _ in pictures})[:: options.every])
@@ -268,7 +267,11 @@ def main(arguments: list[str] | None = None) -> int:
             for row in damage_rows(portraits, options.damaged, threshold, finder, embedder):
                 damaged.add_row(*row)
             console.print(damaged)
-        spent_ms = time_meter(portraits.paths[:100], finder, QualityMeter(prepared.pack.template))
+        spent_ms = time_meter(
+            portraits.paths[:100],
+            finder,
+            QualityMeter(prepared.pack.template, prepared.pack.detector.quality_scale),
+        )
         console.print(f"{spent_ms:.3f} CPU ms per face")
     except RollcallError as error:
         Console(stderr=True).print(f"{error.detail}\n{error.cure}", style="red")

@@ -9,7 +9,6 @@ SHA-256 then belongs in the manifest.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -21,9 +20,10 @@ from serving.errors import RollcallError
 from serving.evaluation.people_folder import collect_chips
 from serving.evaluation.stored_json import write_json
 from serving.packs.catalogue import find_pack
+from serving.packs.configured import open_store
 from serving.packs.loading import load_finder
 from serving.packs.quantise import RANGES_FILE, measure_ranges
-from serving.packs.store import PackStore
+from serving.settings import load_settings
 
 _CHIPS = 500
 
@@ -36,13 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--people", type=Path, required=True, metavar="DIR", help="folder of folders of pictures"
     )
-    parser.add_argument(
-        "--cache-dir", type=Path, default=Path(os.environ.get("ROLLCALL_CACHE_DIR", "~/.cache/rollcall"))
-    )
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     try:
-        files = PackStore(options.cache_dir).prepare_files(find_pack("starter", "fp32"))
+        files = open_store(load_settings()).prepare_files(find_pack("starter", "fp32"))
         with Progress(console=console) as bar:
             task = bar.add_task("finding faces", total=None)
             chips = collect_chips(

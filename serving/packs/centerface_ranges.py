@@ -10,7 +10,6 @@ serving/packs/data; it makes another int8 model, whose SHA-256 then belongs in t
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,7 +25,8 @@ from serving.evaluation.stored_json import write_json
 from serving.packs.catalogue import find_pack
 from serving.packs.centerface_int8 import RANGES_FILE, list_stored_tensors
 from serving.packs.centerface_onnx import INPUT_NAME, convert_centerface
-from serving.packs.store import PackStore
+from serving.packs.configured import open_store
+from serving.settings import load_settings
 from serving.vision.detection import scale_down
 from serving.vision.inference import open_session
 from serving.vision.picture import Picture, decode_picture
@@ -75,9 +75,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--pictures", type=Path, required=True, action="append", metavar="DIR")
     parser.add_argument("--per-folder", type=int, default=60, help="pictures taken of each, evenly")
-    parser.add_argument(
-        "--cache-dir", type=Path, default=Path(os.environ.get("ROLLCALL_CACHE_DIR", "~/.cache/rollcall"))
-    )
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     paths: list[Path] = []
@@ -85,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = sorted(path for path in directory.rglob("*") if path.suffix.lower() in _SUFFIXES)
         paths += found[:: max(1, len(found) // options.per_folder)]
     try:
-        store = PackStore(options.cache_dir.expanduser())
+        store = open_store(load_settings())
         pack = find_pack("starter", "fp32")
         store.prepare_files(pack)
         source = store.sources.path_of(pack.detector.artefact.source)

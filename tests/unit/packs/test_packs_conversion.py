@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.errors import PackError
+from serving.evaluation.people_folder import collect_chips
 from serving.packs.centerface_onnx import convert_centerface
 from serving.packs.dlib_format import read_network
 from serving.packs.dlib_onnx import convert_network
 from serving.packs.loading import load_finder
-from serving.evaluation.people_folder import collect_chips
 from serving.packs.quantise import choose_weight_scales, load_ranges, quantise_network
 from serving.packs.store import PackStore, PreparedPack
 from serving.vision.inference import open_session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import multiprocessing
 import shutil
 import time
@@ -38,7 +39,7 @@ def test_models_are_rebuilt_from_their_sources_bit_by_bit(offline_store: PackSto
     assert steps[-1] == ("ready", 1.0)
     assert all(0 <= fraction <= 1 for _, fraction in steps)
     models = sorted(path.name for path in offline_store.directory.glob("*.onnx"))
-    assert len(models) == 3  # variants share what is equal
+    assert len(models) == 4  # two detectors and two embedders: variants share what is equal
 
 
 def test_second_call_is_fast(pack_store: PackStore, prepared: dict[str, PreparedPack]) -> None:
@@ -108,3 +109,15 @@ def test_every_variant_has_its_own_id_and_calibration(prepared: dict[str, Prepar
     for name, one in prepared.items():
         assert one.pack.id == one.calibration.pack == name
     assert find_pack("starter") in PACKS.values()
+
+
+def test_only_the_settings_open_the_cache(repository: Path) -> None:
+    """A command that opened it by itself would pass over the licences and the mirror that they name."""
+    opened = {
+        str(path.relative_to(repository))
+        for folder in ("serving", "loadtest")
+        for path in (repository / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "PackStore"
+    }
+    assert opened - {"serving/packs/measure_liveness.py"} == {"serving/packs/configured.py"}
