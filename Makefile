@@ -14,7 +14,7 @@ OTHERS  := $(filter-out $(patsubst onnxruntime-cpu,onnxruntime,onnxruntime-$(RUN
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: run test lint types unit agreement bench docs lock clean help
+.PHONY: run test lint types unit agreement bench load docs lock clean help
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ bench: $(VENV)/.dev-ready ## CPU per request through the service and in process,
 	@$(BIN)/rollcall packs prepare
 	@$(BIN)/python -m loadtest.work
 	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+load: $(VENV)/.dev-ready ## A load test of a minute against a fresh local service; see docs/load-testing.md
+	@$(BIN)/rollcall packs prepare
+	@$(BIN)/python -m loadtest.local $(ARGS)
 
 docs: $(VENV)/.dev-ready ## Write the pages that are made from code
 	@$(BIN)/python docs/generate.py

@@ -98,9 +98,16 @@ def _declare(parser: Any, **_: Any) -> None:
     add_options(parser)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Of what Locust's runner logs: with a shape it repeats some of it every second."""
+    repeated = ("Shape test updating", "Ramping to", "All users spawned", "Your selected spawn rate")
+    return not str(record.msg).startswith(repeated)
+
+
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("locust.runners").addFilter(_is_news)
     options = environment.parsed_options
     if options.headless and not isinstance(environment.runner, WorkerRunner):
         # Until a run has been judged: Locust logs what goes wrong in a listener, and goes on.

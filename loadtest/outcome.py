@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # importing it makes a process Locust's, with its own idea of
     from loadtest.driver import Driver
 
 SCHEMA = "rollcall-load/1"
+SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
 
 logger = logging.getLogger("rollcall.load")
 
@@ -84,6 +85,7 @@ def make_document(tally: Tally, seconds: float, options: Any) -> dict[str, Any]:
             "rows": [
                 {"at_s": at * tally.interval_s, **cell.dump()} for at, cell in sorted(tally.cells.items())
             ],
+            "answered": [[at * tally.interval_s, count] for at, count in sorted(tally.answered.items())],
         },
         "slo": {
             "objectives": objectives.describe(),

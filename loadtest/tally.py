@@ -102,6 +102,7 @@ class Tally:
     Attributes:
         interval_s: length of a cell of the time series; doubles when there are too many.
         cells: the time series by number of cell.
+        answered: accepted requests by the cell in which their answer came.
         kinds: counts after the warm-up by kind of request.
         reasons: shed and failed requests after the warm-up, by kind and reason.
         lag: the generator's own delay, after the warm-up.
@@ -113,6 +114,7 @@ class Tally:
         self.warm_up_s = warm_up_s
         self.interval_s = 1
         self.cells: dict[int, Cell] = {}
+        self.answered: Counter[int] = Counter()
         self.kinds: dict[str, Cell] = {}
         self.reasons: Counter[str] = Counter()
         self.lag = Latencies()
@@ -128,6 +130,8 @@ class Tally:
         """Count what became of it."""
         for cell in self._find_cells(outcome.kind, outcome.at_s):
             cell.note(outcome)
+        if outcome.fate == "accepted":
+            self.answered[int((outcome.at_s + outcome.latency_s) // self.interval_s)] += 1
         if outcome.at_s < self.warm_up_s:
             return
         if outcome.fate != "not_sent":
@@ -160,6 +164,8 @@ class Tally:
         for at, cell in other.cells.items():
             place = at * other.interval_s // self.interval_s
             self.cells.setdefault(place, Cell()).merge([cell])
+        for at, count in other.answered.items():
+            self.answered[at * other.interval_s // self.interval_s] += count
         for kind, cell in other.kinds.items():
             self.kinds.setdefault(kind, Cell()).merge([cell])
         self.reasons.update(other.reasons)
@@ -175,6 +181,7 @@ class Tally:
             "warm_up_s": self.warm_up_s,
             "interval_s": self.interval_s,
             "cells": {str(at): cell.dump() for at, cell in self.cells.items()},
+            "answered": {str(at): count for at, count in self.answered.items()},
             "kinds": {kind: cell.dump() for kind, cell in self.kinds.items()},
             "reasons": dict(self.reasons),
             "lag": self.lag.dump(),
@@ -188,6 +195,7 @@ class Tally:
         tally = cls(stored["warm_up_s"])
         tally.interval_s = stored["interval_s"]
         tally.cells = {int(at): Cell.read(cell) for at, cell in stored["cells"].items()}
+        tally.answered = Counter({int(at): count for at, count in stored["answered"].items()})
         tally.kinds = {kind: Cell.read(cell) for kind, cell in stored["kinds"].items()}
         tally.reasons = Counter(stored["reasons"])
         tally.lag = Latencies.read(stored["lag"])
@@ -215,4 +223,8 @@ class Tally:
         for at, cell in self.cells.items():
             pairs.setdefault(at // 2, Cell()).merge([cell])
         self.cells = pairs
+        answered: Counter[int] = Counter()
+        for at, count in self.answered.items():
+            answered[at // 2] += count
+        self.answered = answered
         self.interval_s *= 2

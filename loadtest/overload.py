@@ -1,0 +1,231 @@
+"""Whether the service stays itself when three times too much is asked of it: `python -m loadtest.overload`.
+
+    python -m loadtest.overload [--host URL | --config FILE] [--clients 16] [--seconds 30] [--output FILE]
+
+Three loads, one after the other, on one service (a fresh one of its own without --host; else ROLLCALL_TOKEN):
+
+1. the peak: `--clients` clients, each asking again as soon as it is answered;
+2. 70 % of the peak, open loop: p99 / p50;
+3. 70 % of the peak, then `--factor` times the peak, then 70 % again, open loop.
+
+Exits with 0 when all rows are met, 2 when one is missed, 3 when it could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.local import Target, run_locust, start_target
+from loadtest.machine import describe_run
+from loadtest.slo import Line
+from loadtest.tally import Cell
+
+USUAL_SHARE = 0.7
+RECOVERY_S = 40
+WINDOW_S = 10
+"""In which p99 is looked at after the overload."""
+
+NORMAL_FACTOR = 1.5
+"""p99 is back to normal at so many times what it was before: less than two windows of ten seconds differ."""
+
+MISSED = 2
+BROKEN = 3
+
+console = Console(highlight=False)
+
+
+class NotMeasured(Exception):
+    """A load did not take place."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.overload", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--host", help="a service that runs; default: a fresh one")
+    parser.add_argument("--config", type=Path, default=Path("config/laptop.yaml"), help="of the fresh one")
+    parser.add_argument("--users", default="RecogniseOneFace", help="user class of the locustfile")
+    parser.add_argument("--clients", type=int, default=16, help="that find the peak")
+    parser.add_argument("--factor", type=float, default=3.0, help="offered over peak")
+    parser.add_argument("--seconds", type=int, default=30, help="of the peak, and of the overload")
+    parser.add_argument("--max-in-flight", type=int, default=2000)
+    parser.add_argument("--output", type=Path, default=Path("bench-results/overload.json"))
+    options = parser.parse_args(arguments)
+    token = os.environ.get("ROLLCALL_TOKEN", "")
+    target = nullcontext(Target(options.host, token)) if options.host else start_target(options.config)
+    try:
+        with target as running:
+            report = measure(running, options)
+    except NotMeasured as error:
+        console.print(f"[red]{error}[/]")
+        return BROKEN
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print_report(report)
+    console.print(f"As JSON: {options.output}")
+    return 0 if report["is_held"] else MISSED
+
+
+def measure(target: Target, options: argparse.Namespace) -> dict[str, Any]:
+    """The three loads, and what they say."""
+    stem, seconds = options.output.with_suffix(""), options.seconds
+    closed = ["--closed", "--shape", "steady", "--rate", str(options.clients), "--user-rate", "1"]
+    peak_load = run_load(target, options, f"{stem}-peak", [*closed, "--seconds", str(seconds + 5)])
+    peak_per_s = float(peak_load["total"]["accepted_per_s"] or 0.0)
+    if peak_per_s <= 0:
+        raise NotMeasured("the service accepted nothing")
+    usual = USUAL_SHARE * peak_per_s
+    steady = ["--shape", "steady", "--rate", f"{usual:.3f}", "--seconds", str(2 * seconds + 5)]
+    usual_load = run_load(target, options, f"{stem}-usual", steady)
+    phases = ((usual, seconds + 5), (options.factor * peak_per_s, seconds), (usual, RECOVERY_S))
+    steps = ",".join(f"{rate:.3f}:{length}" for rate, length in phases)
+    overload = run_load(target, options, f"{stem}-overload", ["--shape", "steps", "--steps", steps])
+    lines, facts = judge_overload(peak_per_s, usual_load, overload)
+    return {
+        "schema": "rollcall-overload/1",
+        **describe_run(),
+        "users": options.users,
+        "clients": options.clients,
+        "factor": options.factor,
+        "peak_per_s": peak_per_s,
+        "is_held": all(line.is_held for line in lines),
+        "lines": [line.dump() for line in lines],
+        "facts": facts,
+        "reports": [f"{stem}-{name}.html" for name in ("peak", "usual", "overload")],
+    }
+
+
+def run_load(
+    target: Target, options: argparse.Namespace, report: str, arguments: Sequence[str]
+) -> dict[str, Any]:
+    """One load; its report.
+
+    Raises:
+        NotMeasured: there is none.
+    """
+    console.print(f"Measuring: {Path(report).name}")
+    more = ["--report", report, "--warm-up", "5", "--max-in-flight", str(options.max_in_flight)]
+    status = run_locust(target, [options.users, *arguments, *more, "--slo-errors", "1"], is_quiet=True)
+    path = Path(f"{report}.json")
+    if status not in (0, MISSED) or not path.is_file():
+        raise NotMeasured(f"locust ended with {status}")
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def judge_overload(
+    peak_per_s: float, usual: dict[str, Any], overload: dict[str, Any]
+) -> tuple[list[Line], dict[str, Any]]:
+    """A line for each thing that an overload must leave as it is, and the numbers beside them.
+
+    Accepted requests are counted by when they were answered: what the service kept up while it was asked for
+    too much, without its first five seconds.
+    """
+    before, during, after = overload["phases"]
+    latency = usual["total"]["latency"]
+    cells = _Cells(overload)
+    flood = cells.between(during["from_s"], during["to_s"])
+    normal_s = cells.between(before["from_s"] + 5, before["to_s"]).accepted.percentile_s(99)
+    recovered_s = find_recovery(cells, during["to_s"], after["to_s"], normal_s)
+    accepted_per_s = cells.count_answered(during["from_s"] + 5, during["to_s"]) / (
+        during["to_s"] - during["from_s"] - 5
+    )
+    shed_s = flood.shed.percentile_s(99)
+    other = sum(
+        count
+        for reason, count in overload["reasons"].items()
+        if not reason.partition(": ")[2].startswith(("503", "429"))
+    )
+    memory = _measure_memory(overload, during["from_s"], during["to_s"])
+    lines = [
+        Line("p99 / p50 at 70 % of the peak", "", 2.5, _divide(latency["p99_ms"], latency["p50_ms"])),
+        Line("accepted / peak", "", 0.95, accepted_per_s / peak_per_s, at_least=True),
+        Line("p99 of refusals", " ms", 100.0, None if shed_s is None else 1000 * shed_s),
+        Line("refusals without Retry-After", "", 0.0, float(overload["shed_without_retry_after"])),
+        Line("other failures", "", 0.0, float(other)),
+        Line("memory, end / begin", "", 1.05, memory),
+        Line("p99 back to normal after", " s", 10.0, recovered_s),
+    ]
+    facts = {
+        "usual_p50_ms": latency["p50_ms"],
+        "usual_p99_ms": latency["p99_ms"],
+        "accepted_per_s": accepted_per_s,
+        "offered_per_s": flood.offered / (during["to_s"] - during["from_s"]),
+        "accepted_latency": flood.accepted.summarise(),
+        "refusals": flood.shed.summarise(),
+        "normal_p99_ms": None if normal_s is None else 1000 * normal_s,
+        "generator_lag": overload["generator_lag"],
+        "reasons": overload["reasons"],
+    }
+    return lines, facts
+
+
+class _Cells:
+    """The time series of a report."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._interval_s = document["series"]["interval_s"]
+        self._rows = [(row["at_s"], Cell.read(row)) for row in document["series"]["rows"]]
+        self._answers = document["series"]["answered"]
+
+    def between(self, from_s: float, to_s: float) -> Cell:
+        """What was due in a stretch of time."""
+        return Cell().merge(cell for at, cell in self._rows if from_s <= at < to_s)
+
+    def count_answered(self, from_s: float, to_s: float) -> int:
+        """Accepted requests whose answers came in a stretch of time."""
+        return sum(count for at, count in self._answers if from_s <= at < to_s)
+
+
+def find_recovery(cells: _Cells, from_s: float, to_s: float, normal_s: float | None) -> float | None:
+    """Seconds after from_s from which requests are answered as before; None when they never are."""
+    if normal_s is None:
+        return None
+    for begin in range(int(from_s + 0.999), int(to_s - WINDOW_S) + 1):
+        found_s = cells.between(begin, begin + WINDOW_S).accepted.percentile_s(99)
+        if found_s is not None and found_s <= NORMAL_FACTOR * normal_s:
+            return begin - from_s
+    return None
+
+
+def _measure_memory(document: dict[str, Any], from_s: float, to_s: float) -> float | None:
+    """Resident bytes of all replicas in the last third of a stretch of time over those in the second."""
+    if not document["service"]:
+        return None
+    third = (to_s - from_s) / 3
+    means = []
+    for begin in (from_s + third, from_s + 2 * third):
+        rows = [row for row in document["service"]["series"] if begin <= row["at_s"] < begin + third]
+        totals = [sum(row["resident_bytes"].values()) for row in rows]
+        means.append(sum(totals) / len(totals) if totals else 0.0)
+    return means[1] / means[0] if all(means) else None
+
+
+def _divide(over: float | None, under: float | None) -> float | None:
+    return over / under if over and under else None
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """The table a person reads."""
+    offered = f"peak {report['peak_per_s']:.1f}/s, offered {report['facts']['offered_per_s']:.1f}/s"
+    table = Table(offered, "measured", "asked", "")
+    for line in report["lines"]:
+        measured = "-" if line["measured"] is None else f"{line['measured']:.4g}{line['unit']}"
+        bound = f"{'at least' if line['at_least'] else 'at most'} {line['limit']:g}{line['unit']}"
+        table.add_row(line["name"], measured, bound, "held" if line["is_held"] else "[red]missed[/]")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
