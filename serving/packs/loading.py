@@ -83,7 +83,9 @@ def load_finder(
     kind = Scrfd if spec.kind == "scrfd" else CenterFace
     detector: FaceDetector = kind(session, **options)
     scaled = ScaledDetector(detector, plan)
-    return FaceFinder(scaled, prepared.pack.template, limits, reduces=reduces)
+    return FaceFinder(
+        scaled, prepared.pack.template, limits, reduces=reduces, quality_scale=spec.quality_scale
+    )
 
 
 def load_embedder(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from serving.vision.alignment import AlignmentTemplate
+from serving.vision.quality import STARTER_SCALE, QualityScale
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +78,16 @@ class Artefact:
 
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
-    """A face detector: kind names the class in serving.vision; score_threshold 0..1; nms_iou 0..1."""
+    """A face detector: kind names the class in serving.vision; score_threshold 0..1; nms_iou 0..1.
+
+    quality_scale: makes its pitch and score comparable with the limits of the quality gates.
+    """
 
     kind: str
     artefact: Artefact
     score_threshold: float
     nms_iou: float
+    quality_scale: QualityScale = STARTER_SCALE
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from serving.packs.manifest import (
     WheelMember,
 )
 from serving.vision.alignment import AlignmentTemplate
+from serving.vision.quality import STARTER_SCALE, QualityScale
 
 MANIFEST_NAME = "pack.yaml"
 MAX_MANIFEST_BYTES = 256 * 1024
@@ -148,12 +149,25 @@ class ModelForm(Part):
         )
 
 
+class QualityScaleForm(Part):
+    """How the detector's pitch and score compare with the starter's."""
+
+    pitch_centre_degrees: Annotated[float, Field(ge=-45, le=45)]
+    pitch_gain: Annotated[float, Field(gt=0, le=10)]
+    score_exponent: Annotated[float, Field(gt=0, le=10)]
+    measured: OneLine
+
+    def to_scale(self) -> QualityScale:
+        return QualityScale(self.pitch_centre_degrees, self.pitch_gain, self.score_exponent)
+
+
 class DetectorForm(ModelForm):
     """The face detector."""
 
     kind: Literal["centerface", "scrfd"]
     score_threshold: Annotated[float, Field(gt=0, lt=1)]
     nms_iou: Annotated[float, Field(gt=0, lt=1)]
+    quality_scale: QualityScaleForm | None = None
 
 
 class EmbedderForm(ModelForm):
@@ -242,6 +256,7 @@ def parse_manifest(text: str, where: str, *, imported_from: Path | None = None) 
     calibration = form.calibration
     if calibration is not None and imported_from is not None:
         calibration = str(imported_from / calibration)
+    scale = form.detector.quality_scale
     terms = None
     if form.licence.text is not None and form.licence.url is not None:
         terms = Terms(form.licence.text.strip(), form.licence.url)
@@ -255,6 +270,7 @@ def parse_manifest(text: str, where: str, *, imported_from: Path | None = None) 
             form.detector.to_artefact(form.id),
             score_threshold=form.detector.score_threshold,
             nms_iou=form.detector.nms_iou,
+            quality_scale=STARTER_SCALE if scale is None else scale.to_scale(),
         ),
         embedder=EmbedderSpec(
             form.embedder.to_artefact(form.id),

@@ -25,7 +25,7 @@ from serving.vision.picture import (
     decode_reduced,
     read_header,
 )
-from serving.vision.quality import FaceQuality, QualityMeter
+from serving.vision.quality import STARTER_SCALE, FaceQuality, QualityMeter, QualityScale
 from serving.vision.scales import ScaledDetector
 
 _SEARCHED_SIDES = 1.5
@@ -80,7 +80,7 @@ class FaceFinder:
     always those of the whole picture.
 
     limits are applied again here, because not every caller comes through the ingress. reduces: False decodes
-    every picture whole.
+    every picture whole. quality_scale: that of the detector.
 
     Attributes:
         liveness_cropper: cuts what the liveness models look at; None where there are none.
@@ -93,10 +93,11 @@ class FaceFinder:
         limits: PictureLimits | None = None,
         *,
         reduces: bool = True,
+        quality_scale: QualityScale = STARTER_SCALE,
     ) -> None:
         self._detector = detector
         self._template = template
-        self._meter = QualityMeter(template)
+        self._meter = QualityMeter(template, quality_scale)
         self._limits = limits or PictureLimits()
         self._reduces = reduces
         self.liveness_cropper: LivenessCropper | None = None

@@ -1,7 +1,8 @@
 """How good a face is for recognition: size, sharpness, light, pose and how much of it the picture cuts off.
 
-Nothing here depends on the model pack: chips of any size are brought to one scale first, and the pose comes
-from the landmarks alone. docs/quality.md says what the measures were found to mean.
+The measures of all packs mean the same: chips of any size are brought to one scale first, the pose comes from
+the landmarks, and a `QualityScale` evens out how detectors differ in placing them and in being sure.
+docs/quality.md says what the measures were found to mean.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class FaceQuality:
 
     Attributes:
         face_px: shorter side of the box in picture pixels.
-        detection_score: 0..1, of the detector.
+        detection_score: 0..1, of the detector, on the scale of the starter's; see `QualityScale`.
         sharpness: 0..about 1.5 radians per pixel; see `QualityMeter`.
         brightness: mean luma of the face, 0..255.
         contrast: 5th to 95th percentile of the luma of the face, 0..255.
@@ -81,6 +82,36 @@ class FaceQuality:
     pitch_degrees: float
     roll_degrees: float
     cut_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class QualityScale:
+    """From what a detector says to what the starter's says of the same faces, on which the limits rest.
+
+    Yaw and roll need none: they agree between detectors. Measured by
+    `python -m serving.evaluation.measure_quality_scale`.
+
+    Attributes:
+        pitch_centre_degrees: the pitch by this detector's landmarks that counts as 0.
+        pitch_gain: > 0, degrees of the starter's for one beyond that.
+        score_exponent: > 0, power of the detection score.
+    """
+
+    pitch_centre_degrees: float = 0.0
+    pitch_gain: float = 1.0
+    score_exponent: float = 1.0
+
+    def convert_pitch(self, degrees: float) -> float:
+        """-90..90."""
+        return max(-90.0, min(90.0, (degrees - self.pitch_centre_degrees) * self.pitch_gain))
+
+    def convert_score(self, score: float) -> float:
+        """0..1, and 0 for what is no number."""
+        return float(max(0.0, min(1.0, score)) ** self.score_exponent) if math.isfinite(score) else 0.0
+
+
+STARTER_SCALE = QualityScale()
+"""Changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +192,8 @@ class QualityMeter:
     what lies outside the picture.
     """
 
-    def __init__(self, template: AlignmentTemplate) -> None:
+    def __init__(self, template: AlignmentTemplate, scale: QualityScale = STARTER_SCALE) -> None:
+        self._quality_scale = scale
         points = template.points
         eyes_px = max(1.0, float(np.hypot(*(points[1] - points[0]))))
         low, high = points.min(axis=0) - _FACE_MARGIN * eyes_px, points.max(axis=0) + _FACE_MARGIN * eyes_px
@@ -189,12 +221,12 @@ class QualityMeter:
         sharpness, brightness, contrast = self._measure_luma(crop, landmarks, width, height)
         return FaceQuality(
             face_px=_finite(max(0.0, min(box[2], box[3]))),
-            detection_score=_finite(detection_score),
+            detection_score=self._quality_scale.convert_score(detection_score),
             sharpness=sharpness,
             brightness=brightness,
             contrast=contrast,
             yaw_degrees=pose.yaw_degrees,
-            pitch_degrees=pose.pitch_degrees,
+            pitch_degrees=self._quality_scale.convert_pitch(pose.pitch_degrees),
             roll_degrees=pose.roll_degrees,
             cut_fraction=measure_cut(box, width, height),
         )

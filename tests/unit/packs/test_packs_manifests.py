@@ -23,9 +23,11 @@ from serving.packs.manifest_format import (
     LicenceForm,
     ModelForm,
     PackForm,
+    QualityScaleForm,
     TemplateForm,
     parse_manifest,
 )
+from serving.vision.quality import STARTER_SCALE
 from tests.unit.packs.own_pack import write_manifest
 
 SHA = "ab" * 32
@@ -71,7 +73,9 @@ def test_insightface_packs_have_terms_and_the_standard_crop(name: str) -> None:
     assert "non-commercial" in pack.terms.text
     assert "non-commercial" in pack.licence
     assert (pack.dimension, pack.embedder.size_px, pack.template.size_px) == (512, 112, 112)
-    assert (pack.detector.kind, pack.calibration_file) == ("scrfd", None)
+    assert pack.detector.kind == "scrfd"
+    assert pack.detector.quality_scale != STARTER_SCALE
+    assert (pack.calibration_file is not None) == (name == "buffalo_sc-int8"), "the weights at hand"
     assert [artefact.conversion for artefact in pack.artefacts] == ["scrfd", "arcface"]
 
 
@@ -214,7 +218,8 @@ def test_the_page_has_every_key_and_pack_and_an_example_that_holds(repository: P
     assert (pack.id, pack.imported) == ("staff-entrance", False)
     for name in shipped_ids():
         assert f"`{name}`" in page
-    for form in (PackForm, LicenceForm, ModelForm, DetectorForm, EmbedderForm, TemplateForm, FileForm):
+    forms = (PackForm, LicenceForm, ModelForm, DetectorForm, EmbedderForm, TemplateForm, FileForm)
+    for form in (*forms, QualityScaleForm):
         for key in form.model_fields:
             if key not in ("licence", "detector", "embedder", "template", "file", "conversion"):
                 assert re.search(rf"`(\w+\.)?{key}`", page), key

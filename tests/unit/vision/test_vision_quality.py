@@ -16,11 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from serving.evaluation.people_folder import pick_central_face
-from serving.packs.catalogue import find_pack
+from serving.packs.catalogue import find_pack, starter_ids
 from serving.vision.alignment import AlignmentTemplate, align_face
 from serving.vision.picture import decode_picture
 from serving.vision.pipeline import Face, FacePipeline
-from serving.vision.quality import UNKNOWN_POSE, FaceQuality, QualityMeter, estimate_pose, measure_cut
+from serving.vision.quality import (
+    STARTER_SCALE,
+    UNKNOWN_POSE,
+    FaceQuality,
+    QualityMeter,
+    QualityScale,
+    estimate_pose,
+    measure_cut,
+)
 
 TEMPLATE = find_pack("starter").template
 FRONTAL = np.array([[-3.15, -2.6], [3.15, -2.6], [0.0, 1.3], [-2.46, 4.3], [2.46, 4.3]])
@@ -314,6 +322,34 @@ def test_another_template_gives_the_same_measures(people: list[np.ndarray], pipe
         assert again.brightness == pytest.approx(face.quality.brightness, rel=0.1)
         assert again.contrast == pytest.approx(face.quality.contrast, rel=0.25)
         assert again.yaw_degrees == face.quality.yaw_degrees
+
+
+def test_the_starters_measures_are_not_touched() -> None:
+    for pack_id in starter_ids():
+        assert find_pack(pack_id).detector.quality_scale == STARTER_SCALE
+    for score in np.linspace(0, 1, 1001, dtype=np.float32):
+        assert STARTER_SCALE.convert_score(float(score)) == float(score)
+    for degrees in np.random.default_rng(3).uniform(-90, 90, 1000):
+        assert STARTER_SCALE.convert_pitch(float(degrees)) == degrees
+
+
+def test_a_scale_changes_pitch_and_score_alone(portrait: np.ndarray, pipeline: FacePipeline) -> None:
+    face, (height, width) = _face(portrait, pipeline), portrait.shape[:2]
+    meter = QualityMeter(TEMPLATE, QualityScale(-2.0, 0.5, 0.5))
+    measured = meter.measure(face.crop, face.box, face.landmarks, face.detection_score, width, height)
+    assert measured == dataclasses.replace(
+        face.quality,
+        pitch_degrees=(face.quality.pitch_degrees + 2) * 0.5,
+        detection_score=face.detection_score**0.5,
+    )
+
+
+@given(st.floats(), st.floats(-45, 45), st.floats(0.01, 10))
+def test_scaled_measures_stay_in_their_ranges(value: float, centre: float, factor: float) -> None:
+    scale = QualityScale(centre, factor, factor)
+    assert 0 <= scale.convert_score(value) <= 1
+    if math.isfinite(value):
+        assert -90 <= scale.convert_pitch(value) <= 90
 
 
 def test_a_face_is_measured_quickly(portrait: np.ndarray, pipeline: FacePipeline) -> None:
