@@ -36,9 +36,9 @@ unit: $(VENV)/.dev-ready ## All tests, on real models, a real Ray and a real gal
 	@$(BIN)/pytest tests/unit --numprocesses 2 $(ARGS)
 	@$(BIN)/pytest tests/graph tests/http tests/browser $(ARGS)
 
-agreement: $(VENV)/.dev-ready ## The service against the pack in process, on every LFW picture at hand
+agreement: $(VENV)/.dev-ready ## On every LFW picture at hand: the service against the pack in process, and InsightFace's accuracy
 	@$(BIN)/rollcall packs prepare
-	@ROLLCALL_TEST_ALL_PICTURES=1 $(BIN)/pytest tests/http/test_agreement.py $(ARGS)
+	@ROLLCALL_TEST_ALL_PICTURES=1 $(BIN)/pytest tests/unit/packs/test_packs_buffalo.py tests/http/test_agreement.py $(ARGS)
 
 bench: $(VENV)/.dev-ready ## CPU per request through the service and in process, rates and latencies
 	@$(BIN)/rollcall packs prepare

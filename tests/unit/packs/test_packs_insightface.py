@@ -1,4 +1,4 @@
-"""Conversions of InsightFace's exports: the same answers, in batches; what the real pair is worth on LFW."""
+"""Conversions of InsightFace's exports: the same answers, in batches."""
 
 from __future__ import annotations
 
@@ -20,14 +20,8 @@ from loadtest.random_models import (
     count_parameters,
 )
 from serving.errors import PackError
-from serving.evaluation.pairs import read_lfw_pairs
-from serving.evaluation.people_folder import collect_chips, list_pictures
-from serving.evaluation.verification import measure_accuracy
 from serving.packs.arcface_onnx import convert_arcface
-from serving.packs.catalogue import find_pack
-from serving.packs.loading import load_embedder, load_finder
 from serving.packs.scrfd_onnx import convert_scrfd
-from serving.packs.store import PreparedFiles
 from serving.vision.inference import open_session
 from serving.vision.scrfd import Scrfd
 
@@ -207,23 +201,6 @@ def test_iresnet_of_random_weights_has_the_published_size(
     assert count_parameters(source) == pytest.approx(parameters, rel=0.001)
     assert count_multiply_adds(source, 112, 112) == pytest.approx(multiply_adds, rel=0.002)
     assert _operators(source)["Conv"] == convolutions
-
-
-def test_the_real_pair_reaches_its_accuracy_on_lfw(
-    shared_dir: Path, models: dict[str, bytes], tmp_path: Path
-) -> None:
-    """SCRFD-500M and the int8 recogniser of buffalo_sc, used as the pack says, on all folds given."""
-    detector, embedder = tmp_path / "detector.onnx", tmp_path / "embedder.onnx"
-    detector.write_bytes(convert_scrfd(models["det_500m"]))
-    embedder.write_bytes(convert_arcface(models["w600k_mbf_int8"]))
-    files = PreparedFiles(find_pack("buffalo_sc-int8"), tmp_path, detector, embedder)
-    images = shared_dir / "lfw" / "images"
-    chips = collect_chips(images, load_finder(files))
-    assert chips.skipped == 0
-    pairs = read_lfw_pairs(shared_dir / "lfw" / "pairs.txt", list_pictures(images))
-    measured = measure_accuracy(pairs, load_embedder(files).embed(chips.chips))
-    assert measured.pairs == 1800
-    assert measured.mean >= 0.995
 
 
 def _cosine(first: np.ndarray, second: np.ndarray) -> float:
