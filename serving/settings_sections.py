@@ -351,11 +351,16 @@ class MetricsSettings(Section):
 
     enabled: bool = True
     token: SecretStr | None = Field(
-        None, description="What a scrape carries as bearer token; none: `/metrics` asks for an administrator."
+        None,
+        min_length=1,
+        description="What a scrape carries as bearer token; none: `/metrics` asks for an administrator.",
     )
     host: str = Field("127.0.0.1", min_length=1, description="Where the exporter of each node listens.")
     port: int | None = Field(
-        None, ge=1, le=65535, description="Its port, which asks for `token` if there is one; none: no exporter."
+        None,
+        ge=1,
+        le=65535,
+        description="Its port, which asks for `token` if there is one; none: no exporter.",
     )
     event_label: bool = Field(
         False, description="Whether recognitions are counted by event, under the event's id."

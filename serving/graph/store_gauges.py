@@ -26,7 +26,7 @@ class StoreGauges:
 
     def __init__(self, database: Database, packs: Iterable[str]) -> None:
         self._database = database
-        self._packs = tuple(packs)
+        self._packs = set(packs)
         self._known_jobs: set[tuple[str, str]] = set()
         self._not_before = 0.0
         self._periodic = Periodic("metrics", self._count_when_due, period_s=PERIOD_S, first_within_s=2.0)
@@ -46,7 +46,8 @@ class StoreGauges:
             RollcallError: the registry cannot be reached.
         """
         totals = await self._database.read(count_totals)
-        for pack in {*self._packs, *totals.faces}:
+        self._packs |= totals.faces.keys()
+        for pack in self._packs:
             gauge(catalogue.GALLERY_FACES).of(pack).set(totals.faces.get(pack, 0))
         gauge(catalogue.EVENTS).of().set(totals.events)
         gauge(catalogue.ERASURES_DUE).of().set(totals.erasures)

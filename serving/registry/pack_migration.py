@@ -295,6 +295,10 @@ def _take_over_faces(connection: Connection, event_key: str) -> None:
         migrated_face.c.id == face.c.id,
     )
     connection.execute(delete(face).where(face.c.event_key == event_key, ~exists().where(same)))
+    has_faces = exists().where(face.c.event_key == person.c.event_key, face.c.person_id == person.c.id)
+    # Without a face no sweep would find them: their enrolment begins anew, or nobody remembers them.
+    announced = (person.c.event_key == event_key, person.c.enrolled_at.is_(None), ~has_faces)
+    connection.execute(delete(person).where(*announced))
     connection.execute(
         update(face)
         .where(face.c.event_key == event_key, face.c.state == ACTIVE, exists().where(same, IS_BEING_MIGRATED))

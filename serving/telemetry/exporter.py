@@ -12,6 +12,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -97,6 +98,21 @@ def _make_handler(
         timeout = READ_TIMEOUT_S
         server_version = "Rollcall"
         sys_version = ""
+
+        def setup(self) -> None:
+            super().setup()
+            # `timeout` bounds each wait for a byte, not all of them together.
+            self._deadline = threading.Timer(self.timeout, self._hang_up)
+            self._deadline.daemon = True
+            self._deadline.start()
+
+        def finish(self) -> None:
+            self._deadline.cancel()
+            super().finish()
+
+        def _hang_up(self) -> None:
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
 
         def do_GET(self) -> None:
             if self.path.partition("?")[0] != PATH:

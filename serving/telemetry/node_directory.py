@@ -147,9 +147,10 @@ class NodeDirectory:
     def _read_departed(self) -> tuple[frozenset[str], dict[str, float]]:
         try:
             document = json.loads((self.path / DEPARTED).read_text())
-        except FileNotFoundError:
+            return frozenset(document["absorbed"]), document["totals"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            # Sums that a disk has lost are no reason not to serve; Prometheus sees a restart.
             return frozenset(), {}
-        return frozenset(document["absorbed"]), document["totals"]
 
 
 def _make_private(path: Path) -> None:

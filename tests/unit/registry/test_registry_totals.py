@@ -91,9 +91,15 @@ async def test_the_gauges_follow_what_there_is(registry: Registry, database: Dat
         ("events",): 1,
         ("erasures_due",): 0,
     }
-    await registry.begin_event_deletion("gala")
+    other = await registry.create_event("other", None, "pack-2")
+    await enrol(registry, other.key, "ada", "f1")
+    await gauges.count_once()
+    assert read_gauges()["gallery_faces", "pack-2"] == 1
+    for event_id in ("gala", "other"):
+        await registry.finish_event_deletion((await registry.begin_event_deletion(event_id)).key)
     await gauges.count_once()
     assert read_gauges()["events",] == 0
+    assert read_gauges()["gallery_faces", "pack-2"] == 0, "a pack that no event has any more"
 
 
 @pytest.mark.usefixtures("fresh_counts")

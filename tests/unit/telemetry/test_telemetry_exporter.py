@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -109,10 +111,35 @@ def test_a_caller_who_sends_nothing_keeps_nobody_out_for_long(
         exporter.stop()
 
 
+def test_a_caller_who_sends_byte_by_byte_neither(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter_module, "READ_TIMEOUT_S", 1.0)
+    exporter = make_exporter(url)
+    wait_until_answered(url)
+    has_answered = threading.Event()
+
+    def drip(caller: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it is hung up on
+            while not has_answered.wait(0.05):
+                caller.sendall(b"x")
+
+    with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0)) as slow:
+        slow.sendall(b"GET ")
+        dripping = threading.Thread(target=drip, args=(slow,))
+        dripping.start()
+        try:
+            assert httpx.get(url, timeout=30).status_code == 200
+        finally:
+            has_answered.set()
+            dripping.join()
+            exporter.stop()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "metrics.internal"])
 def test_beyond_loopback_a_token_is_needed(host: str) -> None:
     with pytest.raises(ConfigurationError, match=r"needs metrics\.token"):
         load_settings({"metrics": {"port": 9464, "host": host}})
+    with pytest.raises(ConfigurationError, match=r"metrics\.token"):  # as of a variable that is not set
+        load_settings({"metrics": {"port": 9464, "host": host, "token": ""}})
     load_settings({"metrics": {"port": 9464, "host": host, "token": "secret"}})
 
 

@@ -153,3 +153,12 @@ def test_a_torn_file_of_sums_is_never_seen(start: Start, scrape: Scrape, directo
     process.kill()
     assert count_requests(scrape()) == 1
     assert json.loads((directory.path / DEPARTED).read_text())["totals"]
+
+
+@pytest.mark.parametrize("left", ["", "[]", "{}", '{"absorbed": [], "tot'])
+def test_a_file_of_sums_that_is_lost_stops_nobody(
+    start: Start, scrape: Scrape, directory: NodeDirectory, left: str
+) -> None:
+    (directory.path / DEPARTED).write_text(left)
+    start("Ingress").do("count 1")
+    assert count_requests(scrape()) == 1
