@@ -18,7 +18,7 @@ from serving.deployments.lane import (
     run_batch,
     tune_batches,
 )
-from serving.deployments.metrics import join_as_stage
+from serving.deployments.metrics import join_as_stage, make_joiner
 from serving.errors import RollcallError
 from serving.gallery.engines import connect_gallery
 from serving.gallery.protocol import Gallery
@@ -27,6 +27,9 @@ from serving.graph.messages import Candidate, Decision, SearchTask
 from serving.packs.configured import find_configured_pack, load_pack_calibration
 from serving.packs.manifest import Pack
 from serving.settings import Settings
+
+OWNER_NAME = "GalleryOwner"
+"""Under which the process that owns an embedded gallery counts."""
 
 
 async def open_gallery(settings: Settings, pack: Pack) -> Gallery:
@@ -40,6 +43,7 @@ async def open_gallery(settings: Settings, pack: Pack) -> Gallery:
         url=gallery.url,
         api_key=gallery.api_key.get_secret_value() if gallery.api_key else None,
         timeout_s=gallery.timeout_s,
+        on_owner_start=make_joiner(settings, OWNER_NAME) if gallery.engine == "embedded" else None,
     )
     await opened.open()
     return opened

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import ray
 from ray import serve
 from ray.serve.exceptions import RayServeException
@@ -23,6 +26,12 @@ def join_metrics(settings: Settings) -> None:
     except RayServeException:
         return
     join_node(settings.metrics, deployment, ray.get_runtime_context().get_session_name())
+
+
+def make_joiner(settings: Settings, name: str) -> Callable[[], None]:
+    """What makes another process of this Ray cluster count under a name; it never answers scrapes itself."""
+    metrics = settings.metrics.model_copy(update={"port": None})
+    return partial(join_node, metrics, name, ray.get_runtime_context().get_session_name())
 
 
 def join_as_stage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ def connect_gallery(
     api_key: str | None = None,
     timeout_s: float = 5.0,
     prefer_grpc: bool = False,
+    on_owner_start: Callable[[], None] | None = None,
 ) -> Gallery:
     """Return the gallery of one model pack; call `open` before anything else.
 
@@ -32,6 +34,7 @@ def connect_gallery(
         url: `http(s)://host:port` of a Qdrant server.
         api_key: secret of that server.
         timeout_s: deadline of every call, retries included.
+        on_owner_start: called in the process that owns an embedded gallery when it begins; picklable.
         prefer_grpc: talk gRPC on port 6334 to that server, instead of REST.
 
     Raises:
@@ -43,7 +46,9 @@ def connect_gallery(
         # Each engine is imported where it is chosen: neither needs the other's libraries.
         from serving.gallery.owner_client import EmbeddedGalleryClient
 
-        return EmbeddedGalleryClient(directory, pack_id, dimension, timeout_s=timeout_s)
+        return EmbeddedGalleryClient(
+            directory, pack_id, dimension, timeout_s=timeout_s, on_owner_start=on_owner_start
+        )
     if engine == "server":
         if not url:
             raise ConfigurationError("the server gallery needs a url", key="gallery.url")

@@ -43,6 +43,7 @@ class GalleryOwner:
         directory, pack_id, dimension, hnsw: see EmbeddedGallery.
         flush_interval_s: what a power failure can take at most (a killed process loses nothing).
         compact_after_s: how long after an erasure the bytes of the face may stay in the files.
+        on_start: called first, each time the actor's process begins.
     """
 
     def __init__(
@@ -53,7 +54,10 @@ class GalleryOwner:
         flush_interval_s: float = 1.0,
         compact_after_s: float = 3600.0,
         hnsw: bool = False,
+        on_start: Callable[[], None] | None = None,
     ) -> None:
+        if on_start is not None:
+            on_start()
         self._core = EmbeddedGallery(directory, pack_id, dimension, lock_wait_s=_LOCK_WAIT_S, hnsw=hnsw)
         self._flush_interval_s = flush_interval_s
         self._compact_after_s = compact_after_s

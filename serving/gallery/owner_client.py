@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,7 @@ class EmbeddedGalleryClient:
         timeout_s: deadline of every call, retries included.
         owner_num_cpus: what the actor reserves; 0 leaves all of a small machine to the models.
         flush_interval_s, compact_after_s, hnsw: see GalleryOwner; they count when the actor is created.
+        on_owner_start: its `on_start`; likewise.
     """
 
     def __init__(
@@ -76,12 +77,21 @@ class EmbeddedGalleryClient:
         compact_after_s: float = 3600.0,
         hnsw: bool = False,
         owner_num_cpus: float = 0.0,
+        on_owner_start: Callable[[], None] | None = None,
     ) -> None:
         self._directory = str(Path(directory).absolute())
         self._dimension = dimension
         self._timeout_s = timeout_s
         self._owner_num_cpus = owner_num_cpus
-        self._arguments = (self._directory, pack_id, dimension, flush_interval_s, compact_after_s, hnsw)
+        self._arguments = (
+            self._directory,
+            pack_id,
+            dimension,
+            flush_interval_s,
+            compact_after_s,
+            hnsw,
+            on_owner_start,
+        )
         self.actor_name = owner_name(self._directory, pack_id, dimension)
         self._handle: Any = None
         self._answered_at = time.monotonic()

@@ -17,7 +17,10 @@ from tests.unit.gallery.gallery_faces import face, grid_vector, new_event, rando
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray")
 
+from serving.deployments.metrics import make_joiner  # noqa: E402
 from serving.gallery.owner_client import EmbeddedGalleryClient, owner_name  # noqa: E402
+from serving.settings import Settings  # noqa: E402
+from serving.telemetry.node_directory import NodeDirectory  # noqa: E402
 
 TIMEOUT_S = 30.0
 
@@ -201,3 +204,19 @@ async def test_search_after_stop_starts_a_new_owner(client: EmbeddedGalleryClien
     await client.stop_owner()
     (hits,) = await client.search([Probe(event, grid_vector(0), 1)])
     assert [hit.person for hit in hits] == ["ann"]
+
+
+async def test_the_owners_process_is_among_those_that_count(local_ray: None, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    client = EmbeddedGalleryClient(
+        tmp_path, "test", DIMENSION, timeout_s=TIMEOUT_S, on_owner_start=make_joiner(settings, "GalleryOwner")
+    )
+    node = NodeDirectory.of_session(ray.get_runtime_context().get_session_name())
+    seen = []
+    for _ in range(2):
+        await client.search([Probe(new_event(), grid_vector(0), 1)])
+        seen += [member.pid for member in node.read().members if member.deployment == "GalleryOwner"]
+        kill_owner(client, no_restart=False)
+    assert len(set(seen)) == 2, "each life joins"
+    assert os.getpid() not in seen
+    await client.stop_owner()
