@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -65,13 +66,15 @@ def summarise_liveness(store: PackStore, settings: Settings) -> list[dict[str, A
 
 def make_liveness_list(rows: list[dict[str, Any]]) -> Table:
     """The table of liveness packs in `rollcall packs list`."""
-    table = Table("", "id", "title", "licence", "state", title="Liveness", title_justify="left")
+    table = Table(
+        "", "id", "licence", "state", box=box.SIMPLE, title="Liveness", title_justify="left", pad_edge=False
+    )
     for row in rows:
         state = row["state"]
         if state == "not fetched" and not row["downloadable"]:
             state = "not added"
         licence = "restricted" if row["licence_restricts"] else "free to use"
-        table.add_row("*" if row["serves"] else "", row["id"], escape(row["title"]), licence, state)
+        table.add_row("*" if row["serves"] else "", row["id"], licence, state)
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from rich import box
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +15,9 @@ from serving.packs.licences import hash_terms
 from serving.packs.manifest import Artefact, ModelFile, Pack, WheelMember
 from serving.packs.removal import measure_size
 from serving.packs.store import PackStore
+
+_WIDTH_WITH_TITLES = 120
+"""Columns of a terminal from which titles fit beside the rest."""
 
 NOT_PINNED = "checksum recorded at first fetch, not pinned"
 NOT_SEEN = "no checksum known: the first fetch or import records it"
@@ -38,30 +42,34 @@ def summarise(store: PackStore, pack: Pack, serving: Collection[str], default: s
     }
 
 
-def make_list(rows: list[dict[str, Any]]) -> Table:
-    """The table of `rollcall packs list`."""
+def make_list(rows: list[dict[str, Any]], width: int) -> Table:
+    """The table of `rollcall packs list` for a terminal of so many columns; a narrow one gets no titles."""
+    titled = width >= _WIDTH_WITH_TITLES
     table = Table(
-        "", title_justify="left", caption="* the default; + serves beside it", caption_justify="left"
+        "",
+        box=box.SIMPLE,
+        caption="* the default; + serves beside it",
+        caption_justify="left",
+        pad_edge=False,
     )
-    for name in ("id", "title", "licence", "state"):
-        table.add_column(name, no_wrap=name in ("id", "state"))
+    for name in ("id", "title", "licence", "state") if titled else ("id", "licence", "state"):
+        table.add_column(name, no_wrap=name != "title")
     table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("dim", justify="right")
-    table.add_column("calibrated")
+    table.add_column("dim", justify="right", no_wrap=True)
+    table.add_column("calibrated", no_wrap=True)
     colours = {"ready": "green", "damaged": "red", "manifest invalid": "red"}
     for row in rows:
         mark = "*" if row["default"] else "+" if row["serves"] else ""
         state = f"[{colours.get(row['state'], 'dim')}]{row['state']}[/]"
+        named = (mark, row["id"], escape(row["title"])) if titled else (mark, row["id"])
         if "licence" not in row:
-            table.add_row(mark, row["id"], escape(row["title"]), "", state)
+            table.add_row(*named, "", state)
             continue
         licence = "free to use"
         if row["licence_restricts"]:
-            licence = "restricted, accepted" if row["licence_accepted"] else "restricted"
+            licence = "accepted" if row["licence_accepted"] else "restricted"
         table.add_row(
-            mark,
-            row["id"],
-            escape(row["title"]),
+            *named,
             licence,
             state,
             "" if row["state"] == "not fetched" else decimal(row["size_bytes"]),

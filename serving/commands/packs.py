@@ -46,7 +46,7 @@ def list_packs(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([*rows, *liveness], indent=1))
     else:
-        console.print(make_list(rows))
+        console.print(make_list(rows, console.width))
         console.print(liveness_packs.make_liveness_list(liveness))
 
 
