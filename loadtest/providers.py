@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.random_models import BUILDERS
 from serving.errors import RollcallError
 from serving.installation import find_distribution
-from serving.packs.configured import prepare_pack
+from serving.packs.configured import find_configured_pack, open_store
+from serving.packs.conversions import find_conversion
 from serving.settings import Settings, load_settings
 from serving.vision.execution import ONNXRUNTIME_NAMES, Execution, parse_providers
 from serving.vision.inference import open_session
@@ -64,7 +67,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a model")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each model, provider, batch and round")
     parser.add_argument("--rounds", type=int, default=3, help="alternating between the providers")
+    parser.add_argument(
+        "--pack", action="append", default=[], metavar="ID", help="default: the one that serves"
+    )
     parser.add_argument("--models", type=Path, nargs="*", default=[], help="further ONNX files")
+    parser.add_argument(
+        "--random", nargs="*", default=[], choices=BUILDERS, help="architectures, with random weights"
+    )
     parser.add_argument("--json", type=Path, default=Path("bench-results/providers.json"))
     arguments = parser.parse_args()
     report = run(arguments, load_settings())
@@ -79,11 +88,15 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     asked = arguments.providers or [
         name for name, long in ONNXRUNTIME_NAMES.items() if long in ort.get_available_providers()
     ]
-    rows = [
-        row
-        for subject in find_subjects(settings, arguments.models, arguments.side)
-        for row in measure_subject(subject, asked, settings, arguments)
-    ]
+    with TemporaryDirectory() as directory:
+        rows = [
+            row
+            for subject in (
+                *find_subjects(settings, arguments.pack, arguments.models, arguments.side),
+                *make_subjects(arguments.random, Path(directory), arguments.side),
+            )
+            for row in measure_subject(subject, asked, settings, arguments)
+        ]
     return {
         "machine": describe_machine(),
         "versions": describe_versions(),
@@ -92,13 +105,26 @@ def run(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     }
 
 
-def find_subjects(settings: Settings, further: Sequence[Path], side_px: int) -> Iterator[Subject]:
-    """The models of the configured pack, then those given."""
-    prepared = prepare_pack(settings)
-    for role, path in (("detector", prepared.detector_path), ("embedder", prepared.embedder_path)):
-        yield Subject(f"{prepared.pack.id} {role}", path, side_px)
+def find_subjects(
+    settings: Settings, packs: Sequence[str], further: Sequence[Path], side_px: int
+) -> Iterator[Subject]:
+    """The models of the packs, or of the configured one, then those given."""
+    store = open_store(settings)
+    chosen = [store.find_pack(name) for name in packs] or [find_configured_pack(settings)]
+    for files in map(store.prepare_files, chosen):
+        for role, path in (("detector", files.detector_path), ("embedder", files.embedder_path)):
+            yield Subject(f"{files.pack.id} {role}", path, side_px)
     for path in further:
         yield Subject(path.stem, path, side_px)
+
+
+def make_subjects(names: Sequence[str], directory: Path, side_px: int) -> Iterator[Subject]:
+    """Architectures whose weights are not at hand, converted as the real ones would be."""
+    for name in names:
+        conversion = find_conversion("scrfd" if name.startswith("scrfd") else "arcface")
+        path = directory / f"{name}.onnx"
+        path.write_bytes(conversion.convert(BUILDERS[name]()))
+        yield Subject(f"{name}, random weights", path, side_px)
 
 
 def measure_subject(
@@ -143,7 +169,7 @@ def measure_subject(
 def measure(session: Any, feeds: dict[str, NDArray[Any]], seconds: float, into: Round) -> None:
     """Run for about so long; note milliseconds of one run."""
     count, wall, cpu = 0, time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
+    while not count or time.perf_counter() - wall < seconds:
         session.run(None, feeds)
         count += 1
     into.cpu_ms.append(1000 * (time.process_time() - cpu) / count)
