@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,21 @@ from rich.table import Table
 from loadtest.baseline import load_pipeline, measure_in_process
 from loadtest.client import LoadResult, recognise_repeatedly
 from loadtest.cpu import CpuMeter
+from loadtest.machine import count_cores, describe_run
 from loadtest.pictures import make_one_face_pictures
 from loadtest.service import Service
 from serving.database import Database
 from serving.gallery.embedded import EmbeddedGallery
 from serving.gallery.records import FaceRecord
-from serving.installation import find_distribution
 from serving.packs.configured import find_configured_pack
 from serving.registry.registry import Registry
 from serving.settings import Settings, load_settings
 
 EVENT = "bench"
 WARM_UP_S = 4.0
-REPORTED_VERSIONS = ("ray", "opencv-python-headless", "numpy", "qdrant-edge-py", "fastapi")
+
+OTHERS = ("work", "compare", "overload", "providers")
+"""Commands of this folder that write a JSON of their own."""
 
 console = Console(highlight=False)
 
@@ -52,12 +54,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="of in-process and service, alternating")
     parser.add_argument("--gallery", type=int, default=1000, help="people enrolled")
     parser.add_argument("--json", type=Path, default=Path("bench-results/bench.json"))
+    parser.add_argument(
+        "--with",
+        dest="others",
+        choices=OTHERS,
+        nargs="*",
+        default=[],
+        help="also run these, and put what they measured into the same JSON: the work alone, the service "
+        "beside plain ones, three times its peak, every provider",
+    )
     arguments = parser.parse_args()
     report = run(arguments)
+    report["others"] = run_others(arguments.others, arguments.json.parent)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     print_report(report)
     console.print(f"\nAs JSON: {arguments.json}")
+
+
+def run_others(names: Sequence[str], directory: Path) -> dict[str, Any]:
+    """What other commands of this folder measured, by name; each prints its own table."""
+    found: dict[str, Any] = {}
+    for name in names:
+        path = directory / f"{name}.json"
+        option = "--output" if name == "work" else "--json"
+        path.unlink(missing_ok=True)
+        command = [sys.executable, "-m", f"loadtest.{name}", option, str(path)]
+        console.print(f"\n[bold]{' '.join(command[1:])}[/]")
+        status = subprocess.run(command).returncode
+        found[name] = {"status": status, "result": json.loads(path.read_text()) if path.is_file() else None}
+    return found
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -66,7 +92,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     pictures = make_one_face_pictures(load_pipeline(settings).finder)
     in_process: list[tuple[float, float]] = []
     loads: dict[int, list[dict[str, Any]]] = {clients: [] for clients in arguments.clients}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = count_cores()
     steps = arguments.rounds * (len(arguments.clients) + 1)
     with (
         tempfile.TemporaryDirectory(prefix="rollcall-bench-") as directory,
@@ -179,6 +205,8 @@ def summarise(
         }
         rows.append(row)
     return {
+        "schema": "rollcall-bench/1",
+        **describe_run(),
         "pack": find_configured_pack(load_settings()).id,
         "picture": "one face, 640x480 JPEG",
         "config": str(arguments.config),
@@ -191,12 +219,6 @@ def summarise(
             "cpu_ms_of_rounds": [cost for cost, _ in in_process],
         },
         "service": rows,
-        "machine": {"cores": cores, "processor": platform.processor() or platform.machine()},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in REPORTED_VERSIONS},
-            **dict([find_distribution("onnxruntime") or ("onnxruntime", "none")]),
-        },
     }
 
 

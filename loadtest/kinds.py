@@ -66,7 +66,7 @@ def _enrol(scene: Scene, rng: random.Random) -> Call:
     _, picture = rng.choice(scene.known)
     person = uuid.UUID(int=rng.getrandbits(128), version=4)
     path = f"/v1/events/{scene.enrol_event}/people?person_id={person}&on_duplicate=allow"
-    return Call(path, picture, lambda body: json.loads(body)["person_id"] == str(person))
+    return Call(path, picture, lambda body: json.loads(body)["person"]["id"] == str(person))
 
 
 def _verify(scene: Scene, rng: random.Random) -> Call:

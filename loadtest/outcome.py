@@ -78,7 +78,7 @@ def make_document(tally: Tally, seconds: float, options: Any) -> dict[str, Any]:
         "kinds": {kind: _describe_cell(cell, judged_s) for kind, cell in sorted(tally.kinds.items())},
         "reasons": dict(tally.reasons.most_common()),
         "shed_without_retry_after": tally.without_retry_after,
-        "unexpected_answers": tally.unexpected,
+        "unexpected_answers": dict(tally.unexpected),
         "generator_lag": tally.lag.summarise(),
         "series": {
             "interval_s": tally.interval_s,

@@ -1,6 +1,6 @@
 """Whether the service stays itself when three times too much is asked of it: `python -m loadtest.overload`.
 
-    python -m loadtest.overload [--host URL | --config FILE] [--clients 16] [--seconds 30] [--output FILE]
+    python -m loadtest.overload [--host URL | --config FILE] [--clients 16] [--seconds 30] [--json FILE]
 
 Three loads, one after the other, on one service (a fresh one of its own without --host; else ROLLCALL_TOKEN):
 
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--factor", type=float, default=3.0, help="offered over peak")
     parser.add_argument("--seconds", type=int, default=30, help="of the peak, and of the overload")
     parser.add_argument("--max-in-flight", type=int, default=2000)
-    parser.add_argument("--output", type=Path, default=Path("bench-results/overload.json"))
+    parser.add_argument("--json", type=Path, default=Path("bench-results/overload.json"))
     options = parser.parse_args(arguments)
     token = os.environ.get("ROLLCALL_TOKEN", "")
     target = nullcontext(Target(options.host, token)) if options.host else start_target(options.config)
@@ -70,16 +70,16 @@ def main(arguments: list[str] | None = None) -> int:
     except NotMeasured as error:
         console.print(f"[red]{error}[/]")
         return BROKEN
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print_report(report)
-    console.print(f"As JSON: {options.output}")
+    console.print(f"As JSON: {options.json}")
     return 0 if report["is_held"] else MISSED
 
 
 def measure(target: Target, options: argparse.Namespace) -> dict[str, Any]:
     """The three loads, and what they say."""
-    stem, seconds = options.output.with_suffix(""), options.seconds
+    stem, seconds = options.json.with_suffix(""), options.seconds
     closed = ["--closed", "--shape", "steady", "--rate", str(options.clients), "--user-rate", "1"]
     peak_load = run_load(target, options, f"{stem}-peak", [*closed, "--seconds", str(seconds + 5)])
     peak_per_s = float(peak_load["total"]["accepted_per_s"] or 0.0)

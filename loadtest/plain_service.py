@@ -74,7 +74,7 @@ class Recogniser:
         for (face, _), found in zip(outcome, hits, strict=True):
             rate = self._calibration.false_match_rate(found[0].cosine) if found else 1.0
             person = found[0].person if found and rate <= FALSE_MATCH_RATE else None
-            faces.append({"box": [float(v) for v in face.box], "score": float(face.score), "person": person})
+            faces.append({"box": [float(v) for v in face.box], "person": person})
         return {"faces": faces}
 
 
@@ -125,7 +125,8 @@ def main() -> None:
     threads = 1 if options.form == "threads" else count_cores()
     recogniser = Recogniser(load_settings(), options.gallery, options.event, threads)
     app = make_app(recogniser, options.form)
-    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
+    # A naive handler blocks the loop for longer than uvicorn's default of 5 s keeps a connection.
+    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", timeout_keep_alive=75)
 
 
 if __name__ == "__main__":

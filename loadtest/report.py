@@ -26,6 +26,7 @@ _STYLE = """
   background: var(--panel); }
 .verdict.missed { border-color: var(--s6); }
 .tiles { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
+.lead { max-width: none; }
 .wide { margin: 1.5rem 0 2rem; }
 td.no, td .no { color: var(--s6); font-weight: 650; }
 """
@@ -111,7 +112,7 @@ def _objectives(document: Document) -> Element | None:
         "section",
         element("h2", "Objectives"),
         element("p", words + ".", class_="verdict missed" if missed else "verdict"),
-        table(["objective", "asked", "measured", ""], rows),
+        table(["objective", "asked", "measured", "verdict"], rows),
     )
 
 
@@ -232,7 +233,8 @@ def _method(document: Document) -> Element:
     )
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     unexpected = document["unexpected_answers"]
-    words = f"{unexpected:,} accepted answers did not name whom they should." if unexpected else ""
+    told = ", ".join(f"{count:,} of {kind.replace('_', ' ')}" for kind, count in unexpected.items())
+    words = f"Accepted answers that did not name whom they should: {told}." if told else ""
     return element(
         "section",
         element("h2", "How it was measured"),

@@ -107,7 +107,7 @@ class Tally:
         reasons: shed and failed requests after the warm-up, by kind and reason.
         lag: the generator's own delay, after the warm-up.
         without_retry_after: shed answers that did not say when to come back.
-        unexpected: accepted answers that did not name whom they should.
+        unexpected: accepted answers that did not name whom they should, by kind.
     """
 
     def __init__(self, warm_up_s: float = 0.0) -> None:
@@ -119,7 +119,7 @@ class Tally:
         self.reasons: Counter[str] = Counter()
         self.lag = Latencies()
         self.without_retry_after = 0
-        self.unexpected = 0
+        self.unexpected: Counter[str] = Counter()
 
     def offer(self, kind: str, at_s: float) -> None:
         """Count a request that is due."""
@@ -139,7 +139,8 @@ class Tally:
         if outcome.fate != "accepted":
             self.reasons[f"{outcome.kind}: {outcome.reason or outcome.fate}"] += 1
         self.without_retry_after += outcome.fate == "shed" and not outcome.says_when
-        self.unexpected += outcome.fate == "accepted" and not outcome.is_expected
+        if outcome.fate == "accepted" and not outcome.is_expected:
+            self.unexpected[outcome.kind] += 1
 
     def total(self) -> Cell:
         """All kinds together, after the warm-up."""
@@ -171,7 +172,7 @@ class Tally:
         self.reasons.update(other.reasons)
         self.lag.merge([other.lag])
         self.without_retry_after += other.without_retry_after
-        self.unexpected += other.unexpected
+        self.unexpected.update(other.unexpected)
         self._keep_small()
         return self
 
@@ -186,7 +187,7 @@ class Tally:
             "reasons": dict(self.reasons),
             "lag": self.lag.dump(),
             "without_retry_after": self.without_retry_after,
-            "unexpected": self.unexpected,
+            "unexpected": dict(self.unexpected),
         }
 
     @classmethod
@@ -200,7 +201,7 @@ class Tally:
         tally.reasons = Counter(stored["reasons"])
         tally.lag = Latencies.read(stored["lag"])
         tally.without_retry_after = stored["without_retry_after"]
-        tally.unexpected = stored["unexpected"]
+        tally.unexpected = Counter(stored["unexpected"])
         return tally
 
     def _find_cells(self, kind: str, at_s: float) -> list[Cell]:

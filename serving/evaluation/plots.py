@@ -15,6 +15,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 24, 16, 52
 _TICK_ROOM = 44
 _LEGEND_ROW = 20
 _LEGEND_WIDTH = 290
+_LETTER = 8
 _BAR_LEFT = 92
 _BAR_ROW = 40
 _DASHES = (None, "7 3", "2 3", "9 3 2 3", "4 2", "1 2", "12 3", "6 2 2 2 2 2")
@@ -124,9 +125,10 @@ def draw_lines(
     """A figure of curves.
 
     is_diagonal adds the line on which both rates are equal. The text of a span stands at its top, that of a
-    level at its right end.
+    level at its left end.
     """
-    columns = max(1, size.width // _LEGEND_WIDTH)
+    cell = min(_LEGEND_WIDTH, 60 + _LETTER * max((len(line.name) for line in lines), default=0))
+    columns = max(1, (size.width - _LEFT) // cell)
     legend = _LEGEND_ROW * math.ceil(len(lines) / columns) if len(lines) > 1 else 0
     svg, frame = _begin(title, description, x, y, legend, size)
     for span in spans:
@@ -138,8 +140,7 @@ def draw_lines(
     for level in levels:
         _, height = frame.place(x, y, x.low, level.y)
         svg.append(element("path", d=f"M{_LEFT} {height:.1f}H{frame.right}", class_="mark"))
-        at = {"x": frame.right - 4, "y": round(height - 5, 1)}
-        svg.append(element("text", level.text, **at, text_anchor="end", class_="note"))
+        svg.append(element("text", level.text, x=_LEFT + 6, y=round(height - 5, 1), class_="note"))
     if is_diagonal:
         ends = (max(x.low, y.low), min(x.high, y.high))
         svg.append(_path([frame.place(x, y, value, value) for value in ends], "guide"))
@@ -147,7 +148,7 @@ def draw_lines(
         points = [frame.place(x, y, *point) for point in line.points]
         svg.append(_path(points, f"line s{number % SERIES_COLOURS}", _DASHES[number % SERIES_COLOURS]))
     if legend:
-        svg.append(_draw_legend([line.name for line in lines], columns))
+        svg.append(_draw_legend([line.name for line in lines], columns, cell))
     return svg
 
 
@@ -169,9 +170,17 @@ def draw_bars(
         middle = top + (_BAR_ROW - 12) / 2 + 4
         svg.append(element("text", name, x=_BAR_LEFT - 8, y=middle, text_anchor="end", class_="note"))
         end, _ = frame.place(x, y, begin, 0.0)
-        svg.append(element("text", f"{begin:.3g}", x=round(end + 6, 1), y=middle, class_="note"))
+        svg.append(
+            element(
+                "text",
+                f"{begin:,.0f}" if begin >= 100 else f"{begin:.3g}",
+                x=round(end + 6, 1),
+                y=middle,
+                class_="note",
+            )
+        )
     for slot, part in enumerate(parts):
-        left = _BAR_LEFT + 130 * slot
+        left = _BAR_LEFT + 120 * slot
         svg.append(element("rect", x=left, y=4, width=14, height=10, class_=f"bar s{slot}"))
         svg.append(element("text", part, x=left + 20, y=13, class_="note"))
     return svg
@@ -288,10 +297,10 @@ def _path(points: Sequence[tuple[float, float]], kind: str, dashes: str | None =
     return element("path", d=f"M{steps}" if steps else "M0 0", class_=kind, stroke_dasharray=dashes)
 
 
-def _draw_legend(names: Sequence[str], columns: int) -> Element:
+def _draw_legend(names: Sequence[str], columns: int, cell: int) -> Element:
     legend = element("g")
     for number, name in enumerate(names):
-        left = _LEFT + _LEGEND_WIDTH * (number % columns)
+        left = _LEFT + cell * (number % columns)
         height = 10 + _LEGEND_ROW * (number // columns)
         slot = number % SERIES_COLOURS
         legend.append(
