@@ -94,6 +94,9 @@ def evaluate(
         if forget:
             forget_results(cache)
             return
+        if attacks is not None:
+            _evaluate_attacks(attacks, liveness, json_file or html_file)
+            return
         raise CommandError("give --people, --pairs, or both: what shall be compared?")
     from serving.evaluation.evaluation import Candidate, Question, read_groups, read_subjects
     from serving.evaluation.evaluation import evaluate as measure
@@ -134,6 +137,16 @@ def evaluate(
     from serving.commands.evaluation_tables import print_evaluation
 
     print_evaluation(document, console)
+
+
+def _evaluate_attacks(attacks: Path, liveness: str | None, output: Path | None) -> None:
+    """Liveness alone, as a table."""
+    if output is not None:
+        raise CommandError(f"{output.name} reports on packs: give --people, --pairs, or both, too")
+    from serving.commands.evaluation_tables import print_attacks
+    from serving.settings import load_settings
+
+    print_attacks(_measure_attacks(load_settings(), attacks, liveness), console)
 
 
 def _write(document: dict[str, Any], json_file: Path | None, html_file: Path | None) -> None:

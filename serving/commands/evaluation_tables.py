@@ -30,6 +30,11 @@ def print_evaluation(document: Mapping[str, Any], console: Console) -> None:
             console.print(f"  {row['words']}")
 
 
+def print_attacks(found: Mapping[str, Any], console: Console) -> None:
+    """The section on liveness."""
+    console.print(_attacks(found))
+
+
 def _verification(packs: Sequence[Mapping[str, Any]]) -> Table:
     points = packs[0]["verification"]["true_match_rates"]
     table = Table(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from importlib import resources
@@ -89,6 +90,14 @@ def run(*words: object, code: int = 0) -> str:
     told = f"{outcome.output}{outcome.exception or ''}"
     assert outcome.exit_code == code, told
     return told
+
+
+def _link_cache(directory: Path) -> None:
+    """Make a folder of packs with the model files of the one in use, and nothing else of it."""
+    directory.mkdir()
+    for file in (load_settings().cache_dir / "packs").iterdir():
+        if file.is_file():
+            (directory / file.name).symlink_to(file)
 
 
 def test_the_sample_agrees_with_what_the_docs_claim_of_all(evaluated: dict[str, Any]) -> None:
@@ -225,11 +234,7 @@ def test_calibrating_on_ones_own_people(
 def test_what_was_calibrated_is_what_serves_next(
     sample: Path, cache: Path, evaluated: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = tmp_path / "packs"
-    here.mkdir()
-    for file in (load_settings().cache_dir / "packs").iterdir():
-        if file.is_file():
-            (here / file.name).symlink_to(file)
+    _link_cache(tmp_path / "packs")
     monkeypatch.setenv("ROLLCALL_CACHE_DIR", str(tmp_path))
     pack = find_pack(PACK)
     shipped = PackStore(tmp_path).load_calibration(pack)
@@ -269,6 +274,22 @@ def test_pictures_are_measured_where_the_settings_say(
     for command in ("evaluate", "calibrate"):
         words = (command, "--people", sample, "--pack", PACK, "--cache", cache, "--workers", 1)
         assert "cuda: " in run(*words, *(["--dry-run"] if command == "calibrate" else []), code=1)
+
+
+def test_liveness_can_be_measured_by_itself(
+    shared_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _link_cache(tmp_path / "packs")
+    monkeypatch.setenv("ROLLCALL_CACHE_DIR", str(tmp_path))
+    run("packs", "add", shared_dir / "models", "--pack", "minifasnet")
+    for kind, names in {"live": ("T1",), "attacks/print": ("F1", "F2")}.items():
+        (tmp_path / kind).mkdir(parents=True)
+        for name in names:
+            file = f"image_{name}.jpg"
+            (tmp_path / kind / file).symlink_to(shared_dir / "models" / "antispoof_samples" / file)
+    told = run("evaluate", "--attacks", tmp_path, "--liveness", "minifasnet")
+    assert re.search(r"print .*2 .*APCER .*0\.00%", told), told
+    assert "give --people" in run("evaluate", "--attacks", tmp_path, "--html", tmp_path / "r.html", code=1)
 
 
 def test_pairs_alone_are_enough(shared_dir: Path, cache: Path, sample: Path, tmp_path: Path) -> None:

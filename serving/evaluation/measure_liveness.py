@@ -1,6 +1,8 @@
-"""What a liveness pack costs and how many live faces it refuses: the numbers of docs/liveness.md.
+"""What a liveness pack costs, and how many live faces it refuses: the numbers of docs/liveness.md.
 
-    python -m serving.packs.measure_liveness --models models --bona-fide lfw/images --samples samples
+For attacks, and for both rates at a threshold, there is `rollcall evaluate --attacks`.
+
+    python -m serving.evaluation.measure_liveness --models models --bona-fide lfw/images --samples samples
 
 `--models` holds the files of the pack as published. `--bona-fide` are pictures of people before a camera: the
 share refused of them is the BPCER of ISO/IEC 30107-3. `--samples` are pictures to print the scores of.
@@ -9,7 +11,6 @@ share refused of them is the BPCER of ISO/IEC 30107-3. `--samples` are pictures 
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import sys
 import time
@@ -20,25 +21,27 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.errors import RollcallError
-from serving.packs.catalogue import find_pack
+from serving.evaluation.measuring import FinderOptions
+from serving.evaluation.people_folder import is_picture
+from serving.evaluation.presentation_attacks import score_files
+from serving.packs.configured import prepare_pack
 from serving.packs.conversions import find_conversion
 from serving.packs.liveness import LivenessPack, find_liveness_pack, load_scorer
-from serving.packs.loading import load_embedder, load_finder
+from serving.packs.loading import load_embedder
 from serving.packs.manifest import Artefact
-from serving.packs.store import PackStore
+from serving.settings import load_settings
 from serving.vision.embedding import FaceEmbedder
 from serving.vision.liveness import LivenessChecker, LivenessScorer
 from serving.vision.picture import Picture, decode_picture, read_header
 from serving.vision.pipeline import FaceFinder
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _BATCHES = (1, 4, 16)
 
 
 def list_pictures(folder: Path, every: int = 1) -> list[Path]:
     """The pictures below a folder in order, each `every`-th of them."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)[::every]
+    return sorted(path for path in folder.rglob("*") if is_picture(path))[::every]
 
 
 def time_scorer(scorer: LivenessScorer, pack: LivenessPack, batch: int, runs: int) -> float:
@@ -98,7 +101,7 @@ def time_recognition(
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m serving.packs.measure_liveness", description=(__doc__ or "").splitlines()[0]
+        prog="python -m serving.evaluation.measure_liveness", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--models", type=Path, required=True, metavar="DIR", help="the files of the pack")
     parser.add_argument("--pack", default="minifasnet", help="id of the liveness pack")
@@ -106,15 +109,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bona-fide", type=Path, metavar="DIR", help="pictures of live people")
     parser.add_argument("--samples", type=Path, metavar="DIR", help="pictures to print the scores of")
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture only")
-    parser.add_argument(
-        "--cache-dir", type=Path, default=Path(os.environ.get("ROLLCALL_CACHE_DIR", "~/.cache/rollcall"))
-    )
     options = parser.parse_args(arguments)
     console = Console(width=120)
     try:
         pack = find_liveness_pack(options.pack)
-        prepared = PackStore(options.cache_dir).prepare(find_pack(options.detector))
-        finder, embedder = load_finder(prepared), load_embedder(prepared)
+        settings = load_settings()
+        prepared = prepare_pack(settings, pack_id=options.detector)
+        finder, embedder = FinderOptions.of(settings).load_finder(prepared), load_embedder(prepared)
         before_mib = _resident_mib()
         scorer = load_scorer(pack, [_convert(artefact, options.models) for artefact in pack.artefacts])
         costs = Table("faces in a run", "CPU ms per face", title=f"{pack.id}, one thread")
@@ -130,11 +131,14 @@ def main(arguments: list[str] | None = None) -> int:
             console.print(
                 f"a picture: {off:.1f} CPU ms without liveness, {on:.1f} with it, {on / off:.2f} times"
             )
-            for file, score in zip(files, _score(checker, files), strict=True):
+            for file, score in zip(
+                files, score_files(files, checker.score_liveness, settings.picture.limits), strict=True
+            ):
                 console.print(f"{file.name}: {'no score' if score is None else f'{score:.4f}'}")
         if options.bona_fide:
             files = list_pictures(options.bona_fide, options.every)
-            scores = [score for score in _score(checker, files) if score is not None]
+            found = score_files(files, checker.score_liveness, settings.picture.limits)
+            scores = [score for score in found if score is not None]
             console.print(f"{len(scores)} of {len(files)} pictures have a score")
             table = Table("threshold", "BPCER", title="bona fide")
             for threshold in _THRESHOLDS:
@@ -148,10 +152,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _convert(artefact: Artefact, folder: Path) -> bytes:
     return find_conversion(artefact.conversion).convert((folder / artefact.source.name).read_bytes())
-
-
-def _score(checker: LivenessChecker, files: list[Path]) -> list[float | None]:
-    return [checker.score_liveness([_load(file)])[0] for file in files]
 
 
 def _load(file: Path) -> Picture:
