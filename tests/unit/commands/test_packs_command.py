@@ -9,9 +9,11 @@ import pty
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import pytest
+import yaml
 
 import serving
 from serving.cli import main
@@ -87,15 +89,30 @@ def test_a_pack_from_a_folder_through_its_whole_life(packs: Command, shared_dir:
     accepted = {"ROLLCALL_PACK__ACCEPT_LICENCE": '["buffalo_sc-int8"]'}
     done = packs("add", models, **accepted)
     assert "buffalo_sc-int8 is ready" in done.stdout
-    assert "rollcall calibrate --pack buffalo_sc-int8" in done.stderr
+    assert "rollcall calibrate" not in done.stderr  # it comes with one
     assert "the models run" in packs("verify", "buffalo_sc-int8").stdout
     info = packs("info", "buffalo_sc-int8").stdout
     assert "pinned by the manifest" in info
     assert "7caa7fb0ad6c37b33e6c59f6411084b487aaabd596bba645d2cce391a5871120" in info
     configured = {"ROLLCALL_PACK__NAME": "buffalo_sc-int8"}
-    assert "no calibration" in packs("prepare", rc=1, **configured).stderr
+    packs("prepare", **configured)
     assert "--force" in packs("remove", "buffalo_sc-int8", "--yes", rc=1, **configured).stderr
     assert "removed buffalo_sc-int8" in packs("remove", "buffalo_sc-int8", "--yes").stdout
+
+
+def test_a_pack_without_calibration_says_what_is_to_be_done(
+    packs: Command, shared_dir: Path, tmp_path: Path
+) -> None:
+    shipped = resources.files("serving.packs") / "data" / "manifests" / "buffalo_sc-int8.yaml"
+    manifest = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    del manifest["calibration"]
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    (folder / "pack.yaml").write_text(yaml.safe_dump(manifest | {"id": "ours"}))
+    for name in ("det_500m.onnx", "w600k_mbf_int8.onnx"):
+        (folder / name).symlink_to(shared_dir / "models" / name)
+    assert "rollcall calibrate --pack ours" in packs("add", str(folder), "--accept-licence").stderr
+    assert "no calibration" in packs("prepare", rc=1, ROLLCALL_PACK__NAME="ours").stderr
 
 
 def test_a_model_that_does_not_run_is_not_added(packs: Command, tmp_path: Path) -> None:
