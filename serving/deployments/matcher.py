@@ -19,7 +19,7 @@ from serving.deployments.lane import (
     tune_batches,
 )
 from serving.deployments.metrics import join_as_stage, make_joiner
-from serving.errors import RollcallError
+from serving.errors import PackError, RollcallError, StageUnavailable
 from serving.gallery.engines import connect_gallery
 from serving.gallery.protocol import Gallery
 from serving.gallery.records import FacePage, FaceRecord, Hit, Probe
@@ -128,11 +128,21 @@ class Matcher:
         await (await self._find_gallery(pack_id)).erase_event(event_key)
 
     async def _find_gallery(self, pack_id: str | None) -> Gallery:
-        """The gallery of a pack, serving or not, which is opened when first asked for; None: the own one."""
+        """The gallery of a pack, serving or not, which is opened when first asked for; None: the own one.
+
+        Raises:
+            StageUnavailable: nobody knows the pack any more; what it stored can be reached once it is added
+                again.
+        """
         if pack_id is None:
             return self._gallery
         if pack_id not in self._galleries:
-            pack = find_configured_pack(self._settings, pack_id)
+            try:
+                pack = find_configured_pack(self._settings, pack_id)
+            except PackError as error:
+                raise StageUnavailable(
+                    f"vectors of the pack {pack_id} cannot be reached, since it was removed: {error.detail}"
+                ) from error
             self._galleries[pack_id] = await open_gallery(self._settings, pack)
         return self._galleries[pack_id]
 

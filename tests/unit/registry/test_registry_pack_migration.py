@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, insert, select, text
 
+from serving.database.metadata import now_utc
 from serving.errors import PackChanged
-from serving.registry import Event, Registry
+from serving.registry import Event, Registry, pack_migration
 from serving.registry.records import EventFields, NewFace
-from serving.registry.tables import face, person
+from serving.registry.tables import face, migrated_face, person
 
 FACE = [NewFace("f1")]
 
@@ -93,3 +94,33 @@ async def test_nothing_is_remembered_of_who_was_announced_in_vain(
     for stale in await registry.stale_enrolments(0.0):
         await registry.abandon_enrolment(stale.event_key, stale.person_id, stale.face_ids)
     assert await count_rows(registry) == (1, 0)
+
+
+async def test_a_large_event_is_not_compared_with_itself(registry: Registry, gala: Event) -> None:
+    """Right after the rows were written, when the database knows nothing of them yet."""
+    people = [{"event_key": gala.key, "id": f"p{number}"} for number in range(2000)]
+    at = now_utc()
+    faces = [
+        {"event_key": gala.key, "person_id": each["id"], "id": "f1", "created_at": at, "state": "active"}
+        for each in people
+    ]
+    times = {"created_at": at, "updated_at": at, "enrolled_at": at}
+
+    def explain(connection: Connection) -> str:
+        connection.execute(insert(person), [{**each, **times} for each in people])
+        connection.execute(insert(face), faces)
+        connection.execute(insert(migrated_face), faces)
+        missing = select(person.c.id).where(
+            pack_migration._ENROLLED, pack_migration._HAS_FACE, ~pack_migration._HAS_MIGRATED
+        )
+        sql = missing.params(key=gala.key).compile(connection, compile_kwargs={"literal_binds": True})
+        how = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+        statement = f"{how} {sql}".replace("LIMIT ?", "LIMIT -1")
+        return "\n".join(str(row[-1]) for row in connection.execute(text(statement)))
+
+    plan = await registry._database.write(explain)
+    if "SEARCH" in plan:  # SQLite
+        assert "SEARCH migrated_face USING PRIMARY KEY (event_key=? AND person_id=?)" in plan
+    else:
+        assert "pk_migrated_face" in plan, plan
+        assert "Join" not in plan, plan
