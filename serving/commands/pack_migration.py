@@ -38,7 +38,7 @@ class Outcome:
     Attributes:
         state: "moving", "finished" or "aborted".
         progress: as `GET /v1/events/{event}/migration` says, while it moves.
-        finished: as the switch answered.
+        finished: as the switch answered; None where an earlier run had switched already.
         rejections: pictures that were not taken.
     """
 
@@ -106,7 +106,7 @@ def migrate(
         typer.echo(outcome.to_json())
     else:
         _show(event, outcome)
-    is_short = finish and outcome.finished is None
+    is_short = finish and outcome.state != "finished"
     if outcome.rejections or is_short:
         raise typer.Exit(REJECTED)
 
@@ -126,7 +126,12 @@ async def _migrate(
         if to is None:
             await client.call("DELETE", path)
             return Outcome("aborted")
-        begun = (await client.call("POST", path, json={"pack_id": to})).json()
+        try:
+            begun = (await client.call("POST", path, json={"pack_id": to})).json()
+        except Refusal:
+            if (await client.call("GET", f"/v1/events/{event}")).json()["pack_id"] != to:
+                raise
+            return Outcome("finished")  # by an earlier run, which may not have had the answer
         rejections = []
         if pictures is not None:
             # A note of what was sent is good for this move alone.
@@ -193,6 +198,8 @@ def _show(event: str, outcome: Outcome) -> None:
         show_rejections(outcome.rejections)
     if outcome.state == "aborted":
         console.print(f"{escape(event)} stays as it is; what was written for the other pack is erased")
+    elif outcome.state == "finished" and outcome.finished is None:
+        console.print(f"{escape(event)} has moved already")
     elif outcome.finished is not None:
         done = outcome.finished
         console.print(f"{escape(event)} is now of {done['event']['pack_id']}")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from serving import cli
 from serving.commands import pack_migration
 from serving.commands.service_client import ServiceClient
+from serving.errors import CommandError
 from tests.unit.api.api_fakes import picture
 from tests.unit.api.conftest import (  # noqa: F401  # fixtures
     Api,
@@ -69,6 +70,19 @@ async def test_a_folder_moves_the_people_who_are_enrolled(move: Move, folder: Pa
     assert (again.state, again.finished["without_face"]) == ("finished", ["cem"])
     assert json.loads(again.to_json())["finished"]["event"]["pack_id"] == NEW
     assert await move.api.outcomes(picture("bob")) == [("match", "bob")]
+
+
+async def test_repeated_after_a_switch_whose_answer_was_lost(
+    move: Move, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await move.api.enrol("ada", picture("ada"))
+    assert (await ask(move, folder=folder, allow_missing=False)).state == "finished"
+    again = await ask(move, folder=folder, allow_missing=False)
+    assert (again.state, again.finished, again.rejections) == ("finished", None, [])
+    pack_migration._show("gala", again)
+    assert "gala has moved already" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="pack_mismatch"):
+        await ask(move, to="nowhere")
 
 
 async def test_what_was_sent_to_a_move_that_was_given_up_is_sent_again(move: Move, folder: Path) -> None:
