@@ -84,7 +84,7 @@ def _examine(module: Module, versions: dict[str, str]) -> str:
 
 
 def _choose(module: Module, found: list[str]) -> str:
-    """The one most likely meant: the headless OpenCV; the ONNX Runtime that somebody added to the plain one."""
+    """The one most likely meant: headless OpenCV; the ONNX Runtime that somebody added to the plain one."""
     if module.name == "cv2" and module.proposed in found:
         return module.proposed
     return next(name for name in found if name != "onnxruntime")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
 _NO = "not supported"
+_FEW_DIGITS_PERCENT = 3
+"""From here one digit after the point says all that an interval can."""
 
 
 def print_evaluation(document: Mapping[str, Any], console: Console) -> None:
@@ -22,6 +25,7 @@ def print_evaluation(document: Mapping[str, Any], console: Console) -> None:
     if any(pack["calibration"] for pack in packs):
         console.print(_calibration(packs))
     console.print(_acquisition(packs))
+    console.print(_detection(packs))
     if document["liveness"]:
         console.print(_attacks(document["liveness"]))
     for pack in packs:
@@ -37,19 +41,18 @@ def print_attacks(found: Mapping[str, Any], console: Console) -> None:
 
 def _verification(packs: Sequence[Mapping[str, Any]]) -> Table:
     points = packs[0]["verification"]["true_match_rates"]
-    table = Table(
-        Column("pack", overflow="fold"),
+    table = _make_table(
+        "Verification: TMR at each FMR, with 95 % intervals over people",
         "accuracy",
-        *(f"TMR at FMR {point['false_match_rate']:g}" for point in points),
+        *(f"at {point['false_match_rate']:g}" for point in points),
         "EER",
-        title="Verification, with 95 % intervals over people",
     )
     for pack in packs:
         found = pack["verification"]
         accuracy, equal = found["accuracy"], found["equal_error_rate"]
         table.add_row(
             pack["pack"],
-            f"{accuracy['mean']:.2%} +- {accuracy['standard_error']:.2%}" if accuracy else "-",
+            f"{accuracy['mean']:.2%}\n+- {accuracy['standard_error']:.2%}" if accuracy else "-",
             *(show_rate(point["true_match_rate"]) for point in found["true_match_rates"]),
             f"{equal['rate']:.2%}" if equal else "-",
         )
@@ -57,13 +60,12 @@ def _verification(packs: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _identification(packs: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(
-        Column("pack", overflow="fold"),
+    table = _make_table(
+        "Identification, open set: at FPIR 1 %, and at the default threshold",
         "enrolled",
         "rank 1",
-        "FNIR at FPIR 1 %",
-        "FNIR, FPIR at default",
-        title="Identification, open set",
+        "FNIR",
+        "FNIR, FPIR",
     )
     for pack in packs:
         found = pack["identification"]
@@ -83,14 +85,7 @@ def _identification(packs: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _calibration(packs: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(
-        Column("pack", overflow="fold"),
-        "cosine",
-        "FMR predicted",
-        "FMR measured",
-        "ratio",
-        title="Calibration in force",
-    )
+    table = _make_table("Calibration in force: FMR", "cosine", "predicted", "measured", "ratio")
     for pack in packs:
         for check in (pack["calibration"] or {"checks": []})["checks"]:
             table.add_row(
@@ -105,24 +100,28 @@ def _calibration(packs: Sequence[Mapping[str, Any]]) -> Table:
 
 def _acquisition(packs: Sequence[Mapping[str, Any]]) -> Table:
     levels = [level["level"] for level in packs[0]["acquisition"]["levels"]]
+    table = _make_table("Pictures that cannot be used, or enrolled at each quality level", "used", *levels)
+    for pack in packs:
+        found = pack["acquisition"]
+        shares = [found["failed_to_acquire"], *(level["failed_to_enrol"] for level in found["levels"])]
+        table.add_row(pack["pack"], *map(_show_share, shares))
+    return table
+
+
+def _detection(packs: Sequence[Mapping[str, Any]]) -> Table:
     sizes = [row["min_px"] for row in (packs[0]["detection"] or {"recall": []})["recall"]]
-    table = Table(
-        Column("pack", overflow="fold"),
-        "cannot be used",
-        *(f"cannot be enrolled, {level}" for level in levels),
-        *(f"recall {size} px" for size in sizes),
-        "find, ms",
-        "embed, ms",
-        title="Pictures that fail, faces that are found, CPU time of one core (median)",
+    title = "Recall of faces, and" if sizes else "The"
+    table = _make_table(
+        f"{title} CPU milliseconds of one core (median): find in a picture, embed a face",
+        *(f">= {size} px" for size in sizes),
+        "find",
+        "embed",
     )
     for pack in packs:
-        found, speed = pack["acquisition"], pack["speed"]
-        recall = (pack["detection"] or {"recall": []})["recall"]
+        speed = pack["speed"]
         table.add_row(
             pack["pack"],
-            _show_share(found["failed_to_acquire"]),
-            *(_show_share(level["failed_to_enrol"]) for level in found["levels"]),
-            *(_show_share(row) for row in recall),
+            *(_show_share(row) for row in (pack["detection"] or {"recall": []})["recall"]),
             *(
                 f"{speed[stage]['median']:.1f}" if speed[stage] else "-"
                 for stage in ("find_ms_per_picture", "embed_ms_per_face")
@@ -138,6 +137,8 @@ def _attacks(found: Mapping[str, Any]) -> Table:
         "rate",
         "value",
         title=f"Presentation attacks, threshold {found['threshold']:g}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
     )
     for row in found["apcer"]:
         table.add_row(row["kind"], str(row["of"]), "APCER", show_rate(row))
@@ -151,8 +152,25 @@ def show_rate(rate: Mapping[str, Any] | None) -> str:
         return _NO
     interval = rate.get("interval")
     text = f"{rate['value']:.2%}"
-    return f"{text} ({interval['low']:.2%} to {interval['high']:.2%})" if interval else text
+    if not interval:
+        return text
+    low, high = 100 * interval["low"], 100 * interval["high"]
+    digits = 1 if high >= _FEW_DIGITS_PERCENT else 2
+    return f"{text}\n{low:.{digits}f}..{high:.{digits}f}"
+
+
+def _make_table(title: str, *columns: str) -> Table:
+    """A table with a row or more for each pack, that fits 80 columns."""
+    numbers = (Column(name, justify="right") for name in columns)
+    return Table(
+        Column("pack", no_wrap=True),
+        *numbers,
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
 
 
 def _show_share(found: Mapping[str, Any]) -> str:
-    return "-" if found["value"] is None else f"{found['value']:.2%} of {found['of']:,}"
+    return "-" if found["value"] is None else f"{found['value']:.2%}\nof {found['of']:,}"

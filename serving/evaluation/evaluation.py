@@ -176,7 +176,9 @@ def evaluate(
             results,
             workers=workers,
             embed=False,
-            on_progress=lambda done, total: report(done + finders * len(pictures), total + extra),
+            on_progress=lambda done, total: report(
+                done + finders * len(pictures), total + finders * len(pictures)
+            ),
         )
     sections = []
     for number, candidate in enumerate(candidates):
