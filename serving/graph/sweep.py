@@ -96,6 +96,9 @@ class Sweep:
                 lambda due=due: self._carry_out(due)  # type: ignore[misc]
             ):
                 yield error
+                # So that those which nobody can carry out do not keep the others from their turn.
+                if error := await _try(lambda id=due.id: self._registry.erasures.postpone(id)):  # type: ignore[misc]
+                    yield error
 
     async def _finish_deletion(self, event_key: str) -> None:
         for place in await self._registry.erasures.places(event_key):

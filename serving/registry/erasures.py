@@ -63,6 +63,10 @@ class Erasures:
         """End the hold of `claim`; may be repeated."""
         await self._database.write(release_erasure, event_key, person_id)
 
+    async def postpone(self, id: str) -> None:
+        """Put one that is due and cannot be carried out behind all others that are due."""
+        await self._database.write(postpone_erasure, id)
+
     async def finish(self, id: str) -> None:
         """Forget an erasure that is done; may be repeated.
 
@@ -157,6 +161,11 @@ def due_erasures(connection: Connection, now: datetime, limit: int) -> list[Eras
         Erasure(id, event_key, person_id, None if partition is None else Place(pack_id, partition))
         for id, event_key, person_id, pack_id, partition in rows
     ]
+
+
+def postpone_erasure(connection: Connection, erasure_id: str) -> None:
+    """Make an erasure the latest of those that are due; one that was planned anew keeps its time."""
+    connection.execute(update(erasure).where(erasure.c.id == erasure_id).values(due_at=now_utc()))
 
 
 def finish_erasure(connection: Connection, erasure_id: str) -> None:

@@ -30,6 +30,7 @@ class World:
         self.stored = {"cem": ["f4", "f5"], "dee": []}
         self.known = {"cem": frozenset({"f5"})}
         self.failures: dict[str, BaseException] = {}
+        self.postponed: list[str] = []
         self.erasures = self
 
     async def deleting_events(self) -> list[Any]:
@@ -38,6 +39,9 @@ class World:
     async def stale_enrolments(self, older_than_s: float) -> list[StaleEnrolment]:
         self.log.append(("older than", older_than_s))
         return self.stale
+
+    async def postpone(self, id: str) -> None:
+        self.postponed.append(id)
 
     async def due(self) -> list[Erasure]:
         return self.planned

@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import Connection
 
 import serving.database
 from serving.database import Database, migrate, sqlite_url
 from serving.database.sqlite import create_sqlite_engine, run_write
-from serving.errors import InvalidRequest
+from serving.errors import InvalidRequest, StageUnavailable
+from serving.graph import sweep
 from serving.graph.sweep import STALE_S
 from serving.registry import Erasure, Event, NewFace, Registry, erasures
+from serving.registry.records import Place
 from serving.settings import LoadSettings
 
 F1, F2 = NewFace("f1", 0.99), NewFace("f2", 0.98)
@@ -165,6 +168,33 @@ async def test_deletions_and_abandonments_at_once(registry: Registry, event: Eve
     await asyncio.gather(*(come_and_go(n) for n in range(30)))
     found = await registry.erasures.due()
     assert sorted(places(found)) == [(event.key, f"p{n}") for n in range(3)]
+
+
+async def test_what_cannot_be_erased_keeps_nothing_else_from_its_turn(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of a pack that was removed than one sweep looks at, all of them due for longer."""
+
+    def plan(connection: Connection) -> None:
+        for number in range(1001):
+            erasures.plan_place_erasure(connection, "k", Place("gone", f"p{number}"), -100.0)
+        erasures.plan_place_erasure(connection, "k", Place("here", "p"), -1.0)
+
+    await registry._database.write(plan)
+    erased: list[str] = []
+
+    async def erase(_: object, place: Place, timeout_s: float) -> None:
+        if place.pack_id == "gone":
+            raise StageUnavailable
+        erased.append(place.partition)
+
+    monkeypatch.setattr(sweep, "erase_place", erase)
+    sweeper = sweep.Sweep(registry, None)  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(StageUnavailable):
+            await sweeper.sweep_once()
+    assert erased == ["p"]
+    assert len(await registry.erasures.places("k")) == 1001, "the others wait for their pack"
 
 
 async def test_a_database_from_before_erasures_is_upgraded(tmp_path: Path) -> None:
