@@ -32,6 +32,19 @@ CONNECT_TIMEOUT_S = 5.0
 DRAIN_MARGIN_S = 5.0
 
 
+WORKER_OPTIONS = (
+    "token",
+    "max_in_flight",
+    "request_timeout",
+    "warm_up",
+    "seed",
+    "mix",
+    "closed",
+    "user_rate",
+)
+"""What a worker does as the master was told."""
+
+
 class Overfull(Exception):
     """Too many requests were under way for another one to be sent."""
 
@@ -65,12 +78,9 @@ class Driver:
         self.scraper: Scraper | None = None
         self.model: dict[str, Any] = {}
         self.finished_workers: set[str] = set()
-        self._pool = Pool(options.max_in_flight)
+        self._pool = Pool()
         self._client: HTTPClient | None = None
-        self._headers = {
-            "Authorization": f"Bearer {options.token}",
-            "Content-Type": "application/octet-stream",
-        }
+        self._headers: dict[str, str] = {}
         self._drawn = 0
 
     @property
@@ -82,6 +92,11 @@ class Driver:
         """From now on requests are sent."""
         self.tally = Tally(self._options.warm_up)
         self.scene, self.began_s = scene, began_s
+        self._pool = Pool(self._options.max_in_flight)
+        self._headers = {
+            "Authorization": f"Bearer {self._options.token}",
+            "Content-Type": "application/octet-stream",
+        }
         self._client = HTTPClient.from_url(
             self.environment.host,
             concurrency=self._options.max_in_flight,
@@ -180,11 +195,19 @@ def connect(driver: Driver) -> None:
 
     def tell_scene(environment: Any, msg: Any) -> None:
         if driver.scene is not None and driver.is_offering:
-            content = {"scene": asdict(driver.scene), "began_s": driver.began_s}
+            content = {
+                "scene": asdict(driver.scene),
+                "began_s": driver.began_s,
+                "host": environment.host,
+                "options": {name: getattr(environment.parsed_options, name) for name in WORKER_OPTIONS},
+            }
             runner.send_message("rollcall_scene", content, msg.node_id)
 
     def learn_scene(environment: Any, msg: Any) -> None:
         if driver.began_s != msg.data["began_s"]:
+            # Locust tells workers the options too, but later than this.
+            environment.host = msg.data["host"]
+            vars(environment.parsed_options).update(msg.data["options"])
             fields = dict(msg.data["scene"])
             fields["known"] = [(person, picture) for person, picture in fields["known"]]
             driver.begin(Scene(**fields), msg.data["began_s"])

@@ -55,7 +55,7 @@ def run_locust(target: Target, arguments: Sequence[str], *, is_quiet: bool = Fal
     own = os.environ if target.service is None else target.service.environment
     environment = {**own, "ROLLCALL_TOKEN": target.token}
     if is_quiet:
-        command += ["--loglevel", "WARNING"]
+        command += ["--skip-log-setup"]
     output = subprocess.DEVNULL if is_quiet else None
     return subprocess.run(command, env=environment, stdout=output).returncode
 

@@ -27,9 +27,11 @@ def add_options(parser: Any) -> None:
             more.setdefault("type", str if default is None else type(default))
         group.add_argument(f"--{name}", default=default, help=about, env_var=variable, **more)
 
-    # Locust keeps a secret out of its web page only when it is declared outside of a group.
+    # Outside of the group, which does not know these; a secret alone is still in the page, as a password.
     about = "access token or API key of an administrator"
-    parser.add_argument("--token", default="", env_var="ROLLCALL_TOKEN", is_secret=True, help=about)
+    parser.add_argument(
+        "--token", default="", env_var="ROLLCALL_TOKEN", is_secret=True, include_in_web_ui=False, help=about
+    )
     add("pictures", "", "folder with pictures of your own (docs/load-testing.md); default: samples")
     add("gallery", 1000, "strangers in the event's gallery, besides the people in the pictures")
     add("mix", "", f"weights such as one_face=3,verify=1 for MixedDay; of {', '.join(KINDS)}")

@@ -54,7 +54,9 @@ def read_options(*arguments: str) -> argparse.Namespace:
     class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
         """Takes what Locust's takes, which makes a process Locust's."""
 
-        def add_argument(self, *names: str, is_secret: bool = False, **more: Any) -> Any:
+        def add_argument(
+            self, *names: str, is_secret: bool = False, include_in_web_ui: bool = True, **more: Any
+        ) -> Any:
             return super().add_argument(*names, **more)
 
     parser = Parser(default_config_files=[])
