@@ -62,8 +62,8 @@ def picture(*faces: str, width: int = 64, height: int = 48, format: str = "PNG",
     """A real picture file of these faces.
 
     `ada` is Ada herself, `ada:0.95` looks like her by that cosine, and `ada:1:blurred,too_dark` has exactly
-    these faults at the standard level (names of `QualityReason`). `ada:1::0.2` is live with probability 0.2 only,
-    and of `ada:1::none` the picture shows too little to say.
+    these faults at the standard level (names of `QualityReason`). `ada:1::0.2` is live with a probability of
+    0.2 only, and of `ada:1::none` the picture shows too little to say.
     """
     colour = (len(faces) * 20 % 256, sum(map(ord, salt)) % 256, 90)
     image = Image.new("RGB", (width, height), colour)

@@ -140,7 +140,7 @@ def test_a_large_face_is_the_same_at_a_quarter(
 ) -> None:
     """Where it lies, its size, its measures and its vector.
 
-    Boxes of faces that nearly fill the picture move this much with any change of its pixels; landmarks do not.
+    Boxes of faces that nearly fill the picture move so with any change of its pixels; landmarks do not.
     """
     stored = np.rot90(portrait_of_12_megapixels, {1: 0, 3: 2, 6: 1}[orientation])
     data = _encode(np.ascontiguousarray(stored), orientation)
