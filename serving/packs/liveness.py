@@ -13,19 +13,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from serving.errors import ManifestInvalid, PackError
 from serving.packs.manifest import Artefact, Terms
 from serving.packs.manifest_format import (
-    MAX_MANIFEST_BYTES,
     LicenceForm,
     ModelForm,
     Number,
     OneLine,
     PackId,
     Part,
+    parse_yaml,
     read_text,
 )
 from serving.vision.execution import CPU, Execution
@@ -139,12 +138,8 @@ def parse_liveness_manifest(text: str, where: str, *, imported: bool = False) ->
     Raises:
         ManifestInvalid: naming what is wrong with it.
     """
-    if len(text) > MAX_MANIFEST_BYTES:
-        raise ManifestInvalid(f"{where}: larger than {MAX_MANIFEST_BYTES} bytes")
     try:
-        form = LivenessForm.model_validate(yaml.safe_load(text))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ManifestInvalid(f"{where}: not YAML: {' '.join(str(error).split())[:200]}") from None
+        form = LivenessForm.model_validate(parse_yaml(text, where))
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:5]]
         raise ManifestInvalid(f"{where}: {'; '.join(problems)}") from None

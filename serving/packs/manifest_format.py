@@ -34,6 +34,8 @@ MAX_MANIFEST_BYTES = 256 * 1024
 MAX_MODEL_BYTES = 2 * 2**30
 """Protobuf, and so an ONNX file in one piece, ends there."""
 
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+
 RESERVED_IDS = frozenset({"starter", "default", "none", "all"})
 TEMPLATES: dict[str, AlignmentTemplate] = {
     # dlib's own chip: the mean face of its 5-point predictor, with weights by how steady each point is.
@@ -295,16 +297,7 @@ def parse_form(text: str, where: str) -> PackForm:
     Raises:
         ManifestInvalid: as parse_manifest.
     """
-    import yaml
-
-    if len(text) > MAX_MANIFEST_BYTES:
-        raise ManifestInvalid(f"{where}: larger than {MAX_MANIFEST_BYTES} bytes")
-    try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
-    except yaml.YAMLError as error:
-        raise ManifestInvalid(f"{where}: not YAML: {' '.join(str(error).split())}") from None
-    except (RecursionError, ValueError) as error:  # nested without end; a date that is none
-        raise ManifestInvalid(f"{where}: not YAML: {error}") from None
+    content = parse_yaml(text, where)
     if not isinstance(content, Mapping):
         raise ManifestInvalid(f"{where}: a mapping is needed, with `id`, `detector`, `embedder` and so on")
     try:
@@ -312,6 +305,33 @@ def parse_form(text: str, where: str) -> PackForm:
     except ValidationError as error:
         problems = "; ".join(_explain(problem) for problem in error.errors(include_input=False))
         raise ManifestInvalid(f"{where}: {problems}") from None
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """What a manifest of any kind says, unchecked.
+
+    Raises:
+        ManifestInvalid: it is too large, no YAML, or has merge keys, a few lines of which fill any memory.
+    """
+    import yaml
+
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise ManifestInvalid(f"{where}: larger than {MAX_MANIFEST_BYTES} bytes")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        for event in yaml.parse(text, loader):
+            if isinstance(event, yaml.ScalarEvent) and _is_merge_key(event):
+                raise ManifestInvalid(f"{where}: << is not read here; write out what it stands for")
+        return yaml.load(text, Loader=loader)  # noqa: S506 - safe
+    except yaml.YAMLError as error:
+        raise ManifestInvalid(f"{where}: not YAML: {' '.join(str(error).split())[:300]}") from None
+    except (RecursionError, ValueError) as error:  # nested without end; a date that is none
+        raise ManifestInvalid(f"{where}: not YAML: {error}") from None
+
+
+def _is_merge_key(event: Any) -> bool:
+    """Whether PyYAML may take a scalar for the key that merges other mappings in."""
+    return bool(event.tag == _MERGE_TAG or (event.value == "<<" and event.implicit[0]))
 
 
 def read_manifest(path: Path, *, imported_from: Path | None = None) -> Pack:

@@ -10,6 +10,10 @@ import yaml
 
 DETECTOR = b"detector" * 5000
 EMBEDDER = b"embedder" * 7000
+MERGE_BOMB = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 9)}]}}\n" for level in range(1, 40)
+)
+"""YAML of a few kilobytes that means 9**39 keys."""
 
 
 def describe_pack(**changes: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from serving.packs.manifest_format import (
     parse_manifest,
 )
 from serving.vision.quality import STARTER_SCALE
-from tests.unit.packs.own_pack import write_manifest
+from tests.unit.packs.own_pack import MERGE_BOMB, write_manifest
 
 SHA = "ab" * 32
 
@@ -187,6 +187,8 @@ def test_a_fault_names_file_and_key(changes: dict[str, Any], words: str) -> None
         "[" * 5000,
         "x" * (MAX_MANIFEST_BYTES + 1),
         "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]",
+        MERGE_BOMB,
+        MERGE_BOMB.replace("<<", "!!merge x"),
     ],
 )
 def test_what_is_no_manifest_is_told_so(text: str) -> None:
