@@ -94,12 +94,17 @@ def download_file(
                 try:
                     return _Download(client, url, target, sha256, max_bytes, show, sleep, deadline_s).run()
                 except _Refused as error:
-                    problems.append(f"{url}: {error}")
+                    problems.append(f"{hide_password(url)}: {error}")
     except OSError as error:
         problems.append(f"{target} cannot be written: {error}")
     except (ValueError, ImportError) as error:  # a proxy in the environment that httpx cannot use
         problems.append(f"the proxy settings cannot be used: {error}")
     raise PackDownloadFailed("; ".join(problems))
+
+
+def hide_password(url: str) -> str:
+    """An address without the name and password that may stand in it, for messages and records."""
+    return re.sub(r"(?<=://)[^/?#]*@", "", url)
 
 
 class _Download:
@@ -234,7 +239,7 @@ class _Download:
         """Address and validator of what lies in the part; empty when it cannot be gone on from."""
         try:
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
-            usable = notes["url"] == self._url and isinstance(notes["validator"], str)
+            usable = notes["url"] == hide_password(self._url) and isinstance(notes["validator"], str)
         except (OSError, ValueError, KeyError, TypeError):
             return {}
         return notes if usable else {}
@@ -245,7 +250,7 @@ class _Download:
         validator = tag if tag and not tag.startswith("W/") else answer.headers.get("last-modified")
         self._part.unlink(missing_ok=True)
         if validator:
-            notes = {"url": self._url, "validator": validator}
+            notes = {"url": hide_password(self._url), "validator": validator}
             write_atomically(self._notes, json.dumps(notes).encode())
         else:
             self._notes.unlink(missing_ok=True)

@@ -129,18 +129,20 @@ class SourceShelf:
             kept = self.path_of(source)
             if kept is not None and has_hash(kept, self.hash_of(source)):
                 return kept
-            from serving.packs.downloads import download_file  # a replica with ready files needs none of it
+            # A replica with ready files needs none of it.
+            from serving.packs.downloads import download_file, hide_password
 
+            urls = self._choose_urls(source.urls)
             progress(f"download {source.name}", fraction)
             arrived = self._arrival(source)
             found = download_file(
-                self._choose_urls(source.urls),
+                urls,
                 arrived.target,
                 sha256=arrived.sha256,
                 max_bytes=source.max_bytes,
                 show=watch_bytes(progress, source.name),
             )
-            return self._shelve(source, arrived.target, found, source.urls[0])
+            return self._shelve(source, arrived.target, found, hide_password(urls[0]))
 
     def _fetch_archive(
         self,
@@ -150,7 +152,7 @@ class SourceShelf:
         progress: Progress,
         fraction: float,
     ) -> Path:
-        from serving.packs.downloads import download_file
+        from serving.packs.downloads import download_file, hide_password
 
         urls = self._choose_urls(archive.urls)
         name = _last_part(archive.urls[0])
@@ -175,7 +177,7 @@ class SourceShelf:
             try:
                 found = extract_members(place, arrivals.values())
                 for each in missing:
-                    self._shelve(each, arrivals[each.name].target, found[each.name], archive.urls[0])
+                    self._shelve(each, arrivals[each.name].target, found[each.name], hide_password(urls[0]))
             finally:
                 place.unlink(missing_ok=True)
         kept = self.path_of(source)

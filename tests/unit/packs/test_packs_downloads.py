@@ -201,3 +201,17 @@ def test_a_proxy_that_cannot_be_used_is_told(fetch: Fetching, monkeypatch: pytes
     monkeypatch.setenv("ALL_PROXY", "gopher://127.0.0.1:1")
     with pytest.raises(PackDownloadFailed, match="proxy"):
         fetch("http://models.invalid/model.onnx")
+
+
+def test_a_password_in_an_address_stands_nowhere(
+    server: FileServer, fetch: Fetching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "MAX_FAILURES", 1)
+    server.faults[:] = ["drop"]
+    url = server.url.replace("://", "://ann:swordfish@") + "/model.onnx"
+    with pytest.raises(PackDownloadFailed) as caught:
+        fetch(url)
+    told = caught.value.detail + "".join(path.read_text() for path in fetch.target.parent.glob("*.part.json"))
+    assert f"{server.url}/model.onnx" in told
+    assert "ann:" not in told
+    assert "swordfish" not in told
