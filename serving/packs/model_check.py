@@ -6,6 +6,7 @@ import numpy as np
 
 from serving.errors import PackError, RollcallError
 from serving.packs.loading import load_embedder, load_finder
+from serving.packs.onnx_rewriting import check_is_whole
 from serving.packs.store import PreparedFiles
 
 _PICTURE_SHAPE = (240, 320, 3)
@@ -17,9 +18,12 @@ def check_models(files: PreparedFiles) -> None:
     """Load detector and embedder, run both, and compare a batch with its members alone.
 
     Raises:
-        PackError: a model does not load or run, gives vectors of another length, or mixes up its batch.
+        PackError: a model does not load or run, gives vectors of another length, or mixes up its batch, or
+            keeps weights in another file.
     """
     pack = files.pack
+    for path, part in ((files.detector_path, "detector"), (files.embedder_path, "embedder")):
+        check_is_whole(path, part)
     pictures = [np.full(_PICTURE_SHAPE, level, np.uint8) for level in (64, 128)]
     try:
         load_finder(files).find_decoded(pictures)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,41 @@ def read_model(data: bytes, part: str) -> onnx.ModelProto:
         raise PackError(f"the {part} file is not an ONNX model") from error
     if not model.graph.node:
         raise PackError(f"the {part} file is not an ONNX model")
-    if any(one.data_location == TensorProto.EXTERNAL for one in model.graph.initializer):
+    if any(one.data_location == TensorProto.EXTERNAL for one in _list_tensors(model)):
         raise PackError(f"the {part} file keeps its weights in another file; save it as one file")
     return model
+
+
+def check_is_whole(path: Path, part: str) -> None:
+    """Check that a file is a model with all its weights inside: what lies elsewhere no hash would cover.
+
+    Raises:
+        PackError: it is none, or cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PackError(f"{path} cannot be read: {error}") from error
+    read_model(data, part)
+
+
+def _list_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor that a model stores, wherever it may be."""
+    graphs = [model.graph]
+    nodes = [node for function in model.functions for node in function.node]
+    while graphs or nodes:
+        if graphs:
+            graph = graphs.pop()
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+            nodes += graph.node
+        for attribute in (one for node in nodes for one in node.attribute):
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            graphs += ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs)
+        nodes = []
 
 
 def find_picture_input(graph: onnx.GraphProto, part: str) -> onnx.ValueInfoProto:

@@ -30,6 +30,7 @@ from serving.packs.store import PackStore
 from serving.settings import load_settings
 from serving.vision.inference import open_session
 from serving.vision.liveness_crops import AlignedCut, BoxCut
+from tests.unit.packs.own_pack import MERGE_BOMB
 
 GOOD = {
     "format": 1,
@@ -117,7 +118,17 @@ def test_a_manifest_with_a_fault_is_refused_by_the_name_of_the_key(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "a: [", "- " * 3000 + "a", "!!python/object:os.system {}", "a: &a [*a]"]
+    "text",
+    [
+        "",
+        "[]",
+        "a: [",
+        "- " * 3000 + "a",
+        "!!python/object:os.system {}",
+        "a: &a [*a]",
+        "2020-13-45",
+        MERGE_BOMB,
+    ],
 )
 def test_what_is_no_manifest_is_refused(text: str) -> None:
     with pytest.raises(ManifestInvalid, match=r"mine\.yaml"):
@@ -235,6 +246,29 @@ def test_models_that_do_not_fit_their_manifest_are_not_added(
 
     with pytest.raises(PackError, match=told):
         add()
+    assert list_liveness_packs(store.cache_dir) == list_liveness_packs()
+
+
+def test_models_with_weights_elsewhere_are_not_added(tmp_path: Path) -> None:
+    """A hash of the model says nothing about the file that its weights are read from."""
+    store, folder = PackStore(tmp_path / "cache"), write_own(tmp_path / "mine")
+    (tmp_path / "weights").write_bytes(bytes(64))
+    weight = TensorProto(name="shift", data_type=TensorProto.FLOAT, dims=[1])
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value=str(tmp_path / "weights"))
+    model = onnx.load(folder / "mine.onnx")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["shift"], value=weight))
+    data = model.SerializeToString()
+    (folder / "mine.onnx").write_bytes(data)
+    manifest = yaml.safe_load((folder / "liveness.yaml").read_text())
+    manifest["models"][0]["file"].update(max_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    for conversion in ("none", "split-prelu"):
+        manifest["models"][0]["conversion"] = conversion
+        (folder / "liveness.yaml").write_text(yaml.safe_dump(manifest))
+        offer = read_liveness_folder(store, folder)
+        assert offer is not None
+        with pytest.raises(PackError, match="in another file"):
+            add_liveness_pack(store, offer)
     assert list_liveness_packs(store.cache_dir) == list_liveness_packs()
 
 
