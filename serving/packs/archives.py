@@ -19,6 +19,8 @@ MAX_ENTRIES = 10_000
 """Model packs have about ten; a list of millions would be read into memory."""
 
 _BLOCK_BYTES = 1 << 20
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+"""The others may ask for gigabytes of memory to unpack a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ def extract_members(archive: Path, wanted: Collection[Wanted]) -> dict[str, str]
         Lower case hex SHA-256 by member name.
 
     Raises:
-        PackError: it is no zip file, a member is missing, there twice, a link, encrypted, larger than its
-            bound or has another hash, or the target cannot be written.
+        PackError: it is no zip file, a member is missing, there twice, a link, encrypted, packed by other
+            means than deflate, larger than its bound or has another hash, or the target cannot be written.
     """
     with _open(archive) as opened:
         return {each.name: _extract(opened, archive.name, each) for each in wanted}
@@ -113,6 +115,8 @@ def _extract(opened: zipfile.ZipFile, where: str, wanted: Wanted) -> str:
     entry = entries[0]
     if stat.S_ISLNK(entry.external_attr >> 16):
         raise PackError(f"{where}: {entry.filename} is a link")
+    if entry.compress_type not in _METHODS:
+        raise PackError(f"{where}: {entry.filename} is packed by other means than deflate")
     if entry.file_size > wanted.max_bytes:
         raise PackError(f"{where}: {wanted.name} is larger than {wanted.max_bytes} bytes")
     try:

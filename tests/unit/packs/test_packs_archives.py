@@ -77,6 +77,14 @@ def test_a_bomb_that_lies_about_its_size_stops_at_the_bound(tmp_path: Path) -> N
     assert list((tmp_path / "out").glob("*")) == []
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_methods_that_may_take_any_memory_are_refused(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("model.onnx", DATA)
+    with pytest.raises(PackError, match="deflate"):
+        extract_members(tmp_path / "a.zip", [_want(tmp_path)])
+
+
 def test_damaged_archives_are_pack_errors(tmp_path: Path) -> None:
     good = _zip(tmp_path / "a.zip", ("model.onnx", bytes(range(256)) * 40)).read_bytes()
     for name, data in {
