@@ -107,11 +107,15 @@ def read_boxes(path: Path, images: Path) -> list[MarkedPicture]:
         at = 0
         while at < len(lines):
             count = int(lines[at + 1])
+            if count < 0:
+                raise ValueError(f"{count} faces")
             picture = _find_picture(images, lines[at])
             rows = [[float(cell) for cell in line.split()] for line in lines[at + 2 : at + 2 + count]]
             at += 2 + count
             if count == 0 and at < len(lines) and set(lines[at].split()) == {"0"}:
                 at += 1
+            if any(len(row) < 4 for row in rows):
+                raise ValueError(f"a face of {picture.name} has fewer than four numbers")
             boxes = np.array([row[:4] for row in rows], np.float64).reshape(-1, 4)
             counted = [
                 (len(row) <= _IGNORED_COLUMN or not row[_IGNORED_COLUMN]) and min(row[2:4]) > 0

@@ -186,7 +186,8 @@ class ScaledDetector:
         return self._plan.ladder if lowest is None else (lowest, *self._plan.ladder)
 
     def _begin(self, picture: Picture) -> _Search:
-        factor = max(1, max(picture.shape[:2]) // (2 * self._plan.side_px))
+        height, width = picture.shape[:2]
+        factor = max(1, min(max(height, width) // (2 * self._plan.side_px), height, width))
         shrunk = shrink_by(picture, factor)
         return _Search(shrunk, factor, self._plan.rungs_for(max(shrunk.shape[:2])))
 

@@ -161,9 +161,10 @@ def test_boxes_and_recall_by_hand(tmp_path: Path) -> None:
     assert intersection_over_union(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 0, 2, 2]]))[
         0, 0
     ] == pytest.approx(1 / 3)
-    file.write_text("c.jpg\n0\n")
-    with pytest.raises(EvaluationDataError):
-        read_boxes(file, tmp_path / "images")
+    for text in ("c.jpg\n0\n", "a.jpg\n-2\n", "a.jpg\n4\n" + "1 2 3\n" * 4):
+        file.write_text(text)
+        with pytest.raises(EvaluationDataError):
+            read_boxes(file, tmp_path / "images")
     assert isinstance(marked[0], MarkedPicture)
 
 

@@ -140,6 +140,13 @@ def test_no_more_faces_than_asked_for() -> None:
     np.testing.assert_allclose(found.scores, [0.58, 0.57, 0.56], atol=1e-6)
 
 
+def test_a_ribbon_of_a_picture_keeps_its_coordinates() -> None:
+    boxes: list[tuple[Box, float]] = [((100.0, 2.0, 20.0, 20.0), 0.9)]
+    ribbon = np.ones((32, 50_000, 3), np.uint8)
+    (found,) = ScaledDetector(ScriptedDetector({640: boxes}), ScalePlan(mode="one")).detect([ribbon])
+    assert found.boxes[0, 0] == pytest.approx(100 / 1280 * 50_000, rel=0.01)
+
+
 def test_shrinking_averages_and_keeps_the_corner() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (32, 47, 3), np.uint8)
     shrunk = shrink_by(picture, 4)
