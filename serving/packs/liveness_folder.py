@@ -19,7 +19,7 @@ from serving.packs.liveness import (
     parse_liveness_manifest,
 )
 from serving.packs.manifest import ModelFile
-from serving.packs.manifest_format import read_text
+from serving.packs.manifest_format import RESERVED_IDS, read_text
 from serving.packs.progress import Progress
 from serving.packs.store import PackStore, sidecar_of
 
@@ -134,6 +134,8 @@ def _read_own(store: PackStore, place: Path, path: Path, pack_id: str | None) ->
         raise PackError(f"{path} describes {pack.id}, not {pack_id}")
     if any(pack.id == known.id for known in list_liveness_packs()):
         raise ManifestInvalid(f"{path}: id: {pack.id} is a pack of Rollcall's own; choose another id")
+    if pack.id in RESERVED_IDS or pack.id in store.pack_ids:
+        raise ManifestInvalid(f"{path}: id: {pack.id} is the id of another pack; choose another id")
     unpinned = [source.name for source in _files(pack) if source.sha256 is None]
     if unpinned:
         raise ManifestInvalid(f"{path}: {', '.join(unpinned)}: file.sha256 is missing")

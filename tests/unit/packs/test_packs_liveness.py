@@ -231,6 +231,8 @@ def test_models_of_the_users_own_are_added_by_a_manifest(tmp_path: Path) -> None
     [
         ({"output": "logits"}, "do not run"),  # it gives one number, and class 1 is asked for
         ({"id": "minifasnet"}, "Rollcall's own"),
+        ({"id": "buffalo_l"}, "of another pack"),
+        ({"id": "starter"}, "of another pack"),
         ({"threshold": 2}, "threshold"),
     ],
 )
