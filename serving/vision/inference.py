@@ -77,12 +77,13 @@ def check_placement(session: Any, execution: Execution) -> None:
 
     Raises:
         ProviderUnavailable: the CPU is left with convolutions or matrix products of a GPU's model, or
-            OpenVINO with none of its nodes.
+            OpenVINO on a processor takes none of its nodes.
     """
     placed = count_operators(session)
     left = placed.get(ONNXRUNTIME_NAMES["cpu"], Counter())
     heavy = {name: count for name, count in sorted(left.items()) if name in HEAVY_OPERATORS}
-    if execution.on_nvidia and heavy:
+    off_cpu = execution.on_nvidia or execution.openvino_device != "CPU"
+    if off_cpu and heavy:
         told = ", ".join(f"{count} {name}" for name, count in heavy.items())
         raise ProviderUnavailable(
             f"{execution.provider}: it would leave {told} of this model to the CPU; quantised models are for "

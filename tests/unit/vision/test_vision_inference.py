@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,6 +118,8 @@ def test_a_gpu_that_leaves_the_work_to_the_cpu_is_refused(pack_store: PackStore,
         (Execution(parse_providers(["tensorrt"])), {"cuda": ["Conv"]}, False),
         (OPENVINO, {"openvino": ["Conv"], "cpu": ["Conv"]}, False),
         (OPENVINO, {"cpu": ["Conv"]}, True),
+        (replace(OPENVINO, openvino_device="GPU"), {"openvino": ["Conv"], "cpu": ["Conv"]}, True),
+        (replace(OPENVINO, openvino_device="GPU"), {"openvino": ["Conv"], "cpu": ["Shape"]}, False),
     ],
 )
 def test_what_must_run_where(execution: Execution, placed: dict[str, list[str]], refused: bool) -> None:
