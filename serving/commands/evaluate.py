@@ -95,7 +95,7 @@ def evaluate(
             forget_results(cache)
             return
         if attacks is not None:
-            _evaluate_attacks(attacks, liveness, json_file or html_file)
+            _evaluate_attacks(attacks, liveness, json_file or html_file, accept_licence=accept_licence)
             return
         raise CommandError("give --people, --pairs, or both: what shall be compared?")
     from serving.evaluation.evaluation import Candidate, Question, read_groups, read_subjects
@@ -132,21 +132,26 @@ def evaluate(
                 on_step=count_packs,
             )
         if attacks is not None:
-            document["liveness"] = _measure_attacks(settings, attacks, liveness)
+            document["liveness"] = _measure_attacks(
+                settings, attacks, liveness, accept_licence=accept_licence
+            )
     _write(document, json_file, html_file)
     from serving.commands.evaluation_tables import print_evaluation
 
     print_evaluation(document, console)
 
 
-def _evaluate_attacks(attacks: Path, liveness: str | None, output: Path | None) -> None:
+def _evaluate_attacks(
+    attacks: Path, liveness: str | None, output: Path | None, *, accept_licence: bool
+) -> None:
     """Liveness alone, as a table."""
     if output is not None:
         raise CommandError(f"{output.name} reports on packs: give --people, --pairs, or both, too")
     from serving.commands.evaluation_tables import print_attacks
     from serving.settings import load_settings
 
-    print_attacks(_measure_attacks(load_settings(), attacks, liveness), console)
+    found = _measure_attacks(load_settings(), attacks, liveness, accept_licence=accept_licence)
+    print_attacks(found, console)
 
 
 def _write(document: dict[str, Any], json_file: Path | None, html_file: Path | None) -> None:
@@ -161,11 +166,14 @@ def _write(document: dict[str, Any], json_file: Path | None, html_file: Path | N
         messages.print(f"Report: {html_file}")
 
 
-def _measure_attacks(settings: Settings, directory: Path, name: str | None) -> dict[str, Any]:
+def _measure_attacks(
+    settings: Settings, directory: Path, name: str | None, *, accept_licence: bool
+) -> dict[str, Any]:
     """The section "liveness": scores of every picture below the folder, and the rates from them."""
+    from serving.commands.liveness_packs import prepare_liveness_pack
     from serving.evaluation.measuring import FinderOptions
     from serving.evaluation.presentation_attacks import list_presentations, measure_attacks, score_files
-    from serving.packs.configured import prepare_pack
+    from serving.packs.configured import open_store
     from serving.packs.configured_liveness import decide_liveness_threshold, load_configured_scorer
     from serving.packs.liveness import find_liveness_pack
     from serving.settings_sections import LivenessSettings
@@ -179,7 +187,10 @@ def _measure_attacks(settings: Settings, directory: Path, name: str | None) -> d
         update={"liveness": LivenessSettings(model=wanted, threshold=settings.liveness.threshold)}
     )
     pack = find_liveness_pack(wanted, cache_dir=settings.cache_dir)
-    finder = FinderOptions.of(settings).load_finder(prepare_pack(settings))
+    store = open_store(settings)
+    (files,) = prepare_packs(store, settings, [], accept_licence=accept_licence)
+    prepare_liveness_pack(store, configured, accept_licence=accept_licence)
+    finder = FinderOptions.of(settings).load_finder(files)
     checker = LivenessChecker(
         finder, pack.make_cropper(), load_configured_scorer(configured, settings.make_execution())
     )

@@ -107,7 +107,14 @@ def describe_provenance(
 def list_versions() -> dict[str, str]:
     """Versions of whatever has a say in a score."""
     found = {"rollcall": serving.__version__, "python": platform.python_version()}
-    for name in ("onnxruntime", "onnxruntime-gpu", "numpy", "opencv-python-headless", "pillow"):
+    for name in (
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "onnxruntime-openvino",
+        "numpy",
+        "opencv-python-headless",
+        "pillow",
+    ):
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import CommandError, EvaluationDataError, RollcallError
+from serving.evaluation.fitting import list_versions
 from serving.evaluation.people_folder import pick_central_face
 from serving.evaluation.result_store import PictureFacts, ResultStore, StoredVector
 from serving.packs.loading import load_embedder, load_finder
@@ -113,10 +114,11 @@ class _Found:
 
 
 def finder_key(files: PreparedFiles, options: FinderOptions) -> str:
-    """Names whatever decides what is found in a picture: models, options, and the code that runs them."""
+    """Names whatever decides what is found in a picture: models, options, the code that runs them and its
+    libraries."""
     pack = files.pack
     parts = (repr(pack.detector), repr(pack.template), options.key)
-    return _digest("finder", *parts, _hash_model(files.detector_path), _hash_code())
+    return _digest("finder", *parts, _hash_model(files.detector_path), _hash_code(), repr(list_versions()))
 
 
 def embedder_key(files: PreparedFiles, options: FinderOptions) -> str:

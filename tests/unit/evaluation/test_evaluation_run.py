@@ -12,6 +12,7 @@ from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jsonschema
 import pytest
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 import serving.packs
 from serving.cli import app
-from serving.errors import CommandError
+from serving.errors import CommandError, PackNotCalibrated
 from serving.evaluation import measuring
 from serving.evaluation.measuring import FinderOptions, measure_pictures
 from serving.evaluation.people_folder import list_pictures
@@ -170,7 +171,9 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert found[PACK].vectors.shape == (24, 128)
 
 
-def test_other_options_and_other_pictures_are_measured_anew(prepared: PreparedPack) -> None:
+def test_other_options_and_other_pictures_are_measured_anew(
+    prepared: PreparedPack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = FinderOptions.of(load_settings())
     other = dataclasses.replace(options, detection_side_px=320)
     assert measuring.finder_key(prepared, options) != measuring.finder_key(prepared, other)
@@ -183,6 +186,9 @@ def test_other_options_and_other_pictures_are_measured_anew(prepared: PreparedPa
     plain = PackStore(load_settings().cache_dir).prepare(find_pack("starter-int8"))
     assert measuring.finder_key(prepared, options) == measuring.finder_key(plain, options)
     assert measuring.embedder_key(prepared, options) != measuring.embedder_key(plain, options)
+    before = measuring.finder_key(prepared, options)
+    monkeypatch.setattr(measuring, "list_versions", lambda: {"onnxruntime": "another"})
+    assert measuring.finder_key(prepared, options) != before
 
 
 def test_nothing_of_a_picture_is_kept_and_forgetting_removes_all(
@@ -287,6 +293,8 @@ def test_liveness_can_be_measured_by_itself(
         for name in names:
             file = f"image_{name}.jpg"
             (tmp_path / kind / file).symlink_to(shared_dir / "models" / "antispoof_samples" / file)
+    uncalibrated = PackNotCalibrated("nobody knows what scores mean")
+    monkeypatch.setattr(PackStore, "load_calibration", mock.Mock(side_effect=uncalibrated))
     told = run("evaluate", "--attacks", tmp_path, "--liveness", "minifasnet")
     assert re.search(r"print .*2 .*APCER .*0\.00%", told), told
     assert "give --people" in run("evaluate", "--attacks", tmp_path, "--html", tmp_path / "r.html", code=1)
