@@ -213,7 +213,7 @@ class LoadSettings(Section):
     request_timeout_s: float = Field(20.0, gt=0, le=300)
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Whole request body, all pictures together.")
     max_pending_requests: int = Field(
-        256, ge=1, description="Picture requests one ingress replica holds; more are answered 503."
+        128, ge=1, description="Picture requests one ingress replica holds; more are answered 503."
     )
     max_pending_bytes: int = Field(256 * 2**20, ge=2**20, description="Bytes of pictures held, likewise.")
 

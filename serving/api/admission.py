@@ -23,6 +23,12 @@ class AdmissionGate:
         self.requests = 0
         self.bytes = 0
 
+    def check_place(self) -> None:
+        """Raise Overloaded when no place is free; takes none."""
+        if self.requests >= self._max_requests:
+            recording.note_refusal("requests")
+            raise Overloaded(max_pending_requests=self._max_requests)
+
     @contextmanager
     def admit(self) -> Iterator[Admission]:
         """Hold a place for one request.
@@ -30,9 +36,7 @@ class AdmissionGate:
         Raises:
             Overloaded: no place is free.
         """
-        if self.requests >= self._max_requests:
-            recording.note_refusal("requests")
-            raise Overloaded(max_pending_requests=self._max_requests)
+        self.check_place()
         admission = Admission(self)
         self.requests += 1
         recording.note_admitted(self.requests, self.bytes)

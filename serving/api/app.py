@@ -13,6 +13,7 @@ from fastapi_swagger import patch_fastapi
 import serving
 from serving.api.audit_middleware import AuditMiddleware
 from serving.api.callers import CallerWatch, settle
+from serving.api.early_refusal import EarlyRefusal
 from serving.api.envelope import Problem, install_error_answers
 from serving.api.middleware import AnswerHeaders
 from serving.api.request_meter import RequestMeter
@@ -93,6 +94,7 @@ def create_app(services: Services, job_runner: JobRunner | None = None) -> FastA
     patch_fastapi(app, redirect_from_root_to_docs=False, title="Rollcall API")
     install_error_answers(app)
     app.add_middleware(AuditMiddleware)
+    app.add_middleware(EarlyRefusal)
     app.add_middleware(CallerWatch, index=index, unfinished=unfinished)
     app.add_middleware(AnswerHeaders)
     app.add_middleware(BodyDrain)
