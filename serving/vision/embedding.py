@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import InternalError
+from serving.vision.detection import make_check_pictures
 
 Vectors = NDArray[np.float32]
 Chips = NDArray[np.uint8]
@@ -54,7 +55,7 @@ class FaceEmbedder:
         model_input = session.get_inputs()[0]
         self._input_name: str = model_input.name
         self._takes_pixels = model_input.type == "tensor(uint8)"
-        self._check_chip = _make_check_chip(size_px)
+        self._check_chip = make_check_pictures(size_px)
         self._check_vector: Vectors | None = None
 
     def embed(self, crops: Chips) -> Vectors:
@@ -131,10 +132,3 @@ class FaceEmbedder:
         padded = np.zeros((count, *batch.shape[1:]), batch.dtype)
         padded[: len(batch)] = batch
         return padded
-
-
-def _make_check_chip(size_px: int) -> Chips:
-    """A fixed colour gradient, uint8 [1, size, size, 3]."""
-    ramp = np.linspace(0, 255, size_px).astype(np.uint8)
-    across, down = np.meshgrid(ramp, ramp)
-    return np.stack([across, down, 255 - across], axis=2)[None]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import InternalError, PackError
+from serving.vision.detection import make_check_pictures
 from serving.vision.liveness_crops import Box, LivenessCropper
 from serving.vision.picture import Picture
 
@@ -132,7 +133,9 @@ class LivenessScorer:
     def warm_up(self) -> None:
         """Run the batch sizes that occur, so that the first request pays for no allocation."""
         for count in (1, self.max_batch):
-            self.score([np.repeat(_make_check_crop(model.size_px), count, axis=0) for model in self._models])
+            self.score(
+                [np.repeat(make_check_pictures(model.size_px), count, axis=0) for model in self._models]
+            )
         self.check()
 
     def check(self) -> None:
@@ -141,7 +144,7 @@ class LivenessScorer:
         Raises:
             InternalError: the score is no probability or has changed.
         """
-        score = self.score([_make_check_crop(model.size_px) for model in self._models])
+        score = self.score([make_check_pictures(model.size_px) for model in self._models])
         if self._check_score is None:
             self._check_score = score
         elif float(np.abs(score - self._check_score).max()) > _CHECK_TOLERANCE:
@@ -192,10 +195,3 @@ class LivenessChecker:
 def _distance_from_centre(picture: Picture, box: Box) -> float:
     x, y, width, height = box
     return float((x + (width - picture.shape[1]) / 2) ** 2 + (y + (height - picture.shape[0]) / 2) ** 2)
-
-
-def _make_check_crop(size_px: int) -> Crops:
-    """A fixed colour gradient, uint8 [1, size, size, 3]."""
-    ramp = np.linspace(0, 255, size_px).astype(np.uint8)
-    across, down = np.meshgrid(ramp, ramp)
-    return np.stack([across, down, 255 - across], axis=2)[None]
