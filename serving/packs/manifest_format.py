@@ -34,6 +34,7 @@ MAX_MANIFEST_BYTES = 256 * 1024
 MAX_MODEL_BYTES = 2 * 2**30
 """Protobuf, and so an ONNX file in one piece, ends there."""
 
+_MAX_TOLD = 20
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 
 RESERVED_IDS = frozenset({"starter", "default", "none", "all"})
@@ -303,8 +304,11 @@ def parse_form(text: str, where: str) -> PackForm:
     try:
         return PackForm.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(_explain(problem) for problem in error.errors(include_input=False))
-        raise ManifestInvalid(f"{where}: {problems}") from None
+        found = error.errors(include_input=False)
+        problems = [_explain(problem) for problem in found[:_MAX_TOLD]]
+        if len(found) > _MAX_TOLD:
+            problems.append(f"and {len(found) - _MAX_TOLD} more")
+        raise ManifestInvalid(f"{where}: {'; '.join(problems)}") from None
 
 
 def parse_yaml(text: str, where: str) -> Any:

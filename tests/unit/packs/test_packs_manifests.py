@@ -196,6 +196,12 @@ def test_what_is_no_manifest_is_told_so(text: str) -> None:
         parse_manifest(text, "pack.yaml")
 
 
+def test_of_many_faults_some_are_told() -> None:
+    with pytest.raises(ManifestInvalid, match=r"and \d+ more$") as caught:
+        parse_manifest("".join(f"k{number}:\n" for number in range(1000)), "pack.yaml")
+    assert len(caught.value.detail) < 2000
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.text(max_size=200) | st.recursive(st.none() | st.integers() | st.text(max_size=5), st.lists).map(repr)
