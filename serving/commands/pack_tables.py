@@ -18,6 +18,8 @@ from serving.packs.store import PackStore
 
 _WIDTH_WITH_TITLES = 120
 """Columns of a terminal from which titles fit beside the rest."""
+_NAME_WIDTH = 30
+"""Columns for names, so that a terminal of 80 has room for what they mean; longer names are folded."""
 
 NOT_PINNED = "checksum recorded at first fetch, not pinned"
 NOT_SEEN = "no checksum known: the first fetch or import records it"
@@ -125,21 +127,22 @@ def describe(store: PackStore, pack: Pack) -> dict[str, Any]:
 
 
 def make_info(facts: dict[str, Any]) -> Table:
-    """The table of `rollcall packs info`."""
+    """The table of `rollcall packs info`: what belongs together indented under its name."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="bold", max_width=_NAME_WIDTH, overflow="fold")
     table.add_column(overflow="fold")
     _add_rows(table, facts, "")
     return table
 
 
-def _add_rows(table: Table, facts: dict[str, Any], prefix: str) -> None:
+def _add_rows(table: Table, facts: dict[str, Any], indent: str) -> None:
     for name, value in facts.items():
         if isinstance(value, dict):
-            _add_rows(table, value, f"{prefix}{name}.")
+            table.add_row(indent + name)
+            _add_rows(table, value, f"{indent}  ")
         elif value not in (None, "", []):
             shown = decimal(value) if name == "size_bytes" else str(value)
-            table.add_row(f"{prefix}{name}", escape(shown))
+            table.add_row(f"{indent}{name}", escape(shown))
 
 
 def _describe_artefact(store: PackStore, artefact: Artefact) -> dict[str, Any]:
