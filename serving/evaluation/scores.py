@@ -31,6 +31,8 @@ MAX_TAIL = 4_000_000
 """Impostor scores kept one by one, the highest: 64 MB. 2,800 pictures have fewer; of more, this many."""
 
 _BLOCK_ROWS = 512
+_BLOCK_PAIRS = 1 << 21
+"""Pairs formed at a time: some 60 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,9 @@ def score_all_pairs(people: Integers, vectors: Vectors, max_tail: int = MAX_TAIL
     genuine: list[NDArray[np.float32]] = []
     genuine_people: list[Integers] = []
     kept = _Tail(max_tail)
-    for start in range(0, len(vectors), _BLOCK_ROWS):
-        stop = min(start + _BLOCK_ROWS, len(vectors))
+    rows = min(_BLOCK_ROWS, max(1, _BLOCK_PAIRS // max(1, len(vectors))))
+    for start in range(0, len(vectors), rows):
+        stop = min(start + rows, len(vectors))
         cosines = vectors[start:stop] @ vectors[start:].T
         first, second = np.triu_indices(stop - start, 1, len(vectors) - start)
         values = cosines[first, second]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.evaluation import scores as scores_module
 from serving.evaluation.advice import advise
 from serving.evaluation.resampling import draw_weights, resample_rates, wilson_interval
 from serving.evaluation.scores import score_all_pairs, score_pairs
@@ -51,6 +52,16 @@ def test_all_pairs_are_each_pair_once() -> None:
         assert listed.false_matches(threshold) == scores.false_matches(threshold)
     weights = np.arange(40, dtype=float)
     assert listed.impostor_weight(weights) == pytest.approx(scores.impostor_weight(weights))
+
+
+def test_small_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    people, vectors = draw_people(60, 3, 2.0)
+    whole = score_all_pairs(people, vectors)
+    monkeypatch.setattr(scores_module, "_BLOCK_PAIRS", 1000)  # five pictures at a time
+    parts = score_all_pairs(people, vectors)
+    np.testing.assert_allclose(parts.genuine, whole.genuine, atol=1e-6)
+    np.testing.assert_allclose(parts.tail, whole.tail, atol=1e-6)
+    assert parts.impostor_pairs == whole.impostor_pairs == 180 * 179 // 2 - 60 * 3
 
 
 def test_a_short_tail_changes_nothing_above_it_and_little_below() -> None:
