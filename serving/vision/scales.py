@@ -111,7 +111,12 @@ class _Search:
         return min(1.0, side_px / self.longer_px)
 
     def add(self, found: Detections, side_px: int) -> None:
+        """Take what was found at a scale, but for candidates with a number that is none."""
         self.done.append(side_px)
+        numbers = np.concatenate([found.boxes, found.landmarks.reshape(-1, 10)], axis=1)
+        finite = np.isfinite(numbers).all(axis=1)
+        if not finite.all():
+            found = Detections(found.boxes[finite], found.landmarks[finite], found.scores[finite])
         self.boxes = np.concatenate([self.boxes, found.boxes])
         self.landmarks = np.concatenate([self.landmarks, found.landmarks])
         self.scores = np.concatenate([self.scores, found.scores])

@@ -140,6 +140,13 @@ def test_no_more_faces_than_asked_for() -> None:
     np.testing.assert_allclose(found.scores, [0.58, 0.57, 0.56], atol=1e-6)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_faces_at_places_that_are_no_numbers_are_none(wrong: float) -> None:
+    boxes: list[tuple[Box, float]] = [((wrong, 0.0, 90.0, 90.0), 0.9), (LARGE, 0.8)]
+    (found,) = ScaledDetector(ScriptedDetector({320: boxes}), ScalePlan()).detect([PICTURE])
+    np.testing.assert_allclose(found.boxes, [LARGE])
+
+
 def test_a_ribbon_of_a_picture_keeps_its_coordinates() -> None:
     boxes: list[tuple[Box, float]] = [((100.0, 2.0, 20.0, 20.0), 0.9)]
     ribbon = np.ones((32, 50_000, 3), np.uint8)
