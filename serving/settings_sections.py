@@ -63,6 +63,7 @@ class PackSettings(Section):
     mirror_url: str | None = Field(
         None,
         pattern=r"^https?://",
+        repr=False,  # a password may stand in it
         description="Folder on a web server that holds the pack files; asked instead of the addresses in the "
         "manifests.",
     )

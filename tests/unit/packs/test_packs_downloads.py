@@ -15,6 +15,7 @@ import pytest
 from serving.errors import PackDownloadFailed
 from serving.packs import downloads
 from serving.packs.downloads import download_file
+from serving.settings import load_settings
 from tests.unit.packs.file_server import FileServer, serve_files
 
 DATA = bytes(range(256)) * 3000
@@ -215,3 +216,4 @@ def test_a_password_in_an_address_stands_nowhere(
     assert f"{server.url}/model.onnx" in told
     assert "ann:" not in told
     assert "swordfish" not in told
+    assert "swordfish" not in repr(load_settings({"pack": {"mirror_url": url}}))
