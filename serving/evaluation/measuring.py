@@ -6,7 +6,7 @@ import hashlib
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -33,7 +33,8 @@ Progress = Callable[[int, int], None]
 """Called with what is done and what there is to do."""
 
 _CHUNK = 8
-_PARENT_WAIT_S = 3600.0
+_STALL_S = 3600.0
+"""Without a word of any worker: a chunk of the largest pictures takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def measure_pictures(
 
     Raises:
         EvaluationDataError: a file cannot be read.
-        CommandError: a worker process died.
+        CommandError: a worker process died, or none of them gets on.
     """
     report = on_progress or (lambda done, total: None)
     digests = [_hash_file(path) for path in pictures]
@@ -217,9 +218,18 @@ def _run(job: _Job, tasks: Sequence[_Task], workers: int) -> Iterator[list[_Foun
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(chunks)), context, _start_worker, (job,))
     try:
-        waiting = [pool.submit(_measure_chunk, chunk) for chunk in chunks]
-        for future in as_completed(waiting):
-            yield future.result(timeout=_PARENT_WAIT_S)
+        waiting = {pool.submit(_measure_chunk, chunk) for chunk in chunks}
+        while waiting:
+            done, waiting = wait(waiting, _STALL_S, FIRST_COMPLETED)
+            if not done:
+                for child in multiprocessing.active_children():
+                    child.kill()
+                raise CommandError(
+                    f"no picture was finished in {_STALL_S:.0f} s; what was measured is kept: run the "
+                    "command again"
+                )
+            for future in done:
+                yield future.result()
     except BrokenProcessPool as error:
         raise CommandError(
             "a worker process ended before its time (out of memory?); what was measured is kept: run the "

@@ -171,6 +171,15 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert found[PACK].vectors.shape == (24, 128)
 
 
+def test_workers_that_do_not_get_on_are_ended(
+    prepared: PreparedPack, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "_STALL_S", 0.0)
+    pictures = [path for _, path in list_pictures(sample)][:16]
+    with ResultStore(tmp_path / "kept") as results, pytest.raises(CommandError, match="no picture was fin"):
+        measure_pictures(pictures, [prepared], FinderOptions.of(load_settings()), results, workers=2)
+
+
 def test_other_options_and_other_pictures_are_measured_anew(
     prepared: PreparedPack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
