@@ -6,7 +6,7 @@ transposed convolutions. These are 2x2 with a stride of 2, so their outputs do n
 convolution to four times the channels, which then move into 2x2 squares. The four heads, 15 channels in all,
 stay in float32, because boxes and landmarks are read from them to a fraction of a pixel.
 
-The ranges were measured by `python -m serving.packs.centerface_ranges`.
+The ranges were measured by `python -m serving.evaluation.measure_centerface_ranges`.
 """
 
 from __future__ import annotations

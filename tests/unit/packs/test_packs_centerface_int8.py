@@ -9,9 +9,9 @@ import pytest
 from onnx import load_model_from_string, numpy_helper
 
 from serving.errors import PackError
+from serving.evaluation.measure_centerface_ranges import measure_centerface_ranges
 from serving.packs.catalogue import find_pack
 from serving.packs.centerface_int8 import RANGES_FILE, list_stored_tensors, quantise_centerface
-from serving.packs.centerface_ranges import measure_centerface_ranges
 from serving.packs.quantise import load_ranges
 from serving.packs.store import PackStore
 from serving.vision.centerface import CenterFace

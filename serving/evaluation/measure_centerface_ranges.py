@@ -1,6 +1,6 @@
 """Measures the activation ranges behind the int8 form of CenterFace, for maintainers.
 
-    python -m serving.packs.centerface_ranges --pictures DIR [--pictures DIR ...]
+    python -m serving.evaluation.measure_centerface_ranges --pictures DIR [--pictures DIR ...]
 
 Of each picture the lowest and the highest value of every tensor; of these over all pictures the 10th and the
 90th percentile, because the few pictures beyond would widen the steps for all others. The result goes to
@@ -71,7 +71,8 @@ def measure_centerface_ranges(data: bytes, pictures: Iterable[Picture]) -> dict[
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m serving.packs.centerface_ranges", description=(__doc__ or "").splitlines()[0]
+        prog="python -m serving.evaluation.measure_centerface_ranges",
+        description=(__doc__ or "").splitlines()[0],
     )
     parser.add_argument("--pictures", type=Path, required=True, action="append", metavar="DIR")
     parser.add_argument("--per-folder", type=int, default=60, help="pictures taken of each, evenly")
