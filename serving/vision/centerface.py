@@ -7,7 +7,6 @@ centre inside its cell and the landmarks relative to the box.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +16,10 @@ from serving.errors import InternalError
 from serving.vision.detection import (
     Detections,
     Floats,
+    detect_in_batches,
     make_check_pictures,
-    map_back,
     no_detections,
-    scale_down,
+    pad_together,
     suppress_overlaps,
 )
 from serving.vision.picture import Picture
@@ -75,23 +74,7 @@ class CenterFace:
         Returns:
             For each picture its faces, in pixels of the picture as given.
         """
-        scaled = [scale_down(picture, side_px) for picture in pictures]
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, picture in enumerate(scaled):
-            groups[_padded_shape(picture)].append(index)
-        results: list[Detections] = [no_detections()] * len(pictures)
-        for (height, width), members in groups.items():
-            for start in range(0, len(members), self.max_batch):
-                chunk = members[start : start + self.max_batch]
-                batch = np.zeros((len(chunk), height, width, 3), np.uint8)
-                for row, index in enumerate(chunk):
-                    rows, columns = scaled[index].shape[:2]
-                    batch[row, :rows, :columns] = scaled[index]
-                heat, log_size, offset, landmarks = self._session.run(_OUTPUTS, {"pictures": batch})
-                for row, index in enumerate(chunk):
-                    found = self._decode(heat[row, 0], log_size[row], offset[row], landmarks[row])
-                    results[index] = map_back(found, pictures[index].shape, scaled[index].shape)
-        return results
+        return detect_in_batches(pictures, side_px, self.max_batch, _padded_shape, self._find)
 
     def warm_up(self, side_px: int) -> None:
         """Run the commonest shapes (square, 3:4 both ways up, and 16:9), then the health check."""
@@ -114,6 +97,12 @@ class CenterFace:
             self._check_values = values
         elif float(np.abs(values - self._check_values).max()) > _CHECK_TOLERANCE:
             raise InternalError("the detector's answer to a fixed picture has changed")
+
+    def _find(self, pictures: Sequence[Picture], shape: tuple[int, int]) -> list[Detections]:
+        """Faces of scaled pictures, in their pixels."""
+        batch = pad_together(pictures, shape, len(pictures))
+        maps = self._session.run(_OUTPUTS, {"pictures": batch})
+        return [self._decode(heat[0], *others) for heat, *others in zip(*maps, strict=True)]
 
     def _decode(self, heat: Floats, log_size: Floats, offset: Floats, landmarks: Floats) -> Detections:
         """Turn the maps of one picture into boxes and points in pixels of the scaled picture."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -109,6 +110,43 @@ def suppress_overlaps(
         alive = overlap <= max_iou * (areas[best] + areas[left] - overlap)
         left = left[alive & ~is_best]
     return order[np.sort(np.concatenate(kept))] if kept else order[:0]
+
+
+def detect_in_batches(
+    pictures: Sequence[Picture],
+    side_px: int,
+    max_batch: int,
+    choose_shape: Callable[[Picture], tuple[int, int]],
+    find: Callable[[Sequence[Picture], tuple[int, int]], Sequence[Detections]],
+) -> list[Detections]:
+    """Scale pictures down, search those of equal padded shape together, and map what is found back.
+
+    Args:
+        pictures: uint8 [h, w, 3] RGB each, of any sizes.
+        side_px: pictures are scaled down until their longer side is at most this; never up.
+        max_batch: at most this many pictures are given to find at once.
+        choose_shape: the (height, width) that a scaled picture is padded to.
+        find: the faces of each of some scaled pictures, to be padded to one shape; in their pixels.
+    """
+    scaled = [scale_down(picture, side_px) for picture in pictures]
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, picture in enumerate(scaled):
+        groups[choose_shape(picture)].append(index)
+    results: list[Detections] = [no_detections()] * len(pictures)
+    for shape, members in groups.items():
+        for start in range(0, len(members), max_batch):
+            chunk = members[start : start + max_batch]
+            for index, found in zip(chunk, find([scaled[i] for i in chunk], shape), strict=True):
+                results[index] = map_back(found, pictures[index].shape, scaled[index].shape)
+    return results
+
+
+def pad_together(pictures: Sequence[Picture], shape: tuple[int, int], count: int) -> NDArray[np.uint8]:
+    """A batch uint8 [count, *shape, 3]: pictures at the top left, black elsewhere; count may exceed them."""
+    batch = np.zeros((count, *shape, 3), np.uint8)
+    for row, picture in enumerate(pictures):
+        batch[row, : picture.shape[0], : picture.shape[1]] = picture
+    return batch
 
 
 def scale_down(picture: Picture, side_px: int) -> Picture:

@@ -8,7 +8,6 @@ of the stride.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -20,10 +19,9 @@ from serving.errors import InternalError, PackError
 from serving.vision.detection import (
     Detections,
     Floats,
+    detect_in_batches,
     make_check_pictures,
-    map_back,
-    no_detections,
-    scale_down,
+    pad_together,
     suppress_overlaps,
 )
 from serving.vision.picture import Picture
@@ -102,21 +100,13 @@ class Scrfd:
         Returns:
             For each picture its faces, in pixels of the picture as given.
         """
-        scaled = [scale_down(picture, side_px) for picture in pictures]
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, picture in enumerate(scaled):
-            groups[_choose_shape(picture, side_px, self._multiple)].append(index)
-        results: list[Detections] = [no_detections()] * len(pictures)
-        for (height, width), members in groups.items():
-            for start in range(0, len(members), self.max_batch):
-                chunk = members[start : start + self.max_batch]
-                batch = np.zeros((_round_to_power(len(chunk)), height, width, 3), np.uint8)
-                for row, index in enumerate(chunk):
-                    rows, columns = scaled[index].shape[:2]
-                    batch[row, :rows, :columns] = scaled[index]
-                for index, found in zip(chunk, self._find(batch, len(chunk)), strict=True):
-                    results[index] = map_back(found, pictures[index].shape, scaled[index].shape)
-        return results
+        return detect_in_batches(
+            pictures,
+            side_px,
+            self.max_batch,
+            lambda picture: _choose_shape(picture, side_px, self._multiple),
+            self._find,
+        )
 
     def warm_up(self, side_px: int) -> None:
         """Run every shape and batch that pictures at side_px lead to, then the health check."""
@@ -148,10 +138,11 @@ class Scrfd:
         values = iter(self._session.run(names, {self._input_name: batch}))
         return {kind: [next(values) for _ in levels] for kind, levels in self._outputs.items()}
 
-    def _find(self, batch: NDArray[np.uint8], count: int) -> list[Detections]:
-        """Faces of the first count pictures of the padded batch, in its pixels."""
-        outputs = self._run(batch)
-        boxes, points, scores, owners = self._decode(outputs, batch.shape[1:3], count)
+    def _find(self, pictures: Sequence[Picture], shape: tuple[int, int]) -> list[Detections]:
+        """Faces of scaled pictures, in their pixels."""
+        count = len(pictures)
+        batch = pad_together(pictures, shape, _round_to_power(count))
+        boxes, points, scores, owners = self._decode(self._run(batch), shape, count)
         best = _limit_candidates(scores, owners, count)
         boxes, points, scores, owners = boxes[best], points[best], scores[best], owners[best]
         kept = suppress_overlaps(boxes, scores, self._nms_iou, owners, self._max_faces)
