@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from importlib import resources
 from typing import Any
 from xml.etree.ElementTree import Element, tostring
 
 Child = Element | str | None
+
+# No script, no request, no frame: what the page shows is what is in the file.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'"
 
 
 def element(tag: str, *children: Child | Iterable[Child], **attributes: object) -> Element:
@@ -45,8 +49,19 @@ def table(headers: Sequence[Child], rows: Iterable[Sequence[Any]], caption: str 
     return element("div", made, class_="scroll", tabindex=0, role="region", aria_label=caption or "table")
 
 
-def render_page(root: Element) -> str:
-    """The text of a whole page, valid both as HTML and as XML."""
+def render_page(title: str, *sections: Child, style: str = "") -> str:
+    """The text of a whole report, valid both as HTML and as XML, in the look of `report.css` and of style."""
+    look = (resources.files("serving.evaluation") / "report.css").read_text(encoding="utf-8") + style
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", title),
+        element("style", look),
+    )
+    root = element("html", head, element("body", element("main", *sections)), lang="en")
     return "<!DOCTYPE html>\n" + tostring(root, encoding="unicode", method="xml") + "\n"
 
 
