@@ -3,8 +3,9 @@
     client -> Ingress -> Detector -> (Liveness) -> Embedder -> Matcher -> Qdrant
 
 Each box is one Serve deployment with its own replicas; how many, and how they batch, stands in the serve
-config (`serve_config.yaml`, `config/`), not here. Every pack in `pack.also` has a line of boxes of its own
-beside the default pack's: `Detector-<pack id>` and so on. Liveness is there when `liveness.model` names one.
+config (`serve_config.yaml`, `config/`), and for boxes it need not name in `deployments/defaults.py`. Every pack
+in `pack.also` has a line of boxes of its own beside the default pack's: `Detector-<pack id>` and so on.
+Liveness is there when `liveness.model` names one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from ray import serve
 
+from serving.deployments.defaults import FURTHER_LINE, LIVENESS
 from serving.deployments.detector import Detector
 from serving.deployments.embedder import Embedder
 from serving.deployments.ingress import Ingress, LineHandles
@@ -22,51 +24,6 @@ from serving.deployments.matcher import Matcher
 from serving.packs.configured import find_served_packs, prepare_pack
 from serving.packs.configured_liveness import prepare_liveness
 from serving.settings import Settings, load_settings
-
-FURTHER_LINE: dict[str, dict[str, Any]] = {
-    "Detector": {
-        "autoscaling_config": {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 2},
-        "max_ongoing_requests": 4,
-        "max_queued_requests": 16,
-        "health_check_period_s": 10,
-        "health_check_timeout_s": 30,
-        "ray_actor_options": {"num_cpus": 0.3},
-        "user_config": {"max_batch_size": 8, "batch_wait_timeout_s": 0.0},
-    },
-    "Embedder": {
-        "autoscaling_config": {"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": 2},
-        "max_ongoing_requests": 4,
-        "max_queued_requests": 16,
-        "health_check_period_s": 10,
-        "health_check_timeout_s": 30,
-        "ray_actor_options": {"num_cpus": 0.2},
-        "user_config": {"max_batch_size": 16, "batch_wait_timeout_s": 0.0},
-    },
-    "Matcher": {
-        "autoscaling_config": {"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": 4},
-        "max_ongoing_requests": 8,
-        "max_queued_requests": 32,
-        "health_check_period_s": 10,
-        "health_check_timeout_s": 20,
-        "ray_actor_options": {"num_cpus": 0.1},
-        "user_config": {"max_batch_size": 32, "batch_wait_timeout_s": 0.0},
-    },
-}
-"""What the boxes of a further pack get where the serve config does not name them: the numbers of
-`config/laptop.yaml`, but for one detector until there is work for two. Serve refuses a config that names a
-deployment which is not there, so a config cannot hold them for packs that may or may not serve."""
-
-
-LIVENESS: dict[str, Any] = {
-    "autoscaling_config": {"min_replicas": 1, "max_replicas": 4, "target_ongoing_requests": 2},
-    "max_ongoing_requests": 4,
-    "max_queued_requests": 16,
-    "health_check_period_s": 10,
-    "health_check_timeout_s": 30,
-    "ray_actor_options": {"num_cpus": 0.2},
-    "user_config": {"max_batch_size": 16, "batch_wait_timeout_s": 0.0},
-}
-"""What Liveness gets where the serve config does not name it, for the same reason."""
 
 
 def build(args: Mapping[str, Any] | None = None) -> serve.Application:

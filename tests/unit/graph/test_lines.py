@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from serving.app import FURTHER_LINE, deployment_name
+from serving.app import deployment_name
+from serving.deployments.defaults import FURTHER_LINE
 from serving.errors import ConfigurationError, PackError, PackMismatch
 from serving.graph.lines import Lines, configured_threshold
 from serving.graph.tuning import BatchTuning, read_tuning
