@@ -3,9 +3,9 @@
     client -> Ingress -> Detector -> (Liveness) -> Embedder -> Matcher -> Qdrant
 
 Each box is one Serve deployment with its own replicas; how many, and how they batch, stands in the serve
-config (`serve_config.yaml`, `config/`), and for boxes it need not name in `deployments/defaults.py`. Every pack
-in `pack.also` has a line of boxes of its own beside the default pack's: `Detector-<pack id>` and so on.
-Liveness is there when `liveness.model` names one.
+config (`serve_config.yaml`, `config/`), and for boxes it need not name in `deployments/defaults.py`. Every
+pack in `pack.also` has a line of boxes of its own beside the default pack's: `Detector-<pack id>` and so
+on. Liveness is there when `liveness.model` names one.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from serving.accounts.keys import KeyRing
 from serving.accounts.sessions import Sessions
 from serving.accounts.tokens import TokenIssuer
 from serving.database import Database
-from serving.settings_sections import AuthSettings
+from serving.settings import AuthSettings
 
 
 @dataclass(frozen=True, slots=True)

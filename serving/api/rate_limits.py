@@ -22,7 +22,7 @@ from serving.api.client_address import find_address, network_of
 from serving.api.rate_counters import MemoryCounters, RedisCounters
 from serving.api.route_index import FoundRoute, Group
 from serving.errors import RateLimited, RollcallError, SignInFailed
-from serving.settings_sections import RateLimitSettings, parse_limits
+from serving.settings import RateLimitSettings, parse_limits
 
 logger = logging.getLogger("ray.serve")
 

@@ -19,7 +19,7 @@ from serving.database.metadata import now_utc
 from serving.errors import InvalidRequest, RollcallError, StageUnavailable
 from serving.registry.paging import check_limit, read_cursor, write_cursor
 from serving.registry.records import Page
-from serving.settings_sections import AuditSettings
+from serving.settings import AuditSettings
 from serving.telemetry import recording
 
 logger = logging.getLogger("ray.serve")

@@ -176,7 +176,7 @@ def _measure_attacks(
     from serving.packs.configured import open_store
     from serving.packs.configured_liveness import decide_liveness_threshold, load_configured_scorer
     from serving.packs.liveness import find_liveness_pack
-    from serving.settings_sections import LivenessSettings
+    from serving.settings import LivenessSettings
     from serving.vision.liveness import LivenessChecker
 
     wanted = name or settings.liveness.model

@@ -11,7 +11,7 @@ from serving.graph.stages import Stages
 from serving.graph.tuning import IngressTuning
 from serving.packs.calibration import Calibration
 from serving.packs.manifest import Pack
-from serving.settings_sections import RecognitionSettings
+from serving.settings import RecognitionSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import serving
-from serving.settings_sections import MetricsSettings
+from serving.settings import MetricsSettings
 from serving.telemetry import catalogue, recording
 from serving.telemetry.counting import counter, gauge
 from serving.telemetry.exporter import Exporter

@@ -26,8 +26,7 @@ from serving.api.rate_counters import MIN_SWEPT, MemoryCounters
 from serving.api.rate_limits import FIRST_BLOCK_S, LONGEST_BLOCK_S, RateLimiter
 from serving.api.route_index import FoundRoute, RouteFacts
 from serving.errors import ConfigurationError, Overloaded, RateLimited, SignInFailed, WeakPassword
-from serving.settings import load_settings
-from serving.settings_sections import RateLimitSettings
+from serving.settings import RateLimitSettings, load_settings
 from tests.unit.api.api_fakes import picture
 from tests.unit.api.api_problems import check_problem
 

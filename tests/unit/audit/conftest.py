@@ -6,7 +6,7 @@ import pytest_asyncio
 
 from serving.audit.trail import AuditTrail
 from serving.database import Database
-from serving.settings_sections import AuditSettings
+from serving.settings import AuditSettings
 from tests.unit.registry.conftest import database_url
 
 __all__ = ["database_url"]

@@ -19,7 +19,7 @@ from serving.audit.trail import AuditTrail
 from serving.database import Database
 from serving.errors import InvalidRequest, StageUnavailable
 from serving.registry.tables import OPEN, event
-from serving.settings_sections import AuditSettings
+from serving.settings import AuditSettings
 
 START = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
 EVERYTHING = AuditFilters()

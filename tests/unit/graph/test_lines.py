@@ -13,8 +13,7 @@ from serving.graph.tuning import BatchTuning, read_tuning
 from serving.packs.calibration import load_calibration
 from serving.packs.catalogue import find_pack
 from serving.packs.configured import find_served_packs
-from serving.settings import load_settings
-from serving.settings_sections import RecognitionSettings
+from serving.settings import RecognitionSettings, load_settings
 from tests.unit.served import serve
 
 

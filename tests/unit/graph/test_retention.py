@@ -22,7 +22,7 @@ from serving.graph.retention import RetentionJob
 from serving.registry import NewFace, Registry
 from serving.registry.retention import Retention
 from serving.registry.tables import event, person
-from serving.settings_sections import AuditSettings
+from serving.settings import AuditSettings
 from tests.unit.graph.virtual_time import in_virtual_time
 from tests.unit.served import serve_alone
 

@@ -1,0 +1,43 @@
+"""Rollcall's settings, typed and validated before anything starts.
+
+Values come, strongest first, from the `args` of a serve config, from `ROLLCALL_*` environment variables
+(`ROLLCALL_PICTURE__MAX_BYTES=5000000`), from a `.env` file, and from the defaults in the sections. A key
+that does not exist is an error that names it, wherever it was written.
+"""
+
+from serving.settings.access import AuditSettings, AuthSettings, RateLimitSettings, parse_limits
+from serving.settings.environment import ENV_PREFIX
+from serving.settings.loading import load_settings, setting_keys
+from serving.settings.operation import JobSettings, LoadSettings, MetricsSettings, RetentionSettings
+from serving.settings.packs import PackSettings
+from serving.settings.recognition import (
+    EnrolmentSettings,
+    LivenessSettings,
+    PictureSettings,
+    QualitySettings,
+    RecognitionSettings,
+)
+from serving.settings.settings import Settings
+from serving.settings.stores import GallerySettings
+
+__all__ = [
+    "ENV_PREFIX",
+    "AuditSettings",
+    "AuthSettings",
+    "EnrolmentSettings",
+    "GallerySettings",
+    "JobSettings",
+    "LivenessSettings",
+    "LoadSettings",
+    "MetricsSettings",
+    "PackSettings",
+    "PictureSettings",
+    "QualitySettings",
+    "RateLimitSettings",
+    "RecognitionSettings",
+    "RetentionSettings",
+    "Settings",
+    "load_settings",
+    "parse_limits",
+    "setting_keys",
+]
