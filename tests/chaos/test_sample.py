@@ -1,0 +1,25 @@
+"""Three failures that tell most for their time: a model's replica, the owner of all vectors, and a drain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.harness import Target, start_target
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with start_target(tmp_path_factory.mktemp("chaos")) as target:
+        yield target
+
+
+@pytest.mark.parametrize(
+    ("failure", "role"),
+    [("kill -9 of a detector", "Detector"), ("kill -9 of the gallery's owner", "gallery")],
+)
+def test_a_process_that_is_killed_loses_nothing(target: Target, failure: str, role: str) -> None:
+    row = target.suffer_kill(failure, role)
+    assert row.recovery_s is not None
+    assert row.whole_s is not None
