@@ -12,7 +12,16 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from serving.errors import ConfigurationError
-from serving.settings.environment import ENV_PREFIX, NOT_SETTINGS, read_dotenv
+from serving.settings.environment import (
+    ENV_PREFIX,
+    IN_A_FILE,
+    NOT_SETTINGS,
+    key_in_a_file,
+    list_keys,
+    make_key,
+    make_variable,
+    read_dotenv,
+)
 from serving.settings.section import Section
 from serving.settings.settings import Settings
 
@@ -24,9 +33,11 @@ def load_settings(args: Mapping[str, Any] | None = None) -> Settings:
         ConfigurationError: naming every wrong key and, for a misspelt one, the nearest real key.
     """
     known = set(setting_keys())
-    unknown = [name for name in _named_in_environment() if name not in known]
-    if unknown:
-        raise ConfigurationError("; ".join(_explain_unknown(name, known, env=True) for name in unknown))
+    unknown = [name for name in _named_in_environment(known) if name not in known]
+    problems = [_explain_unknown(name, known, env=True) for name in unknown]
+    problems += [f"{name} and {name}{IN_A_FILE} are both set; keep one" for name in _named_twice(known)]
+    if problems:
+        raise ConfigurationError("; ".join(problems))
     if args is None:
         args = {}
     if not isinstance(args, Mapping):
@@ -46,28 +57,31 @@ def load_settings(args: Mapping[str, Any] | None = None) -> Settings:
 
 def setting_keys() -> Iterator[str]:
     """Every setting as a dotted path, e.g. `picture.max_bytes`."""
-    for name in Settings.model_fields:
-        section = _section_of(name)
-        if section is None:
-            yield name
-        else:
-            yield from (f"{name}.{inner}" for inner in section.model_fields)
+    return list_keys(Settings)
 
 
-def _named_in_environment() -> Iterator[str]:
+def _named_in_environment(known: set[str]) -> Iterator[str]:
     for name in {**read_dotenv(), **os.environ}:
         suffix = name.upper().removeprefix(ENV_PREFIX)
         if not name.upper().startswith(ENV_PREFIX) or suffix in NOT_SETTINGS:
             continue
-        dotted = _dotted(name)
-        if _section_of(dotted) is None:  # a whole section may be given as JSON
-            yield dotted
+        key = key_in_a_file(name, known) or make_key(name)
+        if _section_of(key) is None:  # a whole section may be given as JSON
+            yield key
+
+
+def _named_twice(known: set[str]) -> Iterator[str]:
+    names = {name.upper() for name in {**read_dotenv(), **os.environ}}
+    for name in sorted(names):
+        key = key_in_a_file(name, known)
+        if key is not None and make_variable(key) in names:
+            yield make_variable(key)
 
 
 def _bad_json() -> Iterator[str]:
     for source in (read_dotenv(), os.environ):
         for name, value in source.items():
-            if name.upper().startswith(ENV_PREFIX) and _takes_json(_dotted(name)) and not _is_json(value):
+            if name.upper().startswith(ENV_PREFIX) and _takes_json(make_key(name)) and not _is_json(value):
                 yield name.upper()
 
 
@@ -88,10 +102,6 @@ def _is_json(value: str | None) -> bool:
     return True
 
 
-def _dotted(name: str) -> str:
-    return name.upper().removeprefix(ENV_PREFIX).lower().replace("__", ".")
-
-
 def _section_of(key: str) -> type[Section] | None:
     field = Settings.model_fields.get(key)
     kind = None if field is None else field.annotation
@@ -99,11 +109,11 @@ def _section_of(key: str) -> type[Section] | None:
 
 
 def _explain_unknown(key: str, known: set[str], *, env: bool = False) -> str:
-    shown = ENV_PREFIX + key.upper().replace(".", "__") if env else key
+    shown = make_variable(key) if env else key
     near = difflib.get_close_matches(key, known, n=1)
     if not near:
         return f"{shown}: there is no such setting"
-    meant = ENV_PREFIX + near[0].upper().replace(".", "__") if env else near[0]
+    meant = make_variable(near[0]) if env else near[0]
     return f"{shown}: there is no such setting; did you mean {meant}?"
 
 

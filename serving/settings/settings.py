@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from serving.settings.access import AuditSettings, AuthSettings, RateLimitSettings
-from serving.settings.environment import ENV_PREFIX, DotEnvSource
+from serving.settings.environment import ENV_PREFIX, DotEnvSource, EnvironmentSource, SecretFileSource
 from serving.settings.operation import JobSettings, LoadSettings, MetricsSettings, RetentionSettings
 from serving.settings.packs import PackSettings
 from serving.settings.recognition import (
@@ -64,7 +64,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, DotEnvSource(settings_cls)
+        return (
+            init_settings,
+            EnvironmentSource(settings_cls),
+            SecretFileSource(settings_cls),
+            DotEnvSource(settings_cls),
+        )
 
     @model_validator(mode="after")
     def _largest_picture_fits_a_body(self) -> Settings:
