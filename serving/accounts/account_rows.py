@@ -22,6 +22,7 @@ from serving.errors import (
     UnknownEvent,
     UnknownPerson,
 )
+from serving.registry.erased import note_erased
 from serving.registry.paging import write_cursor
 from serving.registry.records import Page
 from serving.registry.tables import IS_OPEN, event, insert_into, person
@@ -135,6 +136,7 @@ def remove(connection: Connection, id: str) -> bool:
     if administrators == [id]:
         raise LastAdministrator
     connection.execute(delete(account).where(account.c.id == id))
+    note_erased(connection, "account", id)
     return True
 
 

@@ -35,6 +35,7 @@ from serving.accounts.tables import account, api_key, api_key_event
 from serving.database import Database
 from serving.database.metadata import now_utc
 from serving.errors import InvalidRequest, RollcallError, UnknownApiKey
+from serving.registry.erased import note_erased
 from serving.registry.identifiers import check_event_id, check_name
 from serving.registry.paging import check_limit, read_cursor, write_cursor
 from serving.registry.records import Page
@@ -204,6 +205,7 @@ def _revoke(connection: Connection, id: str, account_id: str | None, within: Seq
     live = (api_key.c.id == id, api_key.c.revoked_at.is_(None), *_in_sight(account_id, within))
     if connection.execute(update(api_key).where(*live).values(revoked_at=now_utc())).rowcount == 0:
         raise UnknownApiKey
+    note_erased(connection, "api_key", id)
 
 
 def _note_use(connection: Connection, id: str) -> None:

@@ -111,6 +111,14 @@ class Database:
         """
         return await _measured("write", self._opened().write(partial(_call, work, args, kwargs)))
 
+    async def compact(self) -> None:
+        """Take the bytes of what was erased long enough ago out of the files, where the files are ours.
+
+        Raises:
+            Overloaded, StageUnavailable: it could not be done now.
+        """
+        await _measured("compact", self._opened().compact())
+
     def _opened(self) -> SqliteBackend | PostgresBackend:
         if self._backend is None:
             raise StageUnavailable("The database is not open.")

@@ -49,6 +49,9 @@ class PostgresBackend:
     async def close(self) -> None:
         await self._engine.dispose()
 
+    async def compact(self) -> None:
+        """Nothing to do: the server's autovacuum is its operator's."""
+
     async def look_up(self, work: Callable[[Connection], T]) -> T:
         return await self.read(work)
 

@@ -24,6 +24,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
+from serving.database.compaction import compact_if_due
 from serving.database.location import prepare_file
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ def create_sqlite_engine(url: URL, pool_size: int) -> Engine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, freed pages included
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -132,6 +134,11 @@ class SqliteBackend:
     async def read(self, work: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, partial(run_read, self._engine, work))
+
+    async def compact(self) -> None:
+        """See `compaction.compact_if_due`; writers of this process wait for it."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writer, compact_if_due, self._path)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()

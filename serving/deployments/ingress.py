@@ -81,7 +81,7 @@ class Ingress:
             gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
             statistics=StatisticsRecorder(registry),
             audit=AuditTrail(database, settings.audit),
-            rate_limiter=RateLimiter(settings.rate_limits),
+            rate_limiter=RateLimiter(settings.rate_limits, settings.web.trusted_proxies),
             check_ins=CheckIns(database),
             jobs=Jobs(database, JobFiles(settings.jobs_dir), max_unfinished=settings.jobs.max_unfinished),
             liveness=self._liveness,
@@ -94,6 +94,7 @@ class Ingress:
             self._services.audit,
             idempotency_s=settings.enrolment.idempotency_s,
             period_s=settings.retention.period_s,
+            keep_erasures_days=settings.backup.keep_erasures_days,
         )
         self._retention.start()
         recording.begin_ingress([line.pack for line in self._lines])

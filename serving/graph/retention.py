@@ -33,6 +33,7 @@ class RetentionJob:
     Args:
         idempotency_s: how long the answers to requests with a key are kept.
         period_s: between two looks, on average.
+        keep_erasures_days: how long it is remembered, by hash, who was erased.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class RetentionJob:
         *,
         idempotency_s: float,
         period_s: float,
+        keep_erasures_days: int = 365,
     ) -> None:
         self._registry = registry
         self._retention = retention
         self._lines = lines
         self._audit = audit
         self._idempotency_s = idempotency_s
+        self._keep_erasures_days = keep_erasures_days
         self._periodic = Periodic(
             "retention", self.look_once, period_s=period_s, first_within_s=min(period_s, FIRST_WITHIN_S)
         )
@@ -69,7 +72,14 @@ class RetentionJob:
             Exception: the first failure, once all else has been done.
         """
         failures: list[Exception] = []
-        for step in (self._erase_events, self._erase_people, self._forget_requests, self._audit.purge):
+        steps = (
+            self._erase_events,
+            self._erase_people,
+            self._forget_requests,
+            self._forget_erased,
+            self._audit.purge,
+        )
+        for step in steps:
             await _try(step, failures)
         if failures:
             raise failures[0]
@@ -110,6 +120,9 @@ class RetentionJob:
         if await self._retention.forget_person(expired, partial(add_entries, entries=[entry])):
             # Whoever is enrolled anew under the same id since then keeps their vectors.
             await erase_orphans(self._registry, self._lines, expired.event_key, expired.id, CALL_TIMEOUT_S)
+
+    async def _forget_erased(self) -> None:
+        await self._registry.erasures.forget_erased(self._keep_erasures_days)
 
     async def _forget_requests(self) -> None:
         while await self._registry.requests.forget(self._idempotency_s, PAGE) == PAGE:

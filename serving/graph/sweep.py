@@ -100,6 +100,9 @@ class Sweep:
                 if error := await _try(lambda id=due.id: self._registry.erasures.postpone(id)):  # type: ignore[misc]
                     yield error
 
+        if error := await _try(self._registry.erasures.compact_stores):
+            yield error
+
     async def _finish_deletion(self, event_key: str) -> None:
         for place in await self._registry.erasures.places(event_key):
             await erase_place(self._lines, place, CALL_TIMEOUT_S)

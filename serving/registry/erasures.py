@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, case, delete, exists, func, or_, s
 
 from serving.database import Database
 from serving.database.metadata import now_utc
+from serving.registry.erased import forget_erased
 from serving.registry.paging import check_limit
 from serving.registry.records import Erasure, Place
 from serving.registry.tables import (
@@ -80,6 +81,14 @@ class Erasures:
         Those that are enrolled or announced there; empty for a person who is not there.
         """
         return await self._database.read(known_faces, event_key, person_id, partition)
+
+    async def compact_stores(self) -> None:
+        """Take what was erased long enough ago out of the database's files, where they are ours."""
+        await self._database.compact()
+
+    async def forget_erased(self, older_than_days: int) -> None:
+        """Drop the hashes of who was erased longer ago than any backup is kept."""
+        await self._database.write(forget_erased, older_than_days)
 
     async def places(self, event_key: str) -> list[Place]:
         """Wherever vectors of an event may lie, also those no longer searched; it may be gone itself."""

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from serving.database.metadata import now_utc
 from serving.errors import EventExists, InvalidRequest, UnknownEvent
 from serving.registry import erasures
+from serving.registry.erased import note_erased
 from serving.registry.identifiers import check_name, generate_event_key, generate_id
 from serving.registry.paging import write_cursor
 from serving.registry.records import Counts, Event, EventFields, Page
@@ -184,6 +185,7 @@ def begin_deletion(connection: Connection, event_id: str) -> Event:
     row = connection.execute(closing).first() or connection.execute(_GET_DELETING, {"id": event_id}).first()
     if row is None:
         raise UnknownEvent(event=event_id)
+    note_erased(connection, "event", row[0])
     return Event(*row)
 
 

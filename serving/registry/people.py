@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, func, null, 
 from serving.database.metadata import now_utc
 from serving.errors import ConsentRequired, UnknownFace, UnknownPerson
 from serving.registry import erasures, idempotency
+from serving.registry.erased import note_erased
 from serving.registry.paging import write_cursor
 from serving.registry.person_details import check_metadata, fold_name, merge_patch
 from serving.registry.records import FaceSummary, Page, Person, PersonSummary
@@ -169,6 +170,7 @@ def delete_person(connection: Connection, event_key: str, person_id: str) -> boo
     if connection.execute(doomed).rowcount == 0:
         return False
     erasures.plan_erasure(connection, event_key, person_id, erasures.REVISIT_S)
+    note_erased(connection, "person", event_key, person_id)
     return True
 
 
@@ -213,4 +215,5 @@ def delete_face(connection: Connection, event_key: str, person_id: str, face_id:
         return False
     connection.execute(update(person).where(*this_person).values(updated_at=now_utc()))
     erasures.plan_erasure(connection, event_key, person_id, erasures.REVISIT_S)
+    note_erased(connection, "face", event_key, person_id, face_id)
     return True

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, literal, select, tuple_, updat
 from serving.database import Database
 from serving.database.metadata import now_utc
 from serving.registry import people
+from serving.registry.erased import note_erased
 from serving.registry.paging import check_limit
 from serving.registry.tables import DELETING, IS_OPEN, event, person
 
@@ -153,6 +154,7 @@ def begin_event_deletion(connection: Connection, expired: ExpiredEvent, also: Al
     doomed = update(event).where(event.c.key == expired.key, *_still_expired(expired.retention_days))
     if connection.execute(doomed.values(state=DELETING)).rowcount == 0:
         return False
+    note_erased(connection, "event", expired.key)
     also(connection)
     return True
 

@@ -193,6 +193,15 @@ Index(
     postgresql_where=text("person_id IS NULL"),
 )
 
+# Who was erased, or lost access, so that no old backup brings them back: a hash each, and no name.
+erased_subject = Table(
+    "erased_subject",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("erased_at", UtcDateTime, nullable=False),
+)
+Index("ix_erased_subject_erased_at", erased_subject.c.erased_at)
+
 # Answers to requests that carried an Idempotency-Key.
 idempotent_request = Table(
     "idempotent_request",

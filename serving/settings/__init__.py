@@ -6,6 +6,7 @@ that does not exist is an error that names it, wherever it was written.
 """
 
 from serving.settings.access import AuditSettings, AuthSettings, RateLimitSettings, parse_limits
+from serving.settings.backup import BackupSettings
 from serving.settings.environment import ENV_PREFIX
 from serving.settings.loading import load_settings, setting_keys
 from serving.settings.operation import JobSettings, LoadSettings, MetricsSettings, RetentionSettings
@@ -18,12 +19,15 @@ from serving.settings.recognition import (
     RecognitionSettings,
 )
 from serving.settings.settings import Settings
-from serving.settings.stores import GallerySettings
+from serving.settings.stores import DatabaseSettings, GallerySettings
+from serving.settings.web import WebSettings
 
 __all__ = [
     "ENV_PREFIX",
     "AuditSettings",
     "AuthSettings",
+    "BackupSettings",
+    "DatabaseSettings",
     "EnrolmentSettings",
     "GallerySettings",
     "JobSettings",
@@ -37,6 +41,7 @@ __all__ = [
     "RecognitionSettings",
     "RetentionSettings",
     "Settings",
+    "WebSettings",
     "load_settings",
     "parse_limits",
     "setting_keys",

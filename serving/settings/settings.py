@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from serving.settings.access import AuditSettings, AuthSettings, RateLimitSettings
+from serving.settings.backup import BackupSettings
 from serving.settings.environment import ENV_PREFIX, DotEnvSource, EnvironmentSource, SecretFileSource
 from serving.settings.operation import JobSettings, LoadSettings, MetricsSettings, RetentionSettings
 from serving.settings.packs import PackSettings
@@ -18,7 +19,8 @@ from serving.settings.recognition import (
     QualitySettings,
     RecognitionSettings,
 )
-from serving.settings.stores import GallerySettings
+from serving.settings.stores import DatabaseSettings, GallerySettings
+from serving.settings.web import WebSettings
 from serving.vision.execution import Execution
 
 
@@ -44,6 +46,7 @@ class Settings(BaseSettings):
     picture: PictureSettings = PictureSettings()
     recognition: RecognitionSettings = RecognitionSettings()
     gallery: GallerySettings = GallerySettings()
+    database: DatabaseSettings = DatabaseSettings()
     auth: AuthSettings = AuthSettings()
     load: LoadSettings = LoadSettings()
     quality: QualitySettings = QualitySettings()
@@ -54,6 +57,8 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     retention: RetentionSettings = RetentionSettings()
     metrics: MetricsSettings = MetricsSettings()
+    web: WebSettings = WebSettings()
+    backup: BackupSettings = BackupSettings()
 
     @classmethod
     def settings_customise_sources(

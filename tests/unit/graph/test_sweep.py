@@ -46,6 +46,9 @@ class World:
     async def due(self) -> list[Erasure]:
         return self.planned
 
+    async def compact_stores(self) -> None:
+        await self._note("compact", "stores")
+
     async def _note(self, *entry: Any) -> None:
         self.log.append(entry)
         if entry[1] in self.failures:
@@ -114,6 +117,7 @@ async def test_every_step_in_its_order() -> None:
         ("stored", "dee"),
         ("release", "dee"),
         ("erased", "claimed dee"),
+        ("compact", "stores"),
     ]
 
 
