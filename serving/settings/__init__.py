@@ -20,6 +20,7 @@ from serving.settings.recognition import (
 )
 from serving.settings.settings import Settings
 from serving.settings.stores import DatabaseSettings, GallerySettings
+from serving.settings.telemetry import LoggingSettings, TracingSettings
 from serving.settings.web import WebSettings
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "JobSettings",
     "LivenessSettings",
     "LoadSettings",
+    "LoggingSettings",
     "MetricsSettings",
     "PackSettings",
     "PictureSettings",
@@ -41,6 +43,7 @@ __all__ = [
     "RecognitionSettings",
     "RetentionSettings",
     "Settings",
+    "TracingSettings",
     "WebSettings",
     "load_settings",
     "parse_limits",

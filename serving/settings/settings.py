@@ -20,6 +20,7 @@ from serving.settings.recognition import (
     RecognitionSettings,
 )
 from serving.settings.stores import DatabaseSettings, GallerySettings
+from serving.settings.telemetry import LoggingSettings, TracingSettings
 from serving.settings.web import WebSettings
 from serving.vision.execution import Execution
 
@@ -57,6 +58,8 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     retention: RetentionSettings = RetentionSettings()
     metrics: MetricsSettings = MetricsSettings()
+    logging: LoggingSettings = LoggingSettings()
+    tracing: TracingSettings = TracingSettings()
     web: WebSettings = WebSettings()
     backup: BackupSettings = BackupSettings()
 

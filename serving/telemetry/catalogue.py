@@ -296,6 +296,19 @@ SERIES_REFUSED = Metric(
     ("metric",),
     by="all",
 )
+LOG_LINES_DROPPED = Metric(
+    "rollcall_log_lines_dropped_total",
+    "counter",
+    "Log lines that were lost: too many waited, or nothing took them (a full disk).",
+    by="all",
+)
+SPANS_DROPPED = Metric(
+    "rollcall_spans_dropped_total",
+    "counter",
+    "Spans that were lost: `queue`: too many waited; `export`: the collector did not take them.",
+    ("reason",),
+    by="all",
+)
 
 # Made by whoever answers the scrape, from what the node's processes are doing at that moment
 
