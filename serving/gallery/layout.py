@@ -5,5 +5,9 @@ FULL_SCAN_KIB = 51_200
 HNSW_EDGES = 16
 HNSW_BUILD_EF = 128
 HNSW_SEARCH_EF = 256
+OVERSAMPLING = 16.0
+"""Of the server engine, whose codes have 4 bits; of the embedded one, whose codes have 8:"""
+QUANTIZED_OVERSAMPLING = 4.0
+"""Candidates by quantised codes, over those wanted, that are compared again with the full vectors."""
 POINTS_PER_WRITE = 500
 POINTS_PER_PAGE = 1000

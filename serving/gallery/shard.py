@@ -12,13 +12,21 @@ import qdrant_edge as edge
 
 from serving.errors import InternalError
 from serving.gallery.grouping import PointQuery, ScoredPoint
-from serving.gallery.layout import FULL_SCAN_KIB, HNSW_BUILD_EF, HNSW_EDGES, HNSW_SEARCH_EF
+from serving.gallery.layout import (
+    FULL_SCAN_KIB,
+    HNSW_BUILD_EF,
+    HNSW_EDGES,
+    HNSW_SEARCH_EF,
+    QUANTIZED_OVERSAMPLING,
+)
 from serving.gallery.records import FacePage, FaceRecord, check_key
 from serving.gallery.shard_files import FileWatch
 
 T = TypeVar("T")
 
 _NEVER_INDEX_KIB = 2**40
+_QUANTILE = 0.99
+"""Of the values of all vectors, that the int8 codes span; what lies beyond is cut off."""
 _HIT_FIELDS = edge.PayloadSelector.Include(["person", "face"])
 _FACE_FIELDS = edge.PayloadSelector.Include(["person", "face", "created_at"])
 
@@ -46,7 +54,11 @@ def _match_all(*, event: str, person: str | None = None, ids: Iterable[str] | No
 
 
 def query_points(shard: Any, queries: Sequence[PointQuery]) -> list[list[ScoredPoint]]:
-    parameters = edge.SearchParams(hnsw_ef=HNSW_SEARCH_EF)
+    # Where vectors are not quantised the second half says nothing.
+    parameters = edge.SearchParams(
+        hnsw_ef=HNSW_SEARCH_EF,
+        quantization=edge.QuantizationSearchParams(rescore=True, oversampling=QUANTIZED_OVERSAMPLING),
+    )
     requests = [
         edge.QueryRequest(
             limit=query.limit,
@@ -118,6 +130,12 @@ def shard_config(dimension: int, hnsw: bool) -> Any:
             full_scan_threshold=FULL_SCAN_KIB,
             max_indexing_threads=1,
         ),
+        # Over int8 codes a graph is built and walked in a fifth of the time; cosines are of the full vectors.
+        quantization_config=edge.ScalarQuantizationConfig(
+            edge.ScalarType.Int8, quantile=_QUANTILE, always_ram=True
+        )
+        if hnsw
+        else None,
         optimizers=edge.EdgeOptimizersConfig(
             # One deleted vector is enough for a segment to be rewritten: erasure depends on it.
             deleted_threshold=0.0,
