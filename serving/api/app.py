@@ -13,8 +13,10 @@ from fastapi_swagger import patch_fastapi
 import serving
 from serving.api.audit_middleware import AuditMiddleware
 from serving.api.callers import CallerWatch, settle
+from serving.api.cors import CrossOrigin
 from serving.api.early_refusal import EarlyRefusal
 from serving.api.envelope import Problem, install_error_answers
+from serving.api.host_check import HostCheck
 from serving.api.middleware import AnswerHeaders
 from serving.api.request_meter import RequestMeter
 from serving.api.route_index import RouteIndex
@@ -39,6 +41,7 @@ from serving.api.routes import (
     stateless,
     verification,
 )
+from serving.api.security_headers import make_answer_headers
 from serving.api.services import Services
 from serving.api.unread_bodies import BodyDrain
 from serving.jobs.runner import JobRunner
@@ -60,7 +63,7 @@ def create_app(services: Services, job_runner: JobRunner | None = None) -> FastA
         title="Rollcall",
         version=serving.__version__,
         description=DESCRIPTION,
-        docs_url=None,  # the page comes from `fastapi_swagger`, which asks no third party for its parts
+        docs_url=None,  # the page is ours (`routes/pages.py`); it asks no third party for its parts
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         lifespan=_close_with(services, unfinished, job_runner),
@@ -96,7 +99,13 @@ def create_app(services: Services, job_runner: JobRunner | None = None) -> FastA
     app.add_middleware(AuditMiddleware)
     app.add_middleware(EarlyRefusal)
     app.add_middleware(CallerWatch, index=index, unfinished=unfinished)
-    app.add_middleware(AnswerHeaders)
+    web = services.settings.web
+    answer_headers = make_answer_headers(web)
+    if web.allowed_hosts:
+        app.add_middleware(HostCheck, hosts=web.allowed_hosts)
+    app.add_middleware(AnswerHeaders, headers=answer_headers)
+    if web.cors_origins:
+        app.add_middleware(CrossOrigin, settings=web, headers=answer_headers)
     app.add_middleware(BodyDrain)
     app.add_middleware(RequestMeter)
     app.openapi = _document_problems(app.openapi)  # type: ignore[method-assign]

@@ -98,7 +98,7 @@ def _make_entry(services: Services, found: FoundRoute, scope: Scope, status: int
         person_id=person_id,
         outcome=outcome,
         status=status,
-        address=find_address(scope, services.settings.rate_limits.trusted_proxies),
+        address=find_address(scope, services.settings.web.trusted_proxies),
         request_id=_keep(state.get("request_id"), _is_request_id),
         details={**named, **state.get("audit_details", {})},
     )

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import os
+from collections.abc import Sequence
 
 from starlette.types import Scope
 
+from serving.front.haproxy import PEER_HEADER, is_in_place
+
 MAX_HEADER_CHARS = 2000
+_PEER_HEADER = PEER_HEADER.encode()
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def find_address(scope: Scope, trusted_proxies: int) -> str | None:
-    """The client's address, as the outermost trusted proxy saw it; None when there is no such proxy.
+def find_address(scope: Scope, trusted_proxies: Sequence[str]) -> str | None:
+    """The client's address; None where nobody vouches for one.
 
-    Each proxy appends the address that it was called from to `X-Forwarded-For`, so the entry that counts is
-    the `trusted_proxies`-th from the end; what stands before it is the client's own invention. The peer of
-    the connection says nothing: it is Serve's proxy, which appends nothing.
+    Serve's proxy says who called it (`serving/front/haproxy.py`). If that is one of the trusted proxies, it
+    has appended to `X-Forwarded-For` who called it in turn, and so on from the end of the list; the client is
+    the first who is not trusted. What stands before that is the client's own invention. Where all are trusted
+    the first of them is the client, unless it is this machine.
+
+    Args:
+        trusted_proxies: networks, as `WebSettings.trusted_proxies` holds them.
 
     Returns:
         IPv4 in dots, IPv6 in its shortest form and without a zone; IPv4 within IPv6 as IPv4.
     """
-    if trusted_proxies == 0:
+    if not _knows_peers():
         return None
+    peers = [value for name, value in scope["headers"] if name == _PEER_HEADER]
+    address = normalise_address(peers[0].decode("latin-1")) if len(peers) == 1 else None
+    networks = _parse(tuple(trusted_proxies))
+    if address is None or not _is_within(address, networks):
+        return address
     sent = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
-    entries = sent[-MAX_HEADER_CHARS:].decode("latin-1").split(",")
-    if len(entries) < trusted_proxies:
-        return None
-    return normalise_address(entries[-trusted_proxies])
+    entries = sent.decode("latin-1").split(",")
+    is_cut = len(sent) > MAX_HEADER_CHARS
+    if is_cut:
+        entries = sent[-MAX_HEADER_CHARS:].decode("latin-1").split(",")[1:]  # the first may be cut
+    for entry in reversed(entries):
+        seen = normalise_address(entry)
+        if seen is None:
+            return None if entry.strip() else _unless_loopback(address)
+        address = seen
+        if not _is_within(address, networks):
+            return address
+    return None if is_cut else _unless_loopback(address)
 
 
 def normalise_address(text: str) -> str | None:
@@ -50,3 +74,23 @@ def network_of(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv4Address):
         return parsed.compressed
     return ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)).compressed
+
+
+@functools.cache
+def _knows_peers() -> bool:
+    """Otherwise the header that says who called could be the client's own."""
+    return is_in_place(os.environ)
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(networks: tuple[str, ...]) -> tuple[_Network, ...]:
+    return tuple(ipaddress.ip_network(each) for each in networks)
+
+
+def _is_within(address: str, networks: tuple[_Network, ...]) -> bool:
+    parsed = ipaddress.ip_address(address)
+    return any(parsed in network for network in networks)
+
+
+def _unless_loopback(address: str) -> str | None:
+    return None if ipaddress.ip_address(address).is_loopback else address

@@ -47,8 +47,8 @@ class RateLimiter:
     not worth an outage.
     """
 
-    def __init__(self, settings: RateLimitSettings) -> None:
-        self._trusted_proxies = settings.trusted_proxies
+    def __init__(self, settings: RateLimitSettings, trusted_proxies: Sequence[str] = ()) -> None:
+        self._trusted_proxies = trusted_proxies
         self._counters: MemoryCounters | RedisCounters = MemoryCounters()
         if settings.redis_url is not None:
             self._counters = _connect(settings.redis_url.get_secret_value())

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import os
 import signal
+import ssl
 import tempfile
 import threading
 import time
@@ -22,6 +23,7 @@ import yaml
 from rich.markup import escape
 
 from serving.commands.console import console, messages
+from serving.commands.front import make_front_options
 from serving.commands.packs import prepare_with_progress
 from serving.commands.ports import check_port_is_free, choose_metrics_port
 from serving.commands.start_checks import check_start, find_dormant_events
@@ -58,6 +60,8 @@ def serve(
     set_ray_flags(own_cluster=True)
     content = _read_config(config)
     settings = load_settings(_single_application(content, config)["args"])
+    os.umask(0o077)  # what the service writes is for the service alone
+    os.environ |= make_front_options(settings.web).to_environment()  # Serve's proxy reads nothing else
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     listen_host, listen_port = _complete_config(content, chosen, config)
     check_start(settings)
@@ -66,7 +70,8 @@ def serve(
     prepare_with_progress(settings)
     for line in find_dormant_events(settings):
         messages.print(f"[yellow]{escape(line)}[/]")
-    _run(content, settings, cpus, _make_url(listen_host, listen_port), metrics_port)
+    scheme = "http" if settings.web.tls_certificate is None else "https"
+    _run(content, settings, cpus, _make_url(listen_host, listen_port, scheme), metrics_port)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -151,10 +156,10 @@ def _find_unknown_keys(content: Mapping[str, Any]) -> Iterator[str]:
             yield from compare(deployment, DeploymentSchema.model_fields, f"{here}deployments.{number}.")
 
 
-def _make_url(host: str, port: int) -> str:
+def _make_url(host: str, port: int, scheme: str = "http") -> str:
     """Where a client on this machine reaches what listens on this host."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
 
 
 def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str, metrics_port: int) -> None:
@@ -254,8 +259,10 @@ def _find_trouble(application: Any) -> str:
 
 
 def _is_ready(url: str) -> bool:
+    # The certificate is for the name that clients use, and this asks the machine itself for its health.
+    unverified = ssl._create_unverified_context()  # noqa: S323
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2, context=unverified) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False

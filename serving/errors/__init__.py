@@ -50,8 +50,9 @@ from serving.errors.events import (
     UnknownPerson,
 )
 from serving.errors.jobs import BadArchive, JobFinished, JobNotFinished, TooManyJobs, UnknownJob
-from serving.errors.load import DeadlineExceeded, Overloaded, StageUnavailable
+from serving.errors.load import DeadlineExceeded, Overloaded, StageUnavailable, StorageFull
 from serving.errors.migration import MigrationIncomplete, MigrationRunning, NoMigration, PackChanged
+from serving.errors.operations import BackupError, RestoreRefused
 from serving.errors.pictures import (
     NoFace,
     NotAnImage,
@@ -64,12 +65,13 @@ from serving.errors.pictures import (
     TruncatedPicture,
     UnsupportedPictureType,
 )
-from serving.errors.requests import BodyTooLarge, InvalidRequest, MethodNotAllowed, NotFound
+from serving.errors.requests import BodyTooLarge, InvalidRequest, MethodNotAllowed, NotFound, UnknownHost
 
 __all__ = [
     "ALL_ERRORS",
     "AccountExists",
     "ApiKeyInvalid",
+    "BackupError",
     "BadArchive",
     "BodyTooLarge",
     "CommandError",
@@ -114,11 +116,13 @@ __all__ = [
     "QualityTooLow",
     "RateLimited",
     "RequestInProgress",
+    "RestoreRefused",
     "RollcallError",
     "SeveralFaces",
     "SignInFailed",
     "SignUpClosed",
     "StageUnavailable",
+    "StorageFull",
     "TokenExpired",
     "TokenInvalid",
     "TokenMissing",
@@ -130,6 +134,7 @@ __all__ = [
     "UnknownApiKey",
     "UnknownEvent",
     "UnknownFace",
+    "UnknownHost",
     "UnknownJob",
     "UnknownPerson",
     "UnsupportedPictureType",
@@ -137,7 +142,7 @@ __all__ = [
 ]
 
 ALL_ERRORS: tuple[type[RollcallError], ...] = (
-    InternalError, InvalidRequest, NotFound, MethodNotAllowed, BodyTooLarge,
+    InternalError, InvalidRequest, NotFound, MethodNotAllowed, BodyTooLarge, UnknownHost,
     TokenMissing, TokenInvalid, TokenExpired, TokenRevoked, Forbidden, SignInFailed, SignUpClosed,
     WeakPassword, AccountExists, UnknownAccount, LastAdministrator, ApiKeyInvalid, UnknownApiKey, RateLimited,
     NotAnImage, UnsupportedPictureType, TruncatedPicture, PictureTooLarge, TooManyPixels, PictureTooSmall,
@@ -148,6 +153,6 @@ ALL_ERRORS: tuple[type[RollcallError], ...] = (
     MigrationRunning, NoMigration, MigrationIncomplete, PackChanged,
     IdempotencyKeyReused, RequestInProgress,
     UnknownJob, JobNotFinished, JobFinished, TooManyJobs, BadArchive,
-    Overloaded, StageUnavailable, DeadlineExceeded,
+    Overloaded, StageUnavailable, StorageFull, DeadlineExceeded,
 )  # fmt: skip
 """The errors a client can receive over HTTP."""

@@ -26,6 +26,13 @@ class MethodNotAllowed(RollcallError):
     cure = "See /docs for the routes."
 
 
+class UnknownHost(RollcallError):
+    code = "unknown_host"
+    status = 421
+    title = "The service does not answer under this name"
+    cure = "Ask it by the name it is published under; operators list the names in web.allowed_hosts."
+
+
 class BodyTooLarge(RollcallError):
     code = "body_too_large"
     status = 413

@@ -41,19 +41,15 @@ class RateLimitSettings(Section):
         None,
         description="Where the counts live (redis:// or rediss://); none: each ingress replica has its own.",
     )
+    allow_insecure: bool = Field(
+        False, description="Use a Redis beyond this machine without TLS: only on a network you trust."
+    )
     recognition: str = Field("", description="Recognise, verify, search, detect, embed, compare.")
     enrolment: str = Field("", description="Enrol and import.")
     management: str = Field("1200/minute", description="All else that needs a token or key.")
     sign_in_per_account: str = Field("10/minute", description="Failed sign-ins, for each account name.")
     sign_in_per_address: str = Field("60/minute", description="Failed sign-ins, for each client address.")
     sign_up_per_address: str = Field("20/hour", description="Sign-ups, for each client address.")
-    trusted_proxies: int = Field(
-        0,
-        ge=0,
-        le=10,
-        description="Proxies before this service that append to X-Forwarded-For; Serve's own does not. "
-        "0: client addresses are not known, and limits for each address do not apply.",
-    )
 
     @field_validator(
         "recognition",

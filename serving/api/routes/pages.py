@@ -29,6 +29,13 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+DOCS_HEADERS = HEADERS | {
+    # Swagger UI writes styles into its elements, and icons into its style sheet.
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY.replace(
+        "style-src 'self'", "style-src 'self' 'unsafe-inline'"
+    ),
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
 CONSOLE = files("serving") / "console"
 KINDS = {
     "html": "text/html; charset=utf-8",
@@ -54,6 +61,8 @@ PARTS = {
     )
 }
 """Read once: a page is a few kilobytes."""
+DOCS_PAGE, DOCS_SCRIPT = "api_docs.html", "api_docs.js"
+DOCS_PARTS = {name: _load(name) for name in (DOCS_PAGE, DOCS_SCRIPT)}
 
 
 @router.get("/check-in")
@@ -68,6 +77,20 @@ async def show_part_of_check_in(name: str) -> Response:
     if name not in PARTS or name == PAGE:
         raise NotFound
     return _answer(name)
+
+
+@router.get("/docs")
+async def show_docs() -> Response:
+    """Every route, to read and to try. Its large parts come from `fastapi_swagger`."""
+    content, kind = DOCS_PARTS[DOCS_PAGE]
+    return Response(content, media_type=kind, headers=DOCS_HEADERS)
+
+
+@router.get(f"/docs/{DOCS_SCRIPT}")
+async def show_docs_script() -> Response:
+    """What starts the page, in a file of its own so that the page needs no script of its own."""
+    content, kind = DOCS_PARTS[DOCS_SCRIPT]
+    return Response(content, media_type=kind, headers=DOCS_HEADERS)
 
 
 def _answer(name: str) -> Response:

@@ -169,7 +169,7 @@ async def make_api(
             gate=AdmissionGate(load.max_pending_requests, load.max_pending_bytes),
             statistics=StatisticsRecorder(registry),
             audit=AuditTrail(database, settings.audit),
-            rate_limiter=RateLimiter(settings.rate_limits),
+            rate_limiter=RateLimiter(settings.rate_limits, settings.web.trusted_proxies),
             check_ins=CheckIns(database),
             jobs=Jobs(database, JobFiles(settings.jobs_dir), max_unfinished=settings.jobs.max_unfinished),
             liveness=None if settings.liveness.model is None else FakeLiveness(),  # type: ignore[arg-type]

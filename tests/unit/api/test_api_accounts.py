@@ -108,8 +108,8 @@ async def test_of_several_sign_ups_under_one_name_one_succeeds(api: Api) -> None
 
 
 async def test_a_sign_up_counts_once_for_its_address(make_api: Callable[..., Any]) -> None:
-    api = await make_api(rate_limits={"trusted_proxies": 1, "sign_up_per_address": "2/hour"})
-    client = api.anonymous(**{"X-Forwarded-For": "192.0.2.1"})
+    api = await make_api(rate_limits={"sign_up_per_address": "2/hour"})
+    client = api.anonymous(**{"X-Rollcall-Peer": "192.0.2.1"})
     for name in ("ada", "bob"):
         answer = await client.post(ACCOUNTS, json={"name": name, "password": PASSWORD})
         assert answer.status_code == 201, answer.text

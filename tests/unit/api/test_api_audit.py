@@ -120,10 +120,9 @@ async def test_who_is_erased_with_an_account_is_named_with_the_event(
 
 
 async def test_the_address_is_written_where_a_proxy_vouches_for_it(make_api: Callable[..., Any]) -> None:
-    api = await make_api(rate_limits={"trusted_proxies": 1})
-    await api.client.post(
-        "/v1/events", json={"id": "gala"}, headers={"X-Forwarded-For": "6.6.6.6, 192.0.2.7"}
-    )
+    api = await make_api(web={"trusted_proxies": "10.0.0.0/8"})
+    headers = {"X-Rollcall-Peer": "10.0.0.1", "X-Forwarded-For": "6.6.6.6, 192.0.2.7"}
+    await api.client.post("/v1/events", json={"id": "gala"}, headers=headers)
     assert [each["address"] for each in await entries(api)] == ["192.0.2.7"]
 
 

@@ -15,6 +15,7 @@ from tests.unit.api.conftest import Api
 PAGE = "/check-in"
 SCRIPTS = ["check_in.js", "check_in_calls.js", "check_in_camera.js", "check_in_drawing.js"]
 FILES = [PAGE, *(f"/check-in/{name}" for name in ("check_in.css", *SCRIPTS))]
+DOCS = ["api_docs.html", "api_docs.js"]
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -124,7 +125,7 @@ def test_every_control_has_a_label_and_ids_are_unique(page: Tags) -> None:
 
 
 def test_all_that_is_in_the_folder_is_served() -> None:
-    assert {each.name for each in CONSOLE.iterdir()} == {"check_in.html", "check_in.css", *SCRIPTS}
+    assert {each.name for each in CONSOLE.iterdir()} == {"check_in.html", "check_in.css", *SCRIPTS, *DOCS}
 
 
 def test_what_the_script_looks_for_is_on_the_page(page: Tags) -> None:

@@ -1,0 +1,1 @@
+"""What stands before Serve's own HTTP proxy; see `serving/front/haproxy.py`."""

