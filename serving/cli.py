@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import serving
-from serving.commands import accounts, bulk, calibrate, evaluate, packs, serve
+from serving.commands import accounts, bulk, calibrate, evaluate, packs, secrets, serve
 from serving.commands.console import console, fail
 from serving.errors import RollcallError
 
@@ -29,6 +29,7 @@ app.add_typer(accounts.account, name="account")
 app.add_typer(accounts.keys, name="keys")
 app.add_typer(packs.packs, name="packs")
 app.add_typer(bulk.people, name="people")
+app.add_typer(secrets.secrets, name="secrets")
 
 
 def _print_version_if(asked: bool) -> None:
