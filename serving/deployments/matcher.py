@@ -34,16 +34,12 @@ OWNER_NAME = "GalleryOwner"
 
 async def open_gallery(settings: Settings, pack: Pack) -> Gallery:
     """The vectors of a pack, in the gallery that the settings name."""
-    gallery = settings.gallery
     opened = connect_gallery(
-        gallery.engine,
+        settings.gallery,
         pack_id=pack.id,
         dimension=pack.dimension,
         directory=settings.gallery_dir,
-        url=gallery.url,
-        api_key=gallery.api_key.get_secret_value() if gallery.api_key else None,
-        timeout_s=gallery.timeout_s,
-        on_owner_start=make_joiner(settings, OWNER_NAME) if gallery.engine == "embedded" else None,
+        on_owner_start=make_joiner(settings, OWNER_NAME) if settings.gallery.engine == "embedded" else None,
     )
     await opened.open()
     return opened

@@ -21,6 +21,16 @@ class StageUnavailable(RollcallError):
     retry_after_s = 2.0
 
 
+class StorageFull(StageUnavailable):
+    code = "storage_full"
+    title = "Nothing more can be stored: the disk is full or cannot be written"
+    cure = (
+        "For the operator: free space on the disk of data_dir, or make it writable again; recognition goes "
+        "on meanwhile, and nothing need be restarted. For callers: try again later."
+    )
+    retry_after_s = 30.0
+
+
 class DeadlineExceeded(RollcallError):
     code = "deadline_exceeded"
     status = 504

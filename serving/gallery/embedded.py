@@ -35,7 +35,13 @@ from serving.gallery.shard import (
     turn_log_over,
     within,
 )
-from serving.gallery.shard_files import DirectoryLock, create_whole, sync_directory
+from serving.gallery.shard_files import (
+    DirectoryLock,
+    count_bytes,
+    create_whole,
+    require_space,
+    sync_directory,
+)
 
 
 class EmbeddedGallery:
@@ -50,6 +56,8 @@ class EmbeddedGallery:
         dimension: D of its vectors.
         lock_wait_s: how long `open` waits for an earlier owner to end.
         sync_writes: flush inside every write (about 10-20 ms each) instead of on the owner's timer.
+        min_free_bytes: below so much free space on its disk faces are refused; below a quarter of it erasures
+            too, and it does not open.
         hnsw: let `compact` build a per-event HNSW graph above FULL_SCAN_KIB. Building it stalls the
             process (see docs/gallery.md), so by default every search of this engine is exact.
     """
@@ -62,6 +70,7 @@ class EmbeddedGallery:
         *,
         lock_wait_s: float = 0.0,
         sync_writes: bool = False,
+        min_free_bytes: int = 0,
         hnsw: bool = False,
     ) -> None:
         self.collection = collection_name(pack_id, dimension)
@@ -72,6 +81,7 @@ class EmbeddedGallery:
         self._lock = DirectoryLock(self.directory / f"{self.collection}.lock")
         self._lock_wait_s = lock_wait_s
         self._sync_writes = sync_writes
+        self._min_free_bytes = min_free_bytes
         self._config = shard_config(dimension, hnsw)
         self._shard: Any = None
         self._dirty = False
@@ -84,6 +94,7 @@ class EmbeddedGallery:
         Raises:
             ConfigurationError: another process owns it, it cannot be written, or its vectors are of
                 another kind.
+            StorageFull: there is no space to open it in.
             InternalError: the stored files cannot be read.
         """
         if self._shard is not None:
@@ -97,6 +108,7 @@ class EmbeddedGallery:
                 directory=str(self.directory),
             ) from error
         try:
+            require_space(self.directory, self._min_free_bytes // 4)
             # The name appears only when the shard is complete: a crash in between leaves a draft, never
             # a half-made collection to load.
             if not self._path.exists():
@@ -125,7 +137,12 @@ class EmbeddedGallery:
     # Faces.
 
     def upsert(self, faces: Sequence[FaceRecord]) -> None:
-        """Store faces, all or (on a bad one) none; each call is visible to the next search."""
+        """Store faces, all or (on a bad one) none; each call is visible to the next search.
+
+        Raises:
+            StorageFull: the disk has too little space left.
+        """
+        require_space(self.directory, self._min_free_bytes)
         points = [
             edge.Point(
                 point_id(face.event, face.person, face.face),
@@ -212,9 +229,12 @@ class EmbeddedGallery:
         Blocks for about 15 us per stored face of 128-D, plus about a second for the log.
 
         Raises:
+            StorageFull: there is no space for a second copy of the files.
             InternalError: old log files are still there afterwards; then `compaction_due` stays set.
         """
         shard = self._open_shard()
+        if self._min_free_bytes:
+            require_space(self.directory, self._min_free_bytes // 4 + count_bytes(self._path))
         call_engine(shard.optimize)
         # The optimiser only marks the segments it replaced; a flush deletes them.
         call_engine(shard.flush)
@@ -268,6 +288,7 @@ class EmbeddedGallery:
 
     def _erase(self, where: Any) -> None:
         self._open_shard()
+        require_space(self.directory, self._min_free_bytes // 4)
         if not self._erasure_mark.exists():
             # Before the erasure, so that no crash can forget the debt.
             self._erasure_mark.touch(mode=0o600)

@@ -4,59 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from serving.errors import ConfigurationError
 from serving.gallery.protocol import Gallery
+from serving.settings.stores import GallerySettings
 
-Engine = Literal["embedded", "server"]
+if TYPE_CHECKING:
+    from serving.gallery.server import ServerGallery
+    from serving.gallery.server_connection import ServerAddress
 
 
 def connect_gallery(
-    engine: Engine,
+    settings: GallerySettings,
     *,
     pack_id: str,
     dimension: int,
-    directory: str | Path | None = None,
-    url: str | None = None,
-    api_key: str | None = None,
-    timeout_s: float = 5.0,
-    prefer_grpc: bool = False,
+    directory: str | Path,
     on_owner_start: Callable[[], None] | None = None,
 ) -> Gallery:
     """Return the gallery of one model pack; call `open` before anything else.
 
     Args:
-        engine: "embedded" needs `directory` and a running Ray, "server" needs `url`.
+        settings: which engine, and how it is reached; "embedded" needs a running Ray.
         pack_id: model pack whose vectors are stored.
         dimension: D of its vectors.
         directory: where the embedded engine keeps its files, on the head node.
-        url: `http(s)://host:port` of a Qdrant server.
-        api_key: secret of that server.
-        timeout_s: deadline of every call, retries included.
         on_owner_start: called in the process that owns an embedded gallery when it begins; picklable.
-        prefer_grpc: talk gRPC on port 6334 to that server, instead of REST.
+    """
+    # Each engine is imported where it is chosen: neither needs the other's libraries.
+    if settings.engine == "server":
+        return connect_server(settings, pack_id=pack_id, dimension=dimension)
+    from serving.gallery.owner_client import EmbeddedGalleryClient
+
+    return EmbeddedGalleryClient(
+        directory,
+        pack_id,
+        dimension,
+        timeout_s=settings.timeout_s,
+        min_free_bytes=settings.min_free_bytes,
+        on_owner_start=on_owner_start,
+    )
+
+
+def connect_server(settings: GallerySettings, *, pack_id: str, dimension: int) -> ServerGallery:
+    """Return the gallery of one model pack on the Qdrant server of the settings.
 
     Raises:
-        ConfigurationError: an argument that the engine needs is missing, or the engine is unknown.
+        ConfigurationError: they name none.
     """
-    if engine == "embedded":
-        if directory is None:
-            raise ConfigurationError("the embedded gallery needs a directory", key="gallery.directory")
-        # Each engine is imported where it is chosen: neither needs the other's libraries.
-        from serving.gallery.owner_client import EmbeddedGalleryClient
+    from serving.gallery.server import ServerGallery
+    from serving.gallery.server_layout import ServerLayout
 
-        return EmbeddedGalleryClient(
-            directory, pack_id, dimension, timeout_s=timeout_s, on_owner_start=on_owner_start
-        )
-    if engine == "server":
-        if not url:
-            raise ConfigurationError("the server gallery needs a url", key="gallery.url")
-        from serving.gallery.server import ServerGallery
+    layout = ServerLayout(
+        replication_factor=settings.replication_factor,
+        write_consistency_factor=settings.write_consistency_factor,
+        shard_number=settings.shard_number,
+        promote_events=settings.promote_events,
+        quantized=settings.quantized,
+        exact_search_kib=settings.exact_search_kib,
+        graph_edges=settings.graph_edges,
+        graph_build_ef=settings.graph_build_ef,
+    )
+    return ServerGallery(
+        make_address(settings),
+        pack_id,
+        dimension,
+        timeout_s=settings.timeout_s,
+        most_attempts=settings.most_attempts,
+        layout=layout,
+        read_consistency=settings.read_consistency,
+        search_ef=settings.graph_search_ef,
+        oversampling=settings.oversampling,
+    )
 
-        return ServerGallery(
-            url, pack_id, dimension, api_key=api_key, timeout_s=timeout_s, prefer_grpc=prefer_grpc
+
+def make_address(settings: GallerySettings) -> ServerAddress:
+    """Where the Qdrant server of the settings is; also for `ServerSnapshots`.
+
+    Raises:
+        ConfigurationError: they name none.
+    """
+    from serving.gallery.server_connection import ServerAddress
+
+    if settings.engine != "server" or settings.url is None:
+        raise ConfigurationError(
+            "this needs gallery.engine: server and its gallery.url", key="gallery.engine"
         )
-    raise ConfigurationError(
-        f"gallery engine {engine!r} is neither 'embedded' nor 'server'", key="gallery.engine"
+    return ServerAddress(
+        settings.url,
+        settings.api_key.get_secret_value() if settings.api_key else None,
+        settings.ca_file,
+        settings.prefer_grpc,
+        settings.grpc_port,
     )

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import StageUnavailable
+from serving.errors import StageUnavailable, StorageFull
 from serving.gallery.embedded import EmbeddedGallery
 from serving.gallery.protocol import GalleryHealth
 from serving.gallery.records import FaceRecord, Probe
@@ -40,7 +40,7 @@ class GalleryOwner:
     Opens on first use, so that a configuration error reaches the caller as itself and not as a dead actor.
 
     Args:
-        directory, pack_id, dimension, hnsw: see EmbeddedGallery.
+        directory, pack_id, dimension, min_free_bytes, hnsw: see EmbeddedGallery.
         flush_interval_s: what a power failure can take at most (a killed process loses nothing).
         compact_after_s: how long after an erasure the bytes of the face may stay in the files.
         on_start: called first, each time the actor's process begins.
@@ -53,12 +53,20 @@ class GalleryOwner:
         dimension: int,
         flush_interval_s: float = 1.0,
         compact_after_s: float = 3600.0,
+        min_free_bytes: int = 0,
         hnsw: bool = False,
         on_start: Callable[[], None] | None = None,
     ) -> None:
         if on_start is not None:
             on_start()
-        self._core = EmbeddedGallery(directory, pack_id, dimension, lock_wait_s=_LOCK_WAIT_S, hnsw=hnsw)
+        self._core = EmbeddedGallery(
+            directory,
+            pack_id,
+            dimension,
+            lock_wait_s=_LOCK_WAIT_S,
+            min_free_bytes=min_free_bytes,
+            hnsw=hnsw,
+        )
         self._flush_interval_s = flush_interval_s
         self._compact_after_s = compact_after_s
         self._turn = threading.Lock()
@@ -175,10 +183,15 @@ class GalleryOwner:
         """Compact; after a failure wait 1, 2, 4, ... 60 minutes, for each attempt holds up all calls."""
         try:
             self.compact()
-        except StageUnavailable:
-            raise
+        except StageUnavailable as error:
+            if not isinstance(error, StorageFull):
+                raise
+            self._back_off()
         except Exception:
-            pause_s = min(_FIRST_RETRY_S * 2**self._failed_compactions, _LAST_RETRY_S)
-            self._failed_compactions += 1
-            self._compact_not_before = time.monotonic() + pause_s
-            _log.exception("gallery compaction failed; it will be tried again in %.0f s", pause_s)
+            self._back_off()
+
+    def _back_off(self) -> None:
+        pause_s = min(_FIRST_RETRY_S * 2**self._failed_compactions, _LAST_RETRY_S)
+        self._failed_compactions += 1
+        self._compact_not_before = time.monotonic() + pause_s
+        _log.exception("gallery compaction failed; it will be tried again in %.0f s", pause_s)

@@ -62,7 +62,8 @@ class EmbeddedGalleryClient:
         directory: absolute or relative to the current directory, on the head node.
         timeout_s: deadline of every call, retries included.
         owner_num_cpus: what the actor reserves; 0 leaves all of a small machine to the models.
-        flush_interval_s, compact_after_s, hnsw: see GalleryOwner; they count when the actor is created.
+        flush_interval_s, compact_after_s, min_free_bytes, hnsw: see GalleryOwner; they count when the actor
+            is created.
         on_owner_start: its `on_start`; likewise.
     """
 
@@ -75,6 +76,7 @@ class EmbeddedGalleryClient:
         timeout_s: float = 5.0,
         flush_interval_s: float = 1.0,
         compact_after_s: float = 3600.0,
+        min_free_bytes: int = 0,
         hnsw: bool = False,
         owner_num_cpus: float = 0.0,
         on_owner_start: Callable[[], None] | None = None,
@@ -89,6 +91,7 @@ class EmbeddedGalleryClient:
             dimension,
             flush_interval_s,
             compact_after_s,
+            min_free_bytes,
             hnsw,
             on_owner_start,
         )

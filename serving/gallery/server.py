@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
-from serving.errors import Overloaded, RollcallError, StageUnavailable
+from serving.errors import ConfigurationError, Overloaded, RollcallError, StageUnavailable
 from serving.gallery.grouping import PointQuery, ScoredPoint, plan_search
-from serving.gallery.layout import HNSW_SEARCH_EF, POINTS_PER_PAGE, POINTS_PER_WRITE
+from serving.gallery.layout import HNSW_SEARCH_EF, OVERSAMPLING, POINTS_PER_PAGE, POINTS_PER_WRITE
 from serving.gallery.protocol import GalleryHealth
 from serving.gallery.records import (
     FacePage,
@@ -28,97 +30,83 @@ from serving.gallery.records import (
     point_id,
 )
 from serving.gallery.retries import Transient, retry_within
+from serving.gallery.server_connection import ServerAddress
 from serving.gallery.server_faults import translate_fault
-from serving.gallery.server_layout import ServerLayout, ensure_collection
+from serving.gallery.server_layout import SHARED_KEY, ServerLayout, ensure_collection
+from serving.gallery.server_tiers import promote_event, shards_of
 
 T = TypeVar("T")
-ShardKey = str | int | None
+ShardKey = str | int | models.ShardKeyWithFallback | None
 
-OVERSAMPLING = 16.0
-"""Candidates per result that quantized codes propose before the full vectors decide."""
 HEALTH_TIMEOUT_S = 2.0
 
-
-def shard_key_for(event: str) -> ShardKey:
-    """Return the shard key of an event, None for the default: all events share the collection's shards.
-
-    The seam for tiered multitenancy: a deployment that promotes large events to shards of their own passes
-    its own function to ServerGallery.
-    """
-    return None
+_log = logging.getLogger(__name__)
 
 
 class ServerGallery:
     """`Gallery` over a Qdrant server; safe for any number of concurrent calls and replicas.
 
     Args:
-        url: `http(s)://host:port` of the REST interface.
+        address: of the server; a string is its URL.
         pack_id, dimension: name the collection.
-        api_key: secret of the server; use https with it.
         timeout_s: deadline of each request, its retries included.
         most_attempts: how often a request is made before it counts as failed.
-        prefer_grpc: talk gRPC on `grpc_port` instead of REST.
         layout: what counts if the collection has yet to be created.
         read_consistency: on a cluster, how many replicas must agree on what is read.
-        shard_key_of: see `shard_key_for`.
-        client: an AsyncQdrantClient to use instead of connecting to `url`.
+        search_ef: HNSW's ef of a search.
+        oversampling: candidates per result that quantized codes propose before the full vectors decide.
+        client: an AsyncQdrantClient to use instead of connecting to `address`.
     """
 
     def __init__(
         self,
-        url: str | None,
+        address: ServerAddress | str,
         pack_id: str,
         dimension: int,
         *,
-        api_key: str | None = None,
         timeout_s: float = 5.0,
         most_attempts: int = 4,
-        prefer_grpc: bool = False,
-        grpc_port: int = 6334,
         layout: ServerLayout | None = None,
         read_consistency: Literal["majority", "quorum", "all"] | None = None,
-        shard_key_of: Callable[[str], ShardKey] = shard_key_for,
+        search_ef: int = HNSW_SEARCH_EF,
+        oversampling: float = OVERSAMPLING,
         client: AsyncQdrantClient | None = None,
     ) -> None:
         self.collection = collection_name(pack_id, dimension)
         self.dimension = dimension
-        self._url = url
-        self._api_key = api_key
+        self.address = ServerAddress(address) if isinstance(address, str) else address
         self._timeout_s = timeout_s
         self._server_timeout_s = max(1, math.ceil(timeout_s))
         self._most_attempts = most_attempts
-        self._prefer_grpc = prefer_grpc
-        self._grpc_port = grpc_port
         self._layout = layout or ServerLayout()
         self._consistency = models.ReadConsistencyType(read_consistency) if read_consistency else None
-        self._shard_key_of = shard_key_of
+        quantization = models.QuantizationSearchParams(rescore=True, oversampling=oversampling)
+        self._search_params = models.SearchParams(
+            hnsw_ef=search_ef, quantization=quantization if self._layout.quantized else None
+        )
         self._connection = client
 
     async def open(self) -> None:
         """Connect, create what is missing and check the rest; see `Gallery.open`."""
         if self._connection is None:
-            self._connection = AsyncQdrantClient(
-                url=self._url,
-                api_key=self._api_key,
-                prefer_grpc=self._prefer_grpc,
-                grpc_port=self._grpc_port,
-                timeout=self._server_timeout_s,
-                check_compatibility=False,
-            )
-        await self._ask(
+            self._connection = self.address.connect(self._timeout_s)
+        await self._retry(
             lambda client: ensure_collection(
                 client, self.collection, self.dimension, self._layout, self._server_timeout_s
-            )
+            ),
+            self._timeout_s,
+            self._most_attempts,
         )
 
     async def upsert(self, faces: Sequence[FaceRecord]) -> None:
         """Store faces; the server has applied them on return. The deadline counts per 500 faces."""
-        points: dict[ShardKey, list[models.PointStruct]] = {}
+        points: dict[str, list[models.PointStruct]] = {}
         for face in check_faces(faces, self.dimension):
-            points.setdefault(self._shard_key_of(face.event), []).append(_point(face))
-        for shard_key, of_shard in points.items():
-            for start in range(0, len(of_shard), POINTS_PER_WRITE):
-                await self._upsert_points(shard_key, of_shard[start : start + POINTS_PER_WRITE])
+            points.setdefault(face.event if self._layout.promote_events else "", []).append(_point(face))
+        for event, of_event in points.items():
+            for start in range(0, len(of_event), POINTS_PER_WRITE):
+                some = of_event[start : start + POINTS_PER_WRITE]
+                await self._upsert_points(self._shard_key_of(event), some)
 
     async def search(self, probes: Sequence[Probe]) -> list[list[Hit]]:
         """Answer a batch of probes with one request, rarely more; see `Gallery.search`."""
@@ -219,6 +207,25 @@ class ServerGallery:
     async def flush(self) -> None:
         """Nothing to do: the server writes its log to the disk by itself."""
 
+    async def promote(self, event: str, timeout_s: float) -> bool:
+        """Give a large event shards of its own; see `server_tiers.promote_event`.
+
+        Raises:
+            ConfigurationError: the collection was not created with `promote_events`.
+        """
+        if not self._layout.promote_events:
+            raise ConfigurationError(
+                "events can only be promoted in a collection created with gallery.promote_events: true",
+                key="gallery.promote_events",
+            )
+        return await self._ask(
+            lambda client: promote_event(
+                client, self.collection, event, _within(event), self._layout, timeout_s
+            ),
+            timeout_s=timeout_s + self._timeout_s,
+            most_attempts=1,
+        )
+
     async def close(self) -> None:
         """Close the connections."""
         if self._connection is not None:
@@ -237,16 +244,12 @@ class ServerGallery:
         )
 
     async def _query_points(self, queries: Sequence[PointQuery], timeout_s: float) -> list[list[ScoredPoint]]:
-        quantization = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-        parameters = models.SearchParams(
-            hnsw_ef=HNSW_SEARCH_EF, quantization=quantization if self._layout.quantized else None
-        )
         requests = [
             models.QueryRequest(
                 query=query.probe.vector.tolist(),
                 filter=_within(query.probe.event, query.probe.person),
                 limit=query.limit,
-                params=parameters,
+                params=self._search_params,
                 with_payload=["person", "face"],
                 shard_key=self._shard_key_of(query.probe.event),
             )
@@ -261,21 +264,46 @@ class ServerGallery:
         return [[_scored_point(point) for point in answer.points] for answer in answers]
 
     async def _erase(self, event: str, where: models.Filter) -> None:
-        await self._ask(
-            lambda client: client.delete(
-                self.collection,
-                points_selector=models.FilterSelector(filter=where),
-                wait=True,
-                shard_key_selector=self._shard_key_of(event),
-                timeout=self._server_timeout_s,
-            )
+        shard_keys = [self._shard_key_of(event)]
+        if self._layout.promote_events:
+            # A promotion that was cut short leaves a copy in the shared shards.
+            shard_keys.append(SHARED_KEY)
+        for shard_key in shard_keys:
+            await self._ask(partial(self._delete_points, shard_key=shard_key, where=where))
+
+    async def _delete_points(
+        self, client: AsyncQdrantClient, shard_key: ShardKey, where: models.Filter
+    ) -> None:
+        await client.delete(
+            self.collection,
+            points_selector=models.FilterSelector(filter=where),
+            wait=True,
+            shard_key_selector=shard_key,
+            timeout=self._server_timeout_s,
         )
+
+    def _shard_key_of(self, event: str) -> ShardKey:
+        return shards_of(event) if self._layout.promote_events else None
 
     async def _ask(
         self,
         request: Callable[[AsyncQdrantClient], Awaitable[T]],
         timeout_s: float | None = None,
         most_attempts: int | None = None,
+    ) -> T:
+        try:
+            return await self._retry(
+                request,
+                self._timeout_s if timeout_s is None else timeout_s,
+                most_attempts or self._most_attempts,
+            )
+        except ConfigurationError as error:
+            # It was right at the start: a key or a certificate has changed, and no caller can help it.
+            _log.error("the Qdrant server is not usable: %s", error.detail)
+            raise StageUnavailable(error.detail) from error
+
+    async def _retry(
+        self, request: Callable[[AsyncQdrantClient], Awaitable[T]], timeout_s: float, most_attempts: int
     ) -> T:
         client = self._connection
         if client is None:
@@ -289,11 +317,7 @@ class ServerGallery:
             except Exception as error:
                 raise translate_fault(error) from error
 
-        return await retry_within(
-            self._timeout_s if timeout_s is None else timeout_s,
-            attempt,
-            most_attempts or self._most_attempts,
-        )
+        return await retry_within(timeout_s, attempt, most_attempts)
 
 
 def _within(

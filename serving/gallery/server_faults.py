@@ -24,6 +24,8 @@ _RETRY_CODES = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
+# OpenSSL's words, by way of httpx, and those of gRPC's own BoringSSL.
+_SIGNS_OF_DISTRUST = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 _REFUSAL_CODES = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 
 
@@ -63,6 +65,8 @@ def _translate_status(status: int, reason: str) -> Exception:
 def _translate_transport(source: Exception | str) -> Exception:
     if isinstance(source, httpx.TimeoutException):
         return Transient(DeadlineExceeded("the Qdrant server did not answer in time"))
+    if isinstance(source, httpx.TransportError) and _is_distrust(str(source)):
+        return _distrusted(str(source))
     if isinstance(source, httpx.TransportError):
         return Transient(StageUnavailable(f"the Qdrant server cannot be reached: {source!r}"))
     # The detail of a pydantic error would quote the body.
@@ -72,6 +76,8 @@ def _translate_transport(source: Exception | str) -> Exception:
 def _translate_code(error: grpc.RpcError) -> Exception:
     code = _code(error)
     said = f"the Qdrant server answered {code.name if code else 'nothing'}: {_details(error)}"
+    if code is grpc.StatusCode.UNAVAILABLE and _is_distrust(said):
+        return _distrusted(said)
     if code in _REFUSAL_CODES:
         return ConfigurationError(f"{said}; check its api key", key="gallery.api_key")
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -81,6 +87,18 @@ def _translate_code(error: grpc.RpcError) -> Exception:
     if code in _RETRY_CODES:
         return Transient(StageUnavailable(said))
     return InternalError(said)
+
+
+def _is_distrust(said: str) -> bool:
+    return any(sign in said for sign in _SIGNS_OF_DISTRUST)
+
+
+def _distrusted(said: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the Qdrant server's certificate is not trusted ({said[:_MOST_REASON_CHARS]}); set gallery.ca_file "
+        "to the authority that signed it, and let gallery.url name the host as the certificate does",
+        key="gallery.ca_file",
+    )
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.errors import ConfigurationError
+from serving.errors import ConfigurationError, StorageFull
 
 _LOCK_POLL_S = 0.05
 
@@ -76,6 +76,30 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_space(directory: Path, least_bytes: int) -> None:
+    """Check that a directory can be written and has so much space left.
+
+    The engine writes through memory maps of files with holes: without space for a page the kernel ends the
+    process (SIGBUS), and no error is raised that could be handled.
+
+    Raises:
+        StorageFull: naming the directory and what is free.
+    """
+    state = os.statvfs(directory)
+    if state.f_flag & os.ST_RDONLY:
+        raise StorageFull(f"{directory} is on a file system that is read-only")
+    free_bytes = state.f_bavail * state.f_frsize
+    if free_bytes < least_bytes:
+        raise StorageFull(
+            f"{directory} has {free_bytes >> 20} MiB left; at least {least_bytes >> 20} MiB are needed"
+        )
+
+
+def count_bytes(directory: Path) -> int:
+    """What the files below a directory take on the disk."""
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
 
 
 class FileWatch:

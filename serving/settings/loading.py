@@ -22,6 +22,7 @@ from serving.settings.environment import (
     make_variable,
     read_dotenv,
 )
+from serving.settings.remote_security import find_insecure_stores
 from serving.settings.section import Section
 from serving.settings.settings import Settings
 
@@ -30,7 +31,8 @@ def load_settings(args: Mapping[str, Any] | None = None) -> Settings:
     """Settings from `args` (as in a serve config), the environment, `.env` and the defaults.
 
     Raises:
-        ConfigurationError: naming every wrong key and, for a misspelt one, the nearest real key.
+        ConfigurationError: naming every wrong key and, for a misspelt one, the nearest real key; or a store
+            beyond this machine that is not secured.
     """
     known = set(setting_keys())
     unknown = [name for name in _named_in_environment(known) if name not in known]
@@ -50,6 +52,7 @@ def load_settings(args: Mapping[str, Any] | None = None) -> Settings:
         problems += [_explain(problem, known) for problem in error.errors()]
     except SettingsError as error:
         problems += [f"{name}: this is not JSON" for name in _bad_json()] or [str(error)]
+    problems = problems or [str(store) for store in find_insecure_stores(settings)]
     if problems:
         raise ConfigurationError("; ".join(problems))
     return settings

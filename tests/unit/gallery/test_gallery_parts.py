@@ -4,6 +4,7 @@ import asyncio
 import pickle
 import time
 import uuid
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, StageUnavailable
 from serving.gallery import FacePage, FaceRecord, Probe, connect_gallery, point_id
+from serving.gallery.engines import connect_server
 from serving.gallery.grouping import MAX_POINTS_PER_PROBE, ScoredPoint, first_limit, plan_search, rank_people
 from serving.gallery.records import (
     MAX_PAGE_FACES,
@@ -22,6 +24,7 @@ from serving.gallery.records import (
     stack_vectors,
 )
 from serving.gallery.retries import Transient, retry_within
+from serving.settings import GallerySettings
 
 parts = st.text(alphabet="ab:1;\x00é", max_size=4)
 
@@ -160,12 +163,17 @@ async def test_a_hanging_attempt_ends_at_the_deadline() -> None:
     assert time.monotonic() - started < 15
 
 
-def test_the_factory_says_what_is_missing(tmp_path: object) -> None:
-    for engine, key in (("embedded", "directory"), ("server", "url"), ("chroma", "engine")):
-        with pytest.raises(ConfigurationError) as caught:
-            connect_gallery(engine, pack_id="test", dimension=4)  # type: ignore[arg-type]
-        assert caught.value.context["key"] == f"gallery.{key}"
-    server = connect_gallery("server", pack_id="test", dimension=4, url="http://127.0.0.1:9")
-    assert type(server).__name__ == "ServerGallery"
-    embedded = connect_gallery("embedded", pack_id="test", dimension=4, directory=str(tmp_path))
-    assert type(embedded).__name__ == "EmbeddedGalleryClient"
+def test_the_factory_makes_what_the_settings_name(tmp_path: Path) -> None:
+    def connect(**settings: object) -> object:
+        return connect_gallery(
+            GallerySettings(**settings),
+            pack_id="test",
+            dimension=4,
+            directory=tmp_path,  # type: ignore[arg-type]
+        )
+
+    assert type(connect(engine="server", url="http://127.0.0.1:9")).__name__ == "ServerGallery"
+    assert type(connect()).__name__ == "EmbeddedGalleryClient"
+    with pytest.raises(ConfigurationError) as caught:
+        connect_server(GallerySettings(), pack_id="test", dimension=4)
+    assert caught.value.context["key"] == "gallery.engine"

@@ -9,7 +9,6 @@ from grpc import StatusCode
 from qdrant_client import AsyncQdrantClient
 
 from serving.errors import (
-    ConfigurationError,
     DeadlineExceeded,
     InternalError,
     Overloaded,
@@ -18,6 +17,7 @@ from serving.errors import (
 )
 from serving.gallery import Gallery
 from serving.gallery.server import ServerGallery
+from serving.gallery.server_connection import ServerAddress
 from tests.unit.gallery.gallery_contract import DIMENSION, GalleryContract, World
 from tests.unit.gallery.gallery_grpc import GrpcDouble
 from tests.unit.gallery.gallery_wire import WireDouble
@@ -33,7 +33,7 @@ class TestLocalDouble(GalleryContract):
         client = AsyncQdrantClient(location=":memory:")
 
         async def open_gallery() -> Gallery:
-            gallery = ServerGallery(None, "test", DIMENSION, client=client)
+            gallery = ServerGallery("http://127.0.0.1:9", "test", DIMENSION, client=client)
             await gallery.open()
             return gallery
 
@@ -90,7 +90,7 @@ class TestGrpcDouble(GalleryContract):
         (StatusCode.RESOURCE_EXHAUSTED, Overloaded, 4),
         (StatusCode.DEADLINE_EXCEEDED, DeadlineExceeded, 4),
         (StatusCode.INVALID_ARGUMENT, InternalError, 1),
-        (StatusCode.UNAUTHENTICATED, ConfigurationError, 1),
+        (StatusCode.UNAUTHENTICATED, StageUnavailable, 1),
     ],
 )
 async def test_grpc_faults_are_retried_or_told(
@@ -112,9 +112,8 @@ async def test_grpc_faults_are_retried_or_told(
 
 
 def grpc_gallery(double: GrpcDouble) -> ServerGallery:
-    return ServerGallery(
-        "http://127.0.0.1:9", "test", DIMENSION, timeout_s=20, prefer_grpc=True, grpc_port=double.port
-    )
+    address = ServerAddress("http://127.0.0.1:9", prefer_grpc=True, grpc_port=double.port)
+    return ServerGallery(address, "test", DIMENSION, timeout_s=20)
 
 
 @pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no Qdrant server")
@@ -127,9 +126,8 @@ class TestRealServer(GalleryContract):
         opened = []
 
         async def open_gallery() -> Gallery:
-            gallery = ServerGallery(
-                url, pack_id, DIMENSION, api_key=api_key, timeout_s=20, prefer_grpc=prefer_grpc
-            )
+            address = ServerAddress(url, api_key, prefer_grpc=prefer_grpc)
+            gallery = ServerGallery(address, pack_id, DIMENSION, timeout_s=20)
             await gallery.open()
             opened.append(gallery)
             return gallery
