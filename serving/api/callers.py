@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.route_index import RouteIndex
+from serving.telemetry.request_notes import CURRENT, current
 
 logger = logging.getLogger("ray.serve")
 
@@ -69,7 +70,9 @@ class CallerWatch:
                 )
 
         work = self._app(scope, receive, send_while_there)
-        task = self._context.copy().run(asyncio.ensure_future, work)
+        context = self._context.copy()
+        context.run(CURRENT.set, current())
+        task = context.run(asyncio.ensure_future, work)
         self._unfinished.add(task)
         task.add_done_callback(finish)
         try:

@@ -7,6 +7,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.api.request_log import add_trace_header, begin_note, end_note
 from serving.api.route_index import FoundRoute
 from serving.telemetry import recording
 
@@ -34,10 +35,13 @@ class RequestMeter:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if note is not None:
+                    add_trace_header(note, message)
             await send(message)
 
         began = time.perf_counter()
         recording.note_in_flight(1)
+        note = begin_note(scope)
         try:
             await self._app(scope, receive, send_noting_status)
         except asyncio.CancelledError:
@@ -52,3 +56,5 @@ class RequestMeter:
             route = None if found is None else found.facts.path
             spent_s = time.perf_counter() - began
             recording.note_request(scope["method"], route, status, spent_s, state.get("error_code"))
+            if note is not None:
+                end_note(note, scope, status, spent_s)

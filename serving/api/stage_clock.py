@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from serving.api.schemas.faces import Timings
+from serving.telemetry import recording
 
 PARTS = ("read", "detect", "liveness", "embed", "match", "names")
 
@@ -33,6 +34,7 @@ class StageClock:
 
     def finish(self) -> tuple[Timings, dict[str, str]]:
         """The timings so far, and the `Server-Timing` header (W3C): `read;dur=1.2, detect;dur=31.0`."""
+        recording.note_parts(self._start, self._last, self.parts_ms)
         total_ms = (time.perf_counter() - self._start) * 1000
         parts = [*self.parts_ms.items(), ("total", total_ms)]
         header = ", ".join(f"{part};dur={spent_ms:.1f}" for part, spent_ms in parts)

@@ -33,7 +33,7 @@ class BodyDrain:
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
-        body = _Body(scope, receive)
+        body = scope.setdefault("state", {})["body"] = _Body(scope, receive)
 
         async def send_after_body(message: Message) -> None:
             starts = message["type"] == "http.response.start" and not body.complete
@@ -50,13 +50,13 @@ class _Body:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._headers = scope["headers"]
         self._receive = receive
-        self._received_bytes = 0
+        self.received_bytes = 0
         self.complete = False
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
-            self._received_bytes += len(message.get("body", b""))
+            self.received_bytes += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
         else:
             self.complete = True  # the client has gone
@@ -65,9 +65,9 @@ class _Body:
     async def drain(self, max_bytes: int, max_wait_s: float) -> bool:
         """Receive the rest and drop it; whether that came to its end."""
         headers = dict(self._headers)
-        if self._received_bytes == 0 and headers.get(b"expect", b"").lower() == b"100-continue":
+        if self.received_bytes == 0 and headers.get(b"expect", b"").lower() == b"100-continue":
             return False
-        most = self._received_bytes + max_bytes
+        most = self.received_bytes + max_bytes
         announced = headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > most:
             return False
@@ -78,7 +78,7 @@ class _Body:
         return self.complete
 
     async def _drop_up_to(self, most: int) -> None:
-        while not self.complete and self._received_bytes <= most:
+        while not self.complete and self.received_bytes <= most:
             await self.receive()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
 from serving.graph.messages import Task
 from serving.graph.tuning import BatchTuning, read_tuning
+from serving.telemetry import stage_notes
 from serving.telemetry.stage_meters import BatchMeter
 
 logger = logging.getLogger("ray.serve")
@@ -73,14 +74,15 @@ async def answer_parcel(
     outcomes = await asyncio.gather(*map(run_one, arrivals), return_exceptions=True)
     if meter is not None and parcel:  # an empty one only asks whether somebody answers
         meter.note_parcel(time.monotonic() - now)
-    return [_as_outcome(outcome) for outcome in outcomes]
+    return [_as_outcome(outcome, task) for outcome, task in zip(outcomes, parcel, strict=True)]
 
 
-def _as_outcome(outcome: ResultT | BaseException) -> ResultT | RollcallError:
+def _as_outcome(outcome: ResultT | BaseException, task: Task) -> ResultT | RollcallError:
     if isinstance(outcome, RollcallError) or not isinstance(outcome, BaseException):
         return outcome
     if isinstance(outcome, Exception):
-        logger.error("unexpected error in a stage: %s", type(outcome).__name__, exc_info=outcome)
+        whose = {"fields": {"request_ids": stage_notes.list_request_ids([task])}}
+        logger.error("unexpected error in a stage: %s", type(outcome).__name__, exc_info=outcome, extra=whose)
         return InternalError(f"unexpected {type(outcome).__name__}")
     raise outcome
 
@@ -116,12 +118,19 @@ def place_outcomes(
 
 
 def note_batch(
-    meter: BatchMeter | None, arrivals: Sequence[Arrival[TaskT]], live: Sequence[int], began: float
+    meter: BatchMeter | None,
+    arrivals: Sequence[Arrival[TaskT]],
+    live: Sequence[int],
+    began: float,
+    parts: Iterable[stage_notes.Part] = (),
 ) -> None:
     """Count a batch that has just ended, of which those at `live` ran; `began`: by the monotonic clock."""
     if meter is not None:
-        waited_s = [began - arrivals[place].arrived for place in live]
-        meter.note_batch(waited_s, time.monotonic() - began, len(arrivals) - len(live))
+        ran = [arrivals[place] for place in live]
+        meter.note_batch(
+            [began - each.arrived for each in ran], time.monotonic() - began, len(arrivals) - len(live)
+        )
+        stage_notes.note_batch(meter.stage, meter.pack, ran, began, parts)
 
 
 async def run_batch(
@@ -139,7 +148,7 @@ async def run_batch(
         return [copy.copy(error) for _ in arrivals]
     except Exception as error:
         if len(arrivals) == 1:
-            return [_as_outcome(error)]
+            return [_as_outcome(error, arrivals[0].task)]
     return [(await run_batch([arrival], attempt))[0] for arrival in arrivals]
 
 

@@ -19,7 +19,9 @@ from typing import Any, Generic, TypeVar
 from serving.errors import DeadlineExceeded, InternalError, Overloaded, RollcallError, StageUnavailable
 from serving.graph.messages import Task
 from serving.telemetry import recording
+from serving.telemetry.request_notes import RequestNote, current
 from serving.telemetry.stage_meters import CallMeter
+from serving.telemetry.stage_notes import CallSpans
 
 logger = logging.getLogger("ray.serve")
 
@@ -58,6 +60,7 @@ class _Entry(Generic[TaskT]):
     submitted: float
     deadline: float
     future: asyncio.Future[Any]
+    note: RequestNote | None = None
     resent: bool = False
 
 
@@ -107,7 +110,7 @@ class Coalescer(Generic[TaskT, ResultT]):
             raise Overloaded(waiting=self.waiting)
         loop = asyncio.get_running_loop()
         now = time.monotonic()
-        entry = _Entry(task, size_bytes, now, now + task.remaining_s, loop.create_future())
+        entry = _Entry(task, size_bytes, now, now + task.remaining_s, loop.create_future(), current())
         timer = loop.call_later(task.remaining_s, _expire, entry.future)
         self._waiting[entry] = None
         self._note_waiting()
@@ -193,6 +196,8 @@ class Coalescer(Generic[TaskT, ResultT]):
         if self._meter is not None:
             self._meter.note_departure([now - entry.submitted for entry in parcel], len(self._calls))
             self._note_waiting()
+        spans = CallSpans("" if self._meter is None else self._meter.stage, parcel)
+        code: str | None = None
         try:
             outcomes = await self._call([entry.task for entry in parcel])
             if self._meter is not None:
@@ -200,18 +205,24 @@ class Coalescer(Generic[TaskT, ResultT]):
             if len(outcomes) != len(parcel):
                 raise InternalError("a stage answered a parcel with another number of results")
         except CallLost as lost:
+            code = "lost"
             self._send_again(parcel, lost)
         except asyncio.CancelledError:
             # Either nobody waits any more, or Serve cancelled the call: then the work itself may be fine.
+            code = "cancelled"
             self._send_again(parcel, CallLost("cancelled"))
         except RollcallError as error:
+            code = error.code
             _fail(parcel, error)
         except Exception as error:
+            code = InternalError.code
             logger.error("a call to a stage failed: %s", type(error).__name__, exc_info=error)
             _fail(parcel, InternalError(f"a stage failed: {type(error).__name__}"))
         else:
             for entry, outcome in zip(parcel, outcomes, strict=True):
                 _settle(entry.future, outcome)
+        finally:
+            spans.end(code)
 
     def _send_again(self, parcel: list[_Entry[TaskT]], lost: CallLost) -> None:
         if self._meter is not None and any(not entry.future.done() for entry in parcel):

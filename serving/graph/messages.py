@@ -6,10 +6,12 @@ order, in which each place holds the result of that task or that task's own `Rol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from serving.telemetry.request_notes import Origin
 
 
 @dataclass(slots=True)
@@ -19,9 +21,11 @@ class Task:
     Attributes:
         remaining_s: time left until the caller gives up, counted from when the parcel is sent; a duration
             and not a clock time, because the clocks of two nodes differ.
+        origin: whose work it is, for log lines and traces; None where neither is wanted.
     """
 
     remaining_s: float
+    origin: Origin | None = field(default=None, kw_only=True)
 
 
 @dataclass(slots=True)

@@ -114,7 +114,7 @@ class LineMaker:
     def describe_error(self, error: BaseException) -> Fields:
         """An exception and what caused it, without any argument's value."""
         described = self._describe_one(error)
-        causes = []
+        causes: list[Fields] = []
         cause = _cause_of(error)
         while cause is not None and len(causes) < MAX_CAUSES:
             causes.append(self._describe_one(cause))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
 from serving.telemetry import catalogue
 from serving.telemetry.counting import counter, gauge, histogram
+from serving.telemetry.request_notes import current
 
 if TYPE_CHECKING:
     from serving.packs.manifest import Pack
@@ -111,10 +113,13 @@ def note_faces(pack: str, event_id: str, faces: Iterable[tuple[str, float | None
             one.
     """
     event = _event_labels.label(event_id)
+    note = current()
     has_faces = False
     for outcome, cosine, false_match_rate in faces:
         has_faces = True
         counter(catalogue.FACE_OUTCOMES).of(pack, outcome, event).add()
+        if note is not None:
+            note.add_faces(outcome)
         if cosine is not None:
             histogram(catalogue.BEST_COSINE).of(pack, outcome).observe(cosine)
         if false_match_rate is not None:
@@ -126,11 +131,17 @@ def note_faces(pack: str, event_id: str, faces: Iterable[tuple[str, float | None
 def note_verification(pack: str, outcome: str) -> None:
     """A 1:1 comparison was decided."""
     counter(catalogue.VERIFICATIONS).of(pack, outcome).add()
+    note = current()
+    if note is not None:
+        note.add_faces(outcome)
 
 
 def note_enrolment(pack: str, faces: int) -> None:
     """So many faces of a person were enrolled."""
     counter(catalogue.ENROLLED_FACES).of(pack).add(faces)
+    note = current()
+    if note is not None:
+        note.add_faces("enrolled", faces)
 
 
 def note_liveness(pack: str, mode: str, outcome: str, score: float | None = None) -> None:
@@ -147,6 +158,26 @@ def note_liveness(pack: str, mode: str, outcome: str, score: float | None = None
         histogram(catalogue.LIVENESS_SCORE).of(pack).observe(score)
 
 
+def note_parts(began_s: float, ended_s: float, parts_ms: Mapping[str, float]) -> None:
+    """Where the time of a request went.
+
+    Args:
+        began_s: when the first part began, by `time.perf_counter()`, which on Linux is the monotonic clock.
+        ended_s: when the last part ended, likewise.
+        parts_ms: name -> milliseconds, in order.
+    """
+    note = current()
+    if note is None:
+        return
+    note.timings_ms = dict(parts_ms)
+    trace = note.trace
+    if trace is not None and parts_ms:
+        first, *_, last = parts_ms
+        trace.add(first, began_s, began_s + parts_ms[first] / 1000)
+        if last != first:
+            trace.add(last, ended_s - parts_ms[last] / 1000, ended_s)
+
+
 def note_audit_queue(entries: int) -> None:
     """So many audit entries wait to be written."""
     gauge(catalogue.AUDIT_WAITING).of().set(entries)
@@ -155,5 +186,11 @@ def note_audit_queue(entries: int) -> None:
 def note_database(operation: str, seconds: float, *, failed: bool) -> None:
     """A unit of work was done, or could not be."""
     histogram(catalogue.DATABASE_SECONDS_BY_KIND).of(operation).observe(seconds)
+    note = current()
+    if note is not None:
+        note.database_s += seconds
+        if note.trace is not None:
+            now = time.monotonic()
+            note.trace.add(f"database {operation}", now - seconds, now)
     if failed:
         counter(catalogue.DATABASE_FAILURES).of(operation).add()

@@ -20,6 +20,7 @@ class CallMeter:
     """
 
     def __init__(self, stage: str, pack: str) -> None:
+        self.stage = stage
         labels = (stage, pack)
         self._waiting = gauge(catalogue.STAGE_WAITING).of(*labels)
         self._calls = gauge(catalogue.STAGE_CALLS).of(*labels)
