@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from serving.database.faults import translate_fault, translate_opening_fault
 from serving.database.location import parse_url, sqlite_url
 from serving.database.migration import migrate
 from serving.database.postgres import PostgresBackend
 from serving.database.sqlite import SqliteBackend
 from serving.errors import Overloaded, RollcallError, StageUnavailable
+from serving.settings.stores import DatabaseSettings
 from serving.telemetry import recording
 
 __all__ = ["Database", "sqlite_url"]
@@ -27,7 +25,6 @@ OUTAGES = (Overloaded, StageUnavailable)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 
 class Database:
@@ -38,14 +35,18 @@ class Database:
 
     Args:
         url: `sqlite:////path/to/file` or `postgresql://user:password@host/name`.
+        settings: pool and time limits of PostgreSQL; None: the defaults.
         migrate_on_open: bring the tables up to date in `open`; safe when many processes open at once.
 
     Raises:
         ConfigurationError: the URL is not one of the two forms.
     """
 
-    def __init__(self, url: str, *, migrate_on_open: bool = True) -> None:
+    def __init__(
+        self, url: str, settings: DatabaseSettings | None = None, *, migrate_on_open: bool = True
+    ) -> None:
         self._url = url
+        self._settings = settings or DatabaseSettings()
         self._parsed = parse_url(url)
         self._migrate_on_open = migrate_on_open
         self._backend: SqliteBackend | PostgresBackend | None = None
@@ -59,7 +60,8 @@ class Database:
 
         Raises:
             StageUnavailable: the server does not answer.
-            ConfigurationError: the tables belong to a newer release.
+            ConfigurationError: the tables belong to a newer release, or the server's certificate
+                is not trusted.
         """
         async with self._opening:
             if self._backend is not None:
@@ -68,10 +70,12 @@ class Database:
                 if self._migrate_on_open:
                     await migrate(self._url)
                 sqlite = self._parsed.get_backend_name() == "sqlite"
-                backend = SqliteBackend(self._parsed) if sqlite else PostgresBackend(self._parsed)
+                backend = (
+                    SqliteBackend(self._parsed) if sqlite else PostgresBackend(self._parsed, self._settings)
+                )
                 await backend.open()
             except Exception as error:
-                raise _translated(error) from error
+                raise translate_opening_fault(error) from error
             self._backend = backend
 
     async def close(self) -> None:
@@ -132,7 +136,7 @@ async def _measured(operation: str, work: Awaitable[T]) -> T:
     try:
         return await work
     except Exception as error:
-        shown = _translated(error)
+        shown = translate_fault(error)
         has_failed = isinstance(shown, OUTAGES) or not isinstance(shown, RollcallError)
         raise shown from error
     finally:
@@ -143,19 +147,3 @@ def _call(
     work: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object], connection: Connection
 ) -> T:
     return work(connection, *args, **kwargs)
-
-
-def _translated(error: Exception) -> Exception:
-    """The error to raise in place of this one; the driver's own words go to the log only."""
-    if isinstance(error, RollcallError):
-        return error
-    if isinstance(error, PoolTimeout):
-        return Overloaded("Too many requests wait for the database.")
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, sqlite3.OperationalError) and ("locked" in str(cause) or "busy" in str(cause)):
-        return Overloaded("Too many writes wait for the database.")
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    if lost or isinstance(error, (OperationalError, InterfaceError, OSError, asyncio.TimeoutError)):
-        _log.error("database unavailable: %s: %s", type(cause).__name__, cause)
-        return StageUnavailable("The database cannot be reached.")
-    return error

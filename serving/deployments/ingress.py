@@ -61,7 +61,7 @@ class Ingress:
         load = settings.load
         self._lines = Lines([_make_line(settings, *line) for line in lines])
         self._liveness = None if liveness is None else _make_liveness(settings, liveness)
-        database = Database(settings.registry_url)
+        database = Database(settings.registry_url, settings.database)
         registry = Registry(database)
         await registry.open()
         for line in describe_dormant_events(await registry.migrations.packs(), self._lines.pack_ids):

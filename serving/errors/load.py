@@ -23,10 +23,10 @@ class StageUnavailable(RollcallError):
 
 class StorageFull(StageUnavailable):
     code = "storage_full"
-    title = "Nothing more can be stored: the disk is full or cannot be written"
+    title = "Nothing more can be stored: a disk is full or cannot be written"
     cure = (
-        "For the operator: free space on the disk of data_dir, or make it writable again; recognition goes "
-        "on meanwhile, and nothing need be restarted. For callers: try again later."
+        "For the operator: free space on the disk that the detail names, or make it writable again; "
+        "recognition goes on meanwhile, and nothing need be restarted. For callers: try again later."
     )
     retry_after_s = 30.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 from serving.errors import ConfigurationError, StorageFull
 
 _LOCK_POLL_S = 0.05
+
+_log = logging.getLogger(__name__)
 
 
 class DirectoryLock:
@@ -85,16 +88,17 @@ def require_space(directory: Path, least_bytes: int) -> None:
     process (SIGBUS), and no error is raised that could be handled.
 
     Raises:
-        StorageFull: naming the directory and what is free.
+        StorageFull: naming what is free; the directory stands in the log.
     """
     state = os.statvfs(directory)
     if state.f_flag & os.ST_RDONLY:
-        raise StorageFull(f"{directory} is on a file system that is read-only")
+        _log.error("the gallery's directory %s is on a file system that is read-only", directory)
+        raise StorageFull("the gallery's disk is read-only")
     free_bytes = state.f_bavail * state.f_frsize
     if free_bytes < least_bytes:
-        raise StorageFull(
-            f"{directory} has {free_bytes >> 20} MiB left; at least {least_bytes >> 20} MiB are needed"
-        )
+        free_mib, least_mib = free_bytes >> 20, least_bytes >> 20
+        _log.error("the disk of %s has %d MiB left and %d are needed", directory, free_mib, least_mib)
+        raise StorageFull(f"the gallery's disk has {free_mib} MiB left; at least {least_mib} MiB are needed")
 
 
 def count_bytes(directory: Path) -> int:

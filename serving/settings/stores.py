@@ -112,5 +112,5 @@ class DatabaseSettings(Section):
     )
     connect_timeout_s: float = Field(5.0, gt=0, le=60)
     statement_timeout_s: float = Field(
-        10.0, gt=0, le=600, description="How long one statement may take, on the server and until its answer."
+        10.0, gt=0, le=600, description="How long one statement may take; then the server ends it."
     )
