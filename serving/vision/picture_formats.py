@@ -18,6 +18,9 @@ _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
 _MAX_PARTS = 65536
 _MAX_SCANS = 100
+_MAX_SCANNED_PIXELS = 800_000_000
+"""Pixels times scans: a scan that says nothing takes some ten bytes, and the decoder goes over the whole
+picture for it, at about 1 ns a pixel. Encoders write about ten scans, so the largest pictures stay below."""
 _SAMPLE_BITS = 8
 _MAX_IFD_ENTRIES = 512
 _NOT_FILL = re.compile(rb"[^\xff]")
@@ -109,8 +112,10 @@ def inspect_jpeg(data: bytes) -> StoredPicture:
             if data.rfind(b"\xff\xd9", at + length) < 0 or 0 in size:
                 break
             is_one_scan = not is_progressive and data[at + 2] == components
-            if not is_one_scan and data.count(b"\xff\xda", at + length) >= _MAX_SCANS:
-                raise UnsupportedPictureType(f"JPEG with more than {_MAX_SCANS} scans is not accepted")
+            scans = 1 if is_one_scan else 1 + data.count(b"\xff\xda", at + length)
+            most = min(_MAX_SCANS, max(1, _MAX_SCANNED_PIXELS // (size[0] * size[1])))
+            if scans > most:
+                raise UnsupportedPictureType(f"JPEG of this size with more than {most} scans is not accepted")
             return StoredPicture(*size, orientation)
         at += length
     raise TruncatedPicture("the JPEG ends before its picture does")
