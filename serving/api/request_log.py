@@ -58,8 +58,8 @@ def end_note(note: RequestNote, scope: Scope, status: int, seconds: float) -> No
     method = scope["method"] if scope["method"] in METHODS else OTHER
     title = f"{method} {route}"
     if log is not None and level is not None:
-        fields = _list_fields(note, scope, seconds) | {"event": event, "outcome": outcome}
-        fields |= {"method": method, "route": route, "status": status}
+        what = {"method": method, "route": route, "status": status, "event": event, "outcome": outcome}
+        fields = {**_list_ids(note), **what, **_list_facts(note, scope, seconds)}
         log.write(level, time.time(), f"{title} {status}", fields)
     if note.trace is not None:
         attributes: dict[str, str | int | float | bool] = {
@@ -77,7 +77,11 @@ def end_note(note: RequestNote, scope: Scope, status: int, seconds: float) -> No
         note.trace.close(title, attributes, failed=status >= 500)
 
 
-def _list_fields(note: RequestNote, scope: Scope, seconds: float) -> dict[str, Any]:
+def _list_ids(note: RequestNote) -> dict[str, Any]:
+    return {"request_id": note.request_id, "trace_id": note.trace_id}
+
+
+def _list_facts(note: RequestNote, scope: Scope, seconds: float) -> dict[str, Any]:
     state = scope["state"]
     identity: Identity | None = state.get("identity")
     body = state.get("body")
@@ -85,8 +89,6 @@ def _list_fields(note: RequestNote, scope: Scope, seconds: float) -> dict[str, A
     if note.database_s:
         timings["database"] = round(note.database_s * 1000, 2)
     return {
-        "request_id": note.request_id,
-        "trace_id": note.trace_id,
         "caller": "anonymous" if identity is None else identity.kind,
         "bytes_in": 0 if body is None else body.received_bytes,
         "faces": note.faces or None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import logging
 import os
 import signal
 import ssl
@@ -24,12 +25,17 @@ from rich.markup import escape
 
 from serving.commands.console import console, messages
 from serving.commands.front import make_front_options
+from serving.commands.head_watch import mark_run, watch_head
 from serving.commands.packs import prepare_with_progress
 from serving.commands.ports import check_port_is_free, choose_metrics_port
+from serving.commands.serve_log import join_command_log, name_log_file, place_log
 from serving.commands.start_checks import check_start, find_dormant_events
 from serving.errors import ConfigurationError
+from serving.operations.service_note import ServiceNote, remove_note, write_note
 from serving.runtime import set_ray_flags
 from serving.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_CONFIG = Path("config/laptop.yaml")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -59,7 +65,8 @@ def serve(
     """
     set_ray_flags(own_cluster=True)
     content = _read_config(config)
-    settings = load_settings(_single_application(content, config)["args"])
+    args = _single_application(content, config)["args"]
+    settings = place_log(args, load_settings(args))
     os.umask(0o077)  # what the service writes is for the service alone
     os.environ |= make_front_options(settings.web).to_environment()  # Serve's proxy reads nothing else
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -68,6 +75,7 @@ def serve(
     check_port_is_free(listen_host, listen_port, "port", "--port")
     metrics_port = choose_metrics_port(metrics_port, listen_port)
     prepare_with_progress(settings)
+    join_command_log(settings)
     for line in find_dormant_events(settings):
         messages.print(f"[yellow]{escape(line)}[/]")
     scheme = "http" if settings.web.tls_certificate is None else "https"
@@ -169,7 +177,9 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
 
     messages.print("[dim]Starting Ray and the models. This takes some seconds.[/]")
     started = time.monotonic()
+    logger.info("starting")
     quiet_ray()
+    mark_run()
     stopping, failed = threading.Event(), threading.Event()
     try:
         ray.init(
@@ -180,6 +190,8 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
             namespace="serve",
             _metrics_export_port=metrics_port,
         )
+        address = ray.get_runtime_context().gcs_address
+        write_note(settings.data_dir, ServiceNote(os.getpid(), url, address))
         for signal_number in STOP_SIGNALS:
             signal.signal(signal_number, _interrupt)  # after ray.init, which sets its own
         watcher = threading.Thread(
@@ -189,12 +201,17 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
         with tempfile.NamedTemporaryFile("w", prefix="rollcall-", suffix=".yaml") as file:
             yaml.safe_dump(content, file)
             file.flush()
+            threading.Thread(
+                target=watch_head, args=(stopping, Path(file.name).unlink), name="head-watch", daemon=True
+            ).start()
             _serve_until_interrupted(file.name)
     finally:
         stopping.set()
         _ignore_stop_signals()
+        remove_note(settings.data_dir, os.getpid())
         if ray.is_initialized():
             ray.shutdown()
+        logger.info("stopped")
         messages.print("[dim]Stopped.[/]")
     if failed.is_set():
         raise typer.Exit(1)
@@ -211,6 +228,7 @@ def _serve_until_interrupted(config_file: str) -> None:
 def _interrupt(signal_number: int, frame: FrameType | None) -> None:
     del signal_number, frame
     messages.print("\n[dim]Stopping.[/]")
+    logger.info("stopping")
     _ignore_stop_signals()  # a second Ctrl-C must not leave Ray behind
     raise KeyboardInterrupt
 
@@ -234,6 +252,9 @@ def _announce(
     while not stopping.wait(0.25):
         if _is_ready(url):
             metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+            logger.info(
+                "ready", extra={"fields": {"url": url, "start_s": round(time.monotonic() - started, 1)}}
+            )
             _print_welcome(url, metrics_url, settings, time.monotonic() - started)
             return
         with contextlib.suppress(Exception):  # Serve itself may not be up yet
@@ -241,6 +262,7 @@ def _announce(
                 trouble = _find_trouble(application)
                 if trouble:
                     messages.print(f"[bold red]The service cannot start[/]: {escape(trouble[-2000:])}")
+                    logger.error("the service cannot start: %s", trouble[-2000:])
                     failed.set()
                     os.kill(os.getpid(), signal.SIGINT)
                     return
@@ -275,7 +297,7 @@ def _print_welcome(url: str, metrics_url: str, settings: Settings, seconds: floa
         f"""
 [bold green]Rollcall is ready[/] at [bold]{url}[/]  ({seconds:.0f} s; API at {url}/docs; Ctrl-C stops it)
 Metrics for Prometheus: {url}/metrics (docs/metrics.md); Ray's own: {metrics_url}
-
+{_describe_log(settings)}
 In another terminal, here:
 
   [bold].venv/bin/rollcall admin create me[/]                [dim]# once: the first administrator[/]
@@ -288,3 +310,8 @@ Enrol a face and recognise it (`.venv/bin/rollcall samples` gets the pictures):
   [bold]{curl} -F picture=@{samples}/group.jpg {url}/v1/events/demo/recognise[/]
 """
     )
+
+
+def _describe_log(settings: Settings) -> str:
+    file = name_log_file(settings)
+    return "" if file is None else f"Log: {file} (docs/logs.md)\n"

@@ -85,9 +85,11 @@ class Matcher:
             for task in tasks
             for vector in task.vectors
         ]
+        asked = time.monotonic()
         hits = iter(await self._gallery.search(probes) if probes else [])
+        search = ("gallery search", asked, time.monotonic())
         decided = [[self._decide(next(hits), task.threshold) for _ in task.vectors] for task in tasks]
-        note_batch(self._meter, batch, live, began)
+        note_batch(self._meter, batch, live, began, (search,))
         return place_outcomes(batch, live, decided)
 
     def _decide(self, hits: Sequence[Hit], threshold: float) -> Decision:

@@ -25,6 +25,7 @@ from serving.jobs.vector_lines import VectorLines
 from serving.packs.manifest import Pack
 from serving.registry.registry import Registry
 from serving.settings import Settings
+from serving.telemetry.job_notes import job_noted
 
 logger = logging.getLogger("ray.serve")
 
@@ -123,6 +124,10 @@ class JobRunner:
             await asyncio.sleep(SWEEP_PERIOD_S * random.uniform(0.5, 1.5))  # noqa: S311
 
     async def _carry_out(self, job: Job) -> None:
+        with job_noted(job.id, job.kind.value):
+            await self._work_on(job)
+
+    async def _work_on(self, job: Job) -> None:
         """Work on a claimed job to its end, or until it is no more this runner's."""
         start = job.done if job.kind.is_import else 0  # a half written export is written anew
         reporter = Reporter(self._jobs, self._registry, job, self._name, start)
@@ -209,6 +214,10 @@ class JobRunner:
         error: tuple[str, str] | None = None,
     ) -> None:
         await self._jobs.finish(job.id, self._name, state, file=file, error=error)
+        told = {"job": job.id, "kind": job.kind.value, "items": reporter.done, "rejected": reporter.rejected}
+        outcome = "ok" if error is None else error[0]
+        fields = {**told, "event": reporter.event_id, "outcome": outcome}
+        logger.info("job %s", state.value, extra={"fields": fields})
         await self._remove_files(job, keep=file)
         await self._audit.record(
             AuditEntry(
@@ -216,15 +225,10 @@ class JobRunner:
                 actor_id=job.created_by.id,
                 actor=job.created_by.name,
                 action="jobs.finish",
-                outcome="ok" if error is None else error[0],
+                outcome=outcome,
                 event_key=job.event_key,
                 event_id=reporter.event_id,
-                details={
-                    "job": job.id,
-                    "kind": job.kind.value,
-                    "items": reporter.done,
-                    "rejected": reporter.rejected,
-                },
+                details=told,
             )
         )
 

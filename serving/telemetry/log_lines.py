@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -107,8 +106,6 @@ class LineMaker:
         fields |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1] is not None:
             fields["error"] = self.describe_error(record.exc_info[1])
-        if record.threadName != threading.main_thread().name:
-            fields["thread"] = record.threadName
         return fields
 
     def describe_error(self, error: BaseException) -> Fields:

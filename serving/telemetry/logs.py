@@ -19,7 +19,8 @@ from serving.telemetry.log_writer import LogWriter, WritingHandler
 
 FILE_NAMES = {"json": "rollcall.jsonl", "text": "rollcall.log"}
 
-OURS, REQUESTS = "serving", "rollcall.requests"
+OURS = ("serving", "rollcall")
+REQUESTS = "rollcall.requests"
 SERVE = "ray.serve"
 """Serve's logger, through which Rollcall speaks in replicas too. It passes nothing on to the root logger."""
 FRAMEWORKS = ("ray", "uvicorn", "uvicorn.error")
@@ -168,7 +169,8 @@ def _connect(handler: logging.Handler, settings: LoggingSettings) -> None:
         if logger is root or not logger.propagate:
             logger.addHandler(handler)
             _Place.undo.append(lambda logger=logger: logger.removeHandler(handler))  # type: ignore[misc]
-    _set_level(logging.getLogger(OURS), settings.level.upper())
+    for name in OURS:
+        _set_level(logging.getLogger(name), settings.level.upper())
     serve = logging.getLogger(SERVE)
     if settings.level == "debug" and not serve.isEnabledFor(logging.DEBUG):
         _set_level(serve, "DEBUG")
@@ -196,6 +198,6 @@ def _give_form(formatter: logging.Formatter) -> None:
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     del trace
     if isinstance(error, Exception):
-        logging.getLogger(OURS).critical("ended by %s", kind.__name__, exc_info=error)
+        logging.getLogger(OURS[0]).critical("ended by %s", kind.__name__, exc_info=error)
         flush_log()
     sys.__excepthook__(kind, error, error.__traceback__)

@@ -13,7 +13,7 @@ from serving.telemetry.request_notes import Origin, RequestNote
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("rollcall.batches")
 
 MAX_IDS = 32
 """Of requests, in one line."""
@@ -74,6 +74,9 @@ class CallSpans:
                 continue
             trace.add(f"{stage} queue", entry.submitted, now)
             span = trace.open(f"{stage} call", {"rollcall.parcel.tasks": len(parcel)})
+            if span is None:
+                entry.task.origin = note.request_id, None
+                continue
             entry.task.origin = note.request_id, tracing.write_traceparent(span)
             self._open.append(span)
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Attributes = Mapping[str, str | int | float | bool]
 
+MAX_SPANS = 500
+"""Of one trace in one process: a recognition has about ten, an import would have a dozen for each picture."""
 MAX_LINKS = 32
 """Requests that the span of a batch points to."""
 
@@ -47,27 +49,34 @@ class RequestTrace:
         traceparent: where what is done elsewhere hangs its spans.
     """
 
-    __slots__ = ("_context", "_tracer", "root", "trace_id", "traceparent")
+    __slots__ = ("_context", "_left", "_tracer", "root", "trace_id", "traceparent")
 
     def __init__(self, tracer: Tracer, root: Span) -> None:
         from opentelemetry.trace import set_span_in_context
 
         self._tracer = tracer
+        self._left = MAX_SPANS
         self._context: Context = set_span_in_context(root, _nothing())
         self.root = root
         self.traceparent = write_traceparent(root)
         self.trace_id = self.traceparent[3:35]
 
     def add(self, name: str, began_s: float, ended_s: float, attributes: Attributes | None = None) -> None:
-        """A part of the work that is over."""
+        """A part of the work that is over; nothing beyond `MAX_SPANS`."""
+        if not self._take():
+            return
         span = self._tracer.start_span(
             name, self._context, attributes=attributes, start_time=to_unix_ns(began_s)
         )
         span.end(to_unix_ns(ended_s))
 
-    def open(self, name: str, attributes: Attributes | None = None) -> Span:
-        """A part of the work that begins; whoever opens it ends it."""
-        return self._tracer.start_span(name, self._context, attributes=attributes)
+    def open(self, name: str, attributes: Attributes | None = None) -> Span | None:
+        """A part of the work that begins; whoever opens it ends it. None beyond `MAX_SPANS`."""
+        return self._tracer.start_span(name, self._context, attributes=attributes) if self._take() else None
+
+    def _take(self) -> bool:
+        self._left -= 1
+        return self._left >= 0
 
     def close(self, name: str, attributes: Attributes, *, failed: bool = False) -> None:
         """The request is answered."""
