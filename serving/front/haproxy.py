@@ -11,13 +11,19 @@ environment of the node (`ROLLCALL_WEB__...`); `rollcall serve` puts them there 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+from serving.errors.load import StageUnavailable
 
 COMMAND = "rollcall-haproxy"
 PATH_FLAG = "RAY_SERVE_HAPROXY_BINARY_PATH"
@@ -31,6 +37,7 @@ ANSWER_HEADERS = {
 }
 """Of every answer that does not say otherwise, the proxy's own among them."""
 HSTS = "max-age=31536000"
+_PR_SET_PDEATHSIG = 1
 _ENV_PREFIX = "ROLLCALL_WEB__"
 _MARK = "# amended by rollcall-haproxy"
 _CIPHERS = "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets"
@@ -115,6 +122,8 @@ def amend(config: str, options: FrontOptions) -> str:
             r"^(frontend http_frontend\n *bind \S+)\n",
             lambda found: f"{found[1]}{tls}\n" + "".join(f"    {rule}\n" for rule in rules),
         ),
+        # Reached before Serve has told the routes, since the service's is `/`: no reason to say "not found".
+        (r"^( *http-request return) status 404 .*$", lambda found: f"{found[1]} {_refuse_until_ready()}"),
     ]
     for pattern, replacement in amendments:
         config, count = re.subn(pattern, replacement, config, flags=re.MULTILINE)
@@ -123,8 +132,32 @@ def amend(config: str, options: FrontOptions) -> str:
     return config
 
 
+def _refuse_until_ready() -> str:
+    """The arguments of `http-request return` for our own `stage_unavailable`."""
+    error = StageUnavailable
+    problem = {
+        "type": f"urn:rollcall:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": "The proxy has just started.",
+        "code": error.code,
+        "cure": error.cure,
+        "context": {},
+        "request_id": "%[uuid]",
+    }
+    answer = "content-type application/problem+json lf-string " + _quote(json.dumps(problem))
+    return f"status {error.status} hdr Retry-After {error.retry_after_s:.0f} {answer}"
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process with Serve's proxy manager, so that the port is free for the next."""
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone can
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def main() -> None:
     """Amend the file after `-f`, then become HAProxy."""
+    _die_with_parent()
     try:
         path = Path(sys.argv[sys.argv.index("-f") + 1])
         amended = amend(path.read_text("utf-8"), FrontOptions.from_environment(os.environ))
