@@ -120,6 +120,15 @@ class Service:
         _kill(left)
         return list(left)
 
+    def wait(self, timeout_s: float) -> int:
+        """The command's exit status, once it has ended by itself.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not within `timeout_s`.
+        """
+        assert self._process is not None, "not started"
+        return self._process.wait(timeout_s)
+
     def kill(self) -> None:
         """kill -9 of every process at once, as a power cut would."""
         if self._process is None:

@@ -90,9 +90,7 @@ class Target:
             AssertionError: something acknowledged was lost; or the service was not well to begin with.
         """
         with BackgroundLoad(self.url, self.token, self.scene, self.ledger, rate_per_s):
-            began_s = time.monotonic()
-            recovery = self._await_recovery(began_s, WARM_UP_LIMIT_S)
-            assert recovery is not None, f"not well before it: {self.ledger.count_failed(began_s)}"
+            self.await_well()
             failed_s = time.monotonic()
             inject()
             over_s = time.monotonic()
@@ -120,6 +118,16 @@ class Target:
             rate_per_s=rate_per_s,
             note=note,
         )
+
+    def await_well(self) -> None:
+        """Wait, under load, until every kind of request succeeds and none has failed for `QUIET_S`.
+
+        Raises:
+            AssertionError: not within `WARM_UP_LIMIT_S`.
+        """
+        began_s = time.monotonic()
+        recovery = self._await_recovery(began_s, WARM_UP_LIMIT_S)
+        assert recovery is not None, f"not well: {dict(self.ledger.count_failed(began_s))}"
 
     def find_lost(self) -> list[str]:
         """What was acknowledged and is not so: people enrolled and not found, people erased and still there.

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-DIRECTORY = Path(os.environ.get("ROLLCALL_CHAOS_RESULTS", "chaos-results"))
+DIRECTORY = Path(os.environ.get("CHAOS_RESULTS_DIR", "chaos-results"))
 BEGIN, END = "<!-- the failure table -->", "<!-- end of the failure table -->"
 COLUMNS = (
     "failure",

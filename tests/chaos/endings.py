@@ -1,0 +1,97 @@
+"""Ends of a whole service under load: how it ended, what clients saw, and what is there after a new start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import psutil
+
+from tests.chaos.harness import Target, make_row
+from tests.chaos.ledger import Answered
+from tests.chaos.load import BackgroundLoad
+from tests.chaos.processes import find_processes, kill_processes, name_role
+from tests.chaos.results import Row, record
+
+END_LIMIT_S = 60.0
+LEFT_GRACE_S = 3.0
+"""Processes that are about to end may do so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a service ended.
+
+    Attributes:
+        status: of the command, negative for a signal.
+        seconds: from what ended it to the end of the command.
+        left: roles of processes that were still there, `LEFT_GRACE_S` later; they have been killed.
+        under_way: answers to what had been sent before, and was not answered yet when it began to end.
+        after: answers to what was sent from then on.
+    """
+
+    status: int
+    seconds: float
+    left: list[str]
+    under_way: list[Answered]
+    after: list[Answered]
+
+
+def terminate(target: Target) -> None:
+    """What a supervisor does."""
+    os.kill(target.service.pid, signal.SIGTERM)
+
+
+def end_under_load(target: Target, end: Callable[[], object], rate_per_s: float = 6.0) -> Ending:
+    """End the service while it works.
+
+    Args:
+        end: what makes it end; returns at once.
+    """
+    with BackgroundLoad(target.url, target.token, target.scene, target.ledger, rate_per_s):
+        target.await_well()
+        began_s = time.monotonic()
+        end()
+        status = wait_for_end(target, END_LIMIT_S)
+        seconds = time.monotonic() - began_s
+    _, left = psutil.wait_procs(find_processes(target.data_dir), timeout=LEFT_GRACE_S)
+    roles = [name_role(process) for process in left]
+    kill_processes(left)
+    answers = [each for each in target.ledger.read_answers() if each.done_s >= began_s]
+    under_way = [each for each in answers if each.sent_s < began_s]
+    after = [each for each in answers if each.sent_s >= began_s]
+    return Ending(status, seconds, roles, under_way, after)
+
+
+def wait_for_end(target: Target, limit_s: float) -> int:
+    """The status of the command.
+
+    Raises:
+        AssertionError: it hangs.
+    """
+    try:
+        return target.service.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(
+            f"still running after {limit_s:g} s:\n{target.service.read_log()[-2000:]}"
+        ) from None
+
+
+def start_again(target: Target, failure: str, ending: Ending) -> Row:
+    """Start the service on the data that the ended one left, check the ledger and record the row.
+
+    Raises:
+        AssertionError: something acknowledged was lost.
+    """
+    start_s = target.service.start()
+    lost = target.find_lost()
+    answers = [*ending.under_way, *ending.after]
+    row = make_row(failure, answers, len(lost), start_s, ending.seconds, 0.0)
+    note = f"ended with status {ending.status} after {ending.seconds:.1f} s; the start took the rest"
+    record(replace(row, note=note))
+    assert not lost, f"{failure}: {lost}"
+    return row

@@ -1,0 +1,218 @@
+"""PostgreSQL and Redis of a test's own, from Debian's packages: started, killed, filled and started again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+START_TIMEOUT_S = 60.0
+
+
+def find_postgres() -> Path | None:
+    """The directory of PostgreSQL's programs; None where it is not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    return found[-1] if found else None
+
+
+def find_port() -> int:
+    """A port of 127.0.0.1 that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until something listens there."""
+    give_up_at = time.monotonic() + START_TIMEOUT_S
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        assert process.poll() is None, f"{process.args!r} ended"
+        assert time.monotonic() < give_up_at, f"{process.args!r} does not listen"
+        time.sleep(0.05)
+
+
+class PostgresServer:
+    """One cluster in a directory; its database is `rollcall`. The test is skipped where it cannot be had.
+
+    Args:
+        directory: an empty one, on the disk that the cluster is to live on.
+        options: more of its settings.
+    """
+
+    def __init__(self, directory: Path, **options: str) -> None:
+        programs = find_postgres()
+        if programs is None:
+            pytest.skip("PostgreSQL's server is not installed")
+        self._programs = programs
+        self._user: str | None = None
+        if os.getuid() == 0:  # which PostgreSQL refuses to run as
+            try:
+                pwd.getpwnam("postgres")
+            except KeyError:
+                pytest.skip("there is no user postgres to run PostgreSQL as")
+            self._user = "postgres"
+        self._directory = directory / "cluster"
+        self._directory.mkdir()
+        self._options = {"unix_socket_directories": str(self._directory)} | options
+        self.port = find_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Of its database, by its own port."""
+        return self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """Of its database, by a proxy's port."""
+        return f"postgresql://rollcall@127.0.0.1:{port}/rollcall"
+
+    def __enter__(self) -> PostgresServer:
+        for each in [self._directory, *self._directory.parents]:
+            if self._user is not None and each.stat().st_uid == os.getuid() and each != Path("/"):
+                each.chmod(each.stat().st_mode | 0o011)  # so that the other user gets there
+        if self._user is not None:
+            shutil.chown(self._directory, self._user)
+        data = str(self._directory / "data")
+        arguments = ["-D", data, "-A", "trust", "-U", "rollcall", "--no-sync", "--no-locale", "-E", "UTF8"]
+        self._run("initdb", *arguments)
+        self.start()
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "rollcall", "rollcall")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it on its port, and wait until it answers."""
+        options = {"listen_addresses": "127.0.0.1", "fsync": "off"} | self._options
+        chosen = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        data = str(self._directory / "data")
+        self._process = self._popen("postgres", "-D", data, "-p", str(self.port), *chosen)
+        wait_for_port(self.port, self._process)
+        give_up_at = time.monotonic() + START_TIMEOUT_S
+        while self._try("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)):
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
+
+    def stop(self, sign: int = signal.SIGINT) -> None:
+        """End it: SIGINT for a shut-down that cuts connections, SIGQUIT for one without a checkpoint."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(sign)
+            process.wait(START_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """kill -9 of every process of it."""
+        process, self._process = self._process, None
+        assert process is not None
+        children = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
+        ).stdout.split()
+        process.kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+        process.wait(START_TIMEOUT_S)
+
+    def ask(self, statement: str) -> str:
+        """What psql prints for a statement."""
+        arguments = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "rollcall", "-d", "rollcall"]
+        return self._run("psql", *arguments, "-XAtq", "-c", statement).strip()
+
+    def _run(self, program: str, *arguments: str) -> str:
+        ended = subprocess.run([str(self._programs / program), *arguments], **self._how(), timeout=120)
+        assert ended.returncode == 0, ended.stderr.decode()
+        return str(ended.stdout.decode())
+
+    def _try(self, program: str, *arguments: str) -> int:
+        return subprocess.run(
+            [str(self._programs / program), *arguments], **self._how(), timeout=60
+        ).returncode
+
+    def _popen(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        how = self._how() | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen([str(self._programs / program), *arguments], **how)
+
+    def _how(self) -> dict[str, Any]:
+        how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": "/"}
+        return how | ({"user": self._user, "group": self._user, "extra_groups": []} if self._user else {})
+
+
+class RedisServer:
+    """A Redis that keeps nothing on the disk. The test is skipped where it is not installed."""
+
+    def __init__(self) -> None:
+        self._program = shutil.which("redis-server")
+        if self._program is None:
+            pytest.skip("redis-server is not installed")
+        self.port = find_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """By its own port."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> RedisServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self.kill()
+
+    def start(self) -> None:
+        """Start it, empty, on its port."""
+        assert self._program is not None
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen([self._program, *arguments], stdout=subprocess.DEVNULL)
+        wait_for_port(self.port, self._process)
+
+    def kill(self) -> None:
+        """kill -9."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.kill()
+        process.wait(START_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def mount_small_disk(directory: Path, size_mib: int) -> Iterator[Path]:
+    """A file system of that size on a directory; the test is skipped where it may not be mounted."""
+    directory.mkdir()
+    size = f"size={size_mib}m"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(directory)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+def fill_disk(directory: Path, leave_mib: int = 0) -> Path:
+    """A file that takes what is free on the disk, but for so much; delete it to make room again."""
+    state = os.statvfs(directory)
+    size_bytes = max(0, state.f_bavail * state.f_frsize - leave_mib * 2**20)
+    ballast = directory / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size_bytes)
+    return ballast
