@@ -223,13 +223,17 @@ def start_target(
         service.run_command("admin", "create", "chaos")
         token = service.run_command("token", "chaos")
         service.start()
-        with open_client(service.url, token) as client:
-            scene = build_scene(client, pictures=None, gallery=0)
-            target = Target(service, data_dir, token, scene)
-            enrol_first(client, target)
-        yield target
+        yield populate(service, data_dir, token)
     finally:
         kill_processes(find_processes(data_dir))
+
+
+def populate(service: Service, data_dir: Path, token: str) -> Target:
+    """The scene of the load on a service that runs, and people who can be erased from its first second on."""
+    with open_client(service.url, token) as client:
+        target = Target(service, data_dir, token, build_scene(client, pictures=None, gallery=0))
+        enrol_first(client, target)
+    return target
 
 
 def enrol_first(client: httpx.Client, target: Target, people: int = FIRST_PEOPLE) -> None:
