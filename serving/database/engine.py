@@ -15,13 +15,13 @@ from serving.database.location import parse_url, sqlite_url
 from serving.database.migration import migrate
 from serving.database.postgres import PostgresBackend
 from serving.database.sqlite import SqliteBackend
-from serving.errors import Overloaded, RollcallError, StageUnavailable
+from serving.errors import DeadlineExceeded, Overloaded, RollcallError, StageUnavailable
 from serving.settings.stores import DatabaseSettings
 from serving.telemetry import recording
 
 __all__ = ["Database", "sqlite_url"]
 
-OUTAGES = (Overloaded, StageUnavailable)
+OUTAGES = (Overloaded, StageUnavailable, DeadlineExceeded)
 
 P = ParamSpec("P")
 T = TypeVar("T")

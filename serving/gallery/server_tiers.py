@@ -46,8 +46,7 @@ async def promote_event(
         StageUnavailable: the copy failed; the shared shards still hold everything.
         Exception: whatever qdrant-client raises.
     """
-    state = await _state_of(client, collection, event)
-    is_new = state != models.ReplicaState.ACTIVE
+    state, is_copying = await _look(client, collection, event)
     if state is None:
         try:
             # Partial: the server goes on with the shared shards until the copy is complete.
@@ -61,11 +60,12 @@ async def promote_event(
         except Exception as error:
             if not is_conflict(error):
                 raise
-        copy = models.ReplicatePoints(filter=within_event, from_shard_key=SHARED_KEY, to_shard_key=event)
-        await client.cluster_collection_update(
-            collection, models.ReplicatePointsOperation(replicate_points=copy)
-        )
-    if is_new:
+    if state != models.ReplicaState.ACTIVE:
+        if not is_copying:
+            copy = models.ReplicatePoints(filter=within_event, from_shard_key=SHARED_KEY, to_shard_key=event)
+            await client.cluster_collection_update(
+                collection, models.ReplicatePointsOperation(replicate_points=copy)
+            )
         await _wait_until_active(client, collection, event, timeout_s)
     # What is left behind would outlive an erasure.
     await client.delete(
@@ -74,7 +74,7 @@ async def promote_event(
         wait=True,
         shard_key_selector=SHARED_KEY,
     )
-    return is_new
+    return state != models.ReplicaState.ACTIVE
 
 
 async def _wait_until_active(
@@ -82,7 +82,7 @@ async def _wait_until_active(
 ) -> None:
     give_up_at = time.monotonic() + timeout_s
     while True:
-        state = await _state_of(client, collection, event)
+        state, _ = await _look(client, collection, event)
         if state == models.ReplicaState.ACTIVE:
             return
         if state == models.ReplicaState.DEAD:
@@ -92,12 +92,15 @@ async def _wait_until_active(
         await asyncio.sleep(POLL_S)
 
 
-async def _state_of(client: AsyncQdrantClient, collection: str, event: str) -> models.ReplicaState | None:
-    """The state of the event's own shards: the least ready one's; None when there are none."""
+async def _look(
+    client: AsyncQdrantClient, collection: str, event: str
+) -> tuple[models.ReplicaState | None, bool]:
+    """The state of the least ready of the event's own shards, None without any; whether one is copied to."""
     info = await client.collection_cluster_info(collection)
-    states = [shard.state for shard in info.local_shards if shard.shard_key == event]
-    states += [shard.state for shard in info.remote_shards if shard.shard_key == event]
+    states = {shard.shard_id: shard.state for shard in info.local_shards if shard.shard_key == event}
+    states |= {shard.shard_id: shard.state for shard in info.remote_shards if shard.shard_key == event}
+    is_copying = any({each.shard_id, each.to_shard_id} & set(states) for each in info.shard_transfers)
     if not states:
-        return None
-    waiting = [state for state in states if state != models.ReplicaState.ACTIVE]
-    return waiting[0] if waiting else models.ReplicaState.ACTIVE
+        return None, is_copying
+    waiting = [state for state in states.values() if state != models.ReplicaState.ACTIVE]
+    return (waiting[0] if waiting else models.ReplicaState.ACTIVE), is_copying

@@ -16,15 +16,23 @@ DONE = wire.PointsOperationResponse(
 
 
 class GrpcDouble:
-    """Answers the calls our server engine makes; `faults` are status codes used up by the points calls."""
+    """Answers the calls our server engine makes; `faults` are status codes used up by the points calls.
 
-    def __init__(self) -> None:
+    Args:
+        tls: key and certificate, PEM.
+        api_key: what each call must carry.
+    """
+
+    def __init__(self, tls: tuple[bytes, bytes] | None = None, api_key: str | None = None) -> None:
         self.points = AsyncQdrantClient(location=":memory:")
         self.indexes: set[str] = set()
         self.calls: list[str] = []
         self.faults: deque[grpc.StatusCode] = deque()
-        self.server = grpc.aio.server()
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.server = grpc.aio.server(interceptors=[KeyCheck(api_key)] if api_key else [])
+        if tls is None:
+            self.port = self.server.add_insecure_port("127.0.0.1:0")
+        else:
+            self.port = self.server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([tls]))
         wire.add_CollectionsServicer_to_server(Collections(self), self.server)
         wire.add_PointsServicer_to_server(Points(self), self.server)
 
@@ -32,6 +40,24 @@ class GrpcDouble:
         self.calls.append(call)
         if self.faults:
             await context.abort(self.faults.popleft(), "made to fail")
+
+
+class KeyCheck(grpc.aio.ServerInterceptor):
+    """Refuses calls without the key, as the real server does."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        if dict(details.invocation_metadata).get("api-key") == self._api_key:
+            return await continuation(details)
+
+        async def refuse(_request: Any, context: grpc.aio.ServicerContext) -> None:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Invalid API key or JWT")
+
+        return grpc.unary_unary_rpc_method_handler(
+            refuse, lambda raw: raw, lambda answer: answer.SerializeToString()
+        )
 
 
 class Collections(wire.CollectionsServicer):

@@ -6,6 +6,7 @@ Data lives in qdrant-client's local mode; requests arrive and leave as JSON over
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections import deque
@@ -52,9 +53,15 @@ class Refused(Exception):
 
 
 class WireDouble:
-    """Records every request and answers it; `faults` are used up one per request to the points routes."""
+    """Records every request and answers it; `faults` are used up one per request to the points routes.
 
-    def __init__(self) -> None:
+    Args:
+        tls: speaks HTTPS with it.
+        api_key: what each request must carry.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None, api_key: str | None = None) -> None:
+        self.api_key = api_key
         self.requests: list[Request] = []
         self.faults: deque[Fault] = deque()
         self.collections: dict[str, Collection] = {}
@@ -76,7 +83,9 @@ class WireDouble:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
@@ -90,7 +99,9 @@ class WireDouble:
         url = urlsplit(handler.path)
         raw = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in handler.headers.items()}
-        request = Request(handler.command, url.path, url.query, json.loads(raw) if raw else None, headers)
+        is_json = "json" in headers.get("content-type", "json")
+        body = (json.loads(raw) if is_json else raw) if raw else None
+        request = Request(handler.command, url.path, url.query, body, headers)
         self.requests.append(request)
         fault = self.faults.popleft() if self.faults and "/points" in url.path else Fault()
         time.sleep(fault.delay_s)
@@ -111,6 +122,8 @@ class WireDouble:
             handler.close_connection = True
 
     def _answer(self, request: Request, fault: Fault) -> tuple[int, dict[str, Any]]:
+        if self.api_key is not None and request.headers.get("api-key") != self.api_key:
+            return 401, {"status": {"error": "Must provide an API key or an Authorization bearer token"}}
         if fault.status is not None:
             return fault.status, {"status": {"error": fault.message}, "time": 0.0}
         try:
