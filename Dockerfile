@@ -64,10 +64,12 @@ LABEL org.opencontainers.image.title="Rollcall" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim" \
       rollcall.runtime="${RUNTIME}"
+# The links: a login shell, as some operators start, forgets PATH.
 RUN set -eu; \
     groupadd --gid 10001 rollcall; \
     useradd --uid 10001 --gid 10001 --create-home --home-dir /home/rollcall --shell /bin/bash rollcall; \
     install -d -o 10001 -g 10001 -m 0750 /var/lib/rollcall /var/cache/rollcall /tmp/ray; \
+    for command in haproxy ray rollcall serve; do ln -s "/opt/rollcall/bin/$command" /usr/local/bin/; done; \
     rm -rf /var/log/*
 COPY --from=build /opt/rollcall /opt/rollcall
 WORKDIR /srv/rollcall

@@ -76,7 +76,7 @@ class _Maker:
 
     def make_all(self, hosts: Sequence[str]) -> list[Written]:
         for name in RANDOM:
-            self._make(name, lambda: secrets.token_urlsafe(TOKEN_BYTES) + "\n")
+            self._make(name, lambda: secrets.token_urlsafe(TOKEN_BYTES))
         database, redis = self._read("database_password"), self._read("redis_password")
         authority = f"{MOUNTED}/ca.pem"
         follows = {
