@@ -29,6 +29,8 @@ MIN_SECRET_CHARS = 4
 """Shorter than that a configured secret is no secret, and would blacken half of every line."""
 
 HIDDEN = "[hidden]"
+OURS = ("serving.", "rollcall.")
+"""How the names of Rollcall's loggers begin."""
 _PACKAGE = Path(serving.__file__).parent
 _SITE = "site-packages/"
 _CREDENTIALS = re.compile(
@@ -168,7 +170,7 @@ def name_logger(record: logging.LogRecord) -> str:
 
 def is_ours(record: logging.LogRecord) -> bool:
     """Whether code of Rollcall says it."""
-    return record.pathname.startswith(f"{_PACKAGE}/")
+    return record.name.startswith(OURS) or record.pathname.startswith(f"{_PACKAGE}/")
 
 
 def _message_of(record: logging.LogRecord) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -40,10 +39,8 @@ class LogWriter:
     def __init__(self, sink: Sink, *, max_waiting: int = MAX_WAITING) -> None:
         self._sink = sink
         self._max_waiting = max_waiting
-        self._waiting: deque[Line] = deque()
+        self._waiting: deque[Line | threading.Event] = deque()
         self._woken, self._urgent = threading.Event(), threading.Event()
-        self._idle = threading.Event()
-        self._idle.set()
         self._closing = False
         self._dropped = counter(catalogue.LOG_LINES_DROPPED).of()
         self._dropped.add(0)
@@ -58,18 +55,17 @@ class LogWriter:
             return
         self._waiting.append(line)
         if not self._woken.is_set():
-            self._idle.clear()
             self._woken.set()
         if at_once:
             self._urgent.set()
 
     def flush(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Wait until what was taken is written; whether that came about."""
+        written = threading.Event()
+        self._waiting.append(written)
+        self._woken.set()
         self._urgent.set()
-        deadline = time.monotonic() + timeout_s
-        while self._waiting and time.monotonic() < deadline:
-            self._idle.wait(0.01)
-        return self._idle.wait(max(0.0, deadline - time.monotonic()))
+        return written.wait(timeout_s)
 
     def close(self) -> None:
         """Write what is there and end; once is enough."""
@@ -89,8 +85,6 @@ class LogWriter:
             self._urgent.clear()
             self._woken.clear()  # before emptying: who comes now wakes us again
             self._empty()
-            if not self._woken.is_set():
-                self._idle.set()
             if self._closing and not self._waiting:
                 self._sink.close()
                 return
@@ -98,10 +92,14 @@ class LogWriter:
     def _empty(self) -> None:
         while self._waiting:
             lines: list[str] = []
+            waiters: list[threading.Event] = []
             size = 0
             while self._waiting and size < MAX_WRITE_BYTES:
                 try:
                     taken = self._waiting.popleft()
+                    if isinstance(taken, threading.Event):
+                        waiters.append(taken)
+                        continue
                     lines.append(taken if isinstance(taken, str) else taken())
                     size += len(lines[-1])
                 except Exception:  # one bad line must not silence the rest
@@ -110,6 +108,8 @@ class LogWriter:
                 self._sink.write("".join(lines).encode("utf-8", "backslashreplace"))
             except OSError:
                 self._dropped.add(len(lines))
+            for waiter in waiters:
+                waiter.set()
 
 
 class WritingHandler(logging.Handler):
