@@ -19,6 +19,8 @@ RAY_FLAGS: dict[str, str] = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(256 * 2**20),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
+    # Else Ray's control service keeps an entry of each call to an actor, up to a hundred thousand of them.
+    "RAY_task_events_report_interval_ms": "0",
     # A dead HAProxy is replaced after three checks that fail; at Serve's ten seconds that is half a minute.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
 }
