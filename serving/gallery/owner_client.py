@@ -236,6 +236,7 @@ class EmbeddedGalleryClient:
             max_concurrency=1,
             num_cpus=self._owner_num_cpus,
             resources={_HEAD_NODE: 0.001},
+            enable_task_events=False,  # of every search; a cluster's control service would keep them
         )
         try:
             return actor.remote(*self._arguments)
