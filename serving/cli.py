@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import serving
-from serving.commands import accounts, bulk, calibrate, evaluate, packs, secrets, serve
+from serving.commands import accounts, backup, bulk, calibrate, evaluate, key_rotation, packs, secrets, serve
 from serving.commands.console import console, fail
 from serving.errors import RollcallError
 
@@ -20,6 +20,10 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command("serve")(serve.serve)
+app.command("backup")(backup.write_backup)
+app.command("restore")(backup.restore_backup)
+app.command("erasures")(backup.write_erasures)
+app.command("rotate-keys")(key_rotation.rotate_keys)
 app.command("token")(accounts.print_token)
 app.command("samples")(packs.write_samples)
 app.command("evaluate")(evaluate.evaluate)

@@ -2,13 +2,15 @@
 
 `signing-000001.pem` is the first key, the highest number signs, all verify. A file appears complete or not
 at all, so processes that start together agree on one key. Running processes follow the directory within
-RESCAN_INTERVAL_S: to withdraw a key, and every token it signed, delete its file; to retire it unnoticed,
-wait until the last of those tokens has expired.
+RESCAN_INTERVAL_S: to withdraw a key, and every token it signed, delete its file. A rotation leaves
+`signing-000001.until` beside each older key: when the last of its tokens has expired (Unix seconds). From
+then on the key verifies nothing, and whoever notices first removes both files.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
@@ -36,6 +38,9 @@ from serving.database.location import make_private_directory
 from serving.errors import ConfigurationError
 
 RESCAN_INTERVAL_S = 5.0
+OVERLAP_S = 90 * 86400 + 600
+"""How long an old key verifies: what `rollcall token` and the settings let a token live, and clocks apart."""
+_UNTIL = ".until"
 _FILE_NAME = re.compile(r"signing-(\d{6})\.pem")
 _EXPOSED_BITS = stat.S_IRWXO | stat.S_IWGRP
 _SETTLED_NS = 2_000_000_000
@@ -45,10 +50,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """One private key; its representation shows the kid alone."""
+    """One private key, and until when (Unix seconds) it verifies; its representation shows no secret."""
 
     kid: str
     private: Ed25519PrivateKey = field(repr=False)
+    until_s: float = float("inf")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it verifies nothing any more."""
+        return time.time() >= self.until_s
 
 
 class VerificationKeys:
@@ -118,6 +129,7 @@ class KeyRing(VerificationKeys):
         super().__init__({})
         self._directory = Path(directory)
         self._by_file: dict[str, SigningKey] = {}
+        self._ending: dict[str, SigningKey] = {}
         self._newest: SigningKey | None = None
         self._looked_at_s = float("-inf")
         self._read_mtime_ns: int | None = None
@@ -138,6 +150,7 @@ class KeyRing(VerificationKeys):
         self._seen_mtime_ns = self._mtime_ns()
         mtime_ns = self._settled_mtime_ns()
         loaded = {path.name: _read_key(path) for path in self._paths()}
+        loaded = self._retire(loaded)
         if not loaded:
             raise ConfigurationError(f"There is no signing key in {self._directory}.")
         self._accept(loaded)
@@ -151,20 +164,32 @@ class KeyRing(VerificationKeys):
             _publish_key(self._directory, 1)
         return self.load()
 
-    def rotate(self) -> str:
-        """Add a key, which signs from now on; returns its kid. Older keys go on verifying."""
+    def rotate(self, overlap_s: float = OVERLAP_S) -> str:
+        """Add a key, which signs from now on; returns its kid.
+
+        Args:
+            overlap_s: how long older keys go on verifying, those apart that end sooner anyway. 0: from now on
+                only the new one does, so that every token signed so far is void.
+        """
         make_private_directory(self._directory)
+        older = self._paths()
         number = _number_of(self._paths()[-1]) + 1 if self._paths() else 1
         while not _publish_key(self._directory, number):
             number += 1
+        for path in older:
+            _limit_key(path, time.time() + overlap_s)
         self.load()
-        return self.signing_key.kid
+        assert self._newest is not None
+        return self._newest.kid
 
     @property
     def signing_key(self) -> SigningKey:
         """The newest key; raises ConfigurationError before `load`, or when every key has been withdrawn."""
-        if self._newest is not None:
-            self._follow_directory()
+        # Looked at each time, which is to ask for one time of change: what signs changes everywhere at once.
+        if self._newest is not None and (
+            self._read_mtime_ns is None or self._mtime_ns() != self._read_mtime_ns
+        ):
+            self._read_again()
         if self._newest is None:
             raise ConfigurationError("The signing keys are not loaded.")
         return self._newest
@@ -176,7 +201,15 @@ class KeyRing(VerificationKeys):
         if key is None and self._mtime_ns() != self._seen_mtime_ns:
             self._read_again()
             key = self._keys.get(kid)
+        if kid in self._ending and self._ending[kid].is_over:
+            self._read_again()
+            return None
         return key
+
+    @property
+    def ends(self) -> dict[str, float]:
+        """Until when (Unix seconds) each key verifies, by its kid, oldest first; infinite for what signs."""
+        return {key.kid: key.until_s for key in self._by_file.values()}
 
     def to_jwks(self) -> dict[str, Any]:
         """The JWK set to publish, with every key that is in the directory now."""
@@ -188,6 +221,19 @@ class KeyRing(VerificationKeys):
         self._by_file = by_file
         self._newest = list(by_file.values())[-1] if by_file else None
         self._keys = {key.kid: key.private.public_key() for key in by_file.values()}
+        self._ending = {key.kid: key for key in by_file.values() if key.until_s != float("inf")}
+
+    def _retire(self, loaded: dict[str, SigningKey]) -> dict[str, SigningKey]:
+        """Those that are not over; the files of the others are removed. The newest is never over."""
+        kept: dict[str, SigningKey] = {}
+        for place, (name, key) in enumerate(loaded.items(), 1):
+            if place < len(loaded) and key.is_over:
+                with contextlib.suppress(OSError):  # a directory that only others may write to
+                    (self._directory / name).unlink(missing_ok=True)
+                    (self._directory / name).with_suffix(_UNTIL).unlink(missing_ok=True)
+            else:
+                kept[name] = key
+        return kept
 
     def _follow_directory(self) -> None:
         """Read the directory again when it has changed, looking at most once in RESCAN_INTERVAL_S."""
@@ -271,7 +317,32 @@ def _read_key(path: Path) -> SigningKey:
         raise ConfigurationError(f"The signing key {path} cannot be read: {type(error).__name__}.") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise ConfigurationError(f"The signing key {path} is not an Ed25519 key.")
-    return SigningKey(compute_thumbprint(private.public_key()), private)
+    return SigningKey(compute_thumbprint(private.public_key()), private, _read_limit(path))
+
+
+def _read_limit(path: Path) -> float:
+    try:
+        return float(path.with_suffix(_UNTIL).read_text("ascii"))
+    except FileNotFoundError:
+        return float("inf")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path.with_suffix(_UNTIL)} is not a number of Unix seconds: {type(error).__name__}."
+        ) from None
+
+
+def _limit_key(path: Path, until_s: float) -> None:
+    """Let a key end at that time, unless it ends sooner."""
+    draft = path.with_name(f".draft-{secrets.token_hex(8)}")
+    if until_s >= _read_limit(path):
+        return
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{int(until_s)}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path.with_suffix(_UNTIL))
+    _sync_directory(path.parent)
 
 
 def _number_of(path: Path) -> int:

@@ -15,6 +15,7 @@ from serving.accounts.keys import KeyRing
 from serving.accounts.records import Account
 from serving.accounts.tokens import TokenIssuer
 from serving.commands.console import console, messages
+from serving.commands.key_rotation import rotate_keys
 from serving.database import Database
 from serving.database.location import find_sqlite_file
 from serving.errors import AccountExists, CommandError
@@ -73,13 +74,7 @@ def disable_account(
     console.print(f"{escape(changed.name)} is {'active' if undo else 'disabled'}")
 
 
-@keys.command("rotate")
-def rotate_keys() -> None:
-    """Sign new tokens with a new key. Those signed so far are good until they expire."""
-    settings = load_settings()
-    _require_data(settings)
-    kid = KeyRing(settings.keys_dir).rotate()
-    console.print(f"the key {kid} signs from now on")
+keys.command("rotate")(rotate_keys)
 
 
 def print_token(

@@ -46,17 +46,26 @@ def compact_if_due(path: Path, after_s: float = COMPACT_AFTER_S) -> bool:
         erased_at_s = datetime.fromisoformat(latest).replace(tzinfo=timezone.utc).timestamp()
         if erased_at_s < connection.execute("PRAGMA user_version").fetchone()[0]:
             return False
-        began_s = int(time.time())
         try:
             _compact(connection, path)
         except sqlite3.Error:
             _failed_at_s[path] = time.monotonic()
             raise
-        connection.execute(f"PRAGMA user_version={began_s}")
     return True
 
 
+def compact_file(path: Path) -> None:
+    """Compact the file now.
+
+    Raises:
+        sqlite3.Error: it could not be.
+    """
+    with contextlib.closing(sqlite3.connect(path, timeout=LOCK_WAIT_S, isolation_level=None)) as connection:
+        _compact(connection, path)
+
+
 def _compact(connection: sqlite3.Connection, path: Path) -> None:
+    began_s = int(time.time())
     connection.execute("PRAGMA secure_delete=ON")
     # The file is written anew in a temporary one first: on the disk whose encryption is the data's own.
     quoted = str(path.parent).replace("'", "''")
@@ -65,3 +74,4 @@ def _compact(connection: sqlite3.Connection, path: Path) -> None:
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise sqlite3.OperationalError("database is busy: readers hold the log")
+    connection.execute(f"PRAGMA user_version={began_s}")

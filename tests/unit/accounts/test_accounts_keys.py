@@ -176,12 +176,49 @@ def test_deleting_the_last_key_withdraws_it_and_ends_signing(
     assert ring.signing_key.kid != kid
 
 
-def test_signing_follows_another_process(tmp_path: Path, later: Callable[[float], None]) -> None:
+def test_signing_follows_another_process(tmp_path: Path) -> None:
     here, there = KeyRing(tmp_path).load_or_create(), KeyRing(tmp_path).load_or_create()
-    kid = there.rotate()
-    assert here.signing_key.kid != kid
+    for settled in (False, True):
+        if settled:
+            age(tmp_path)
+            assert here.signing_key.kid == there.signing_key.kid
+        kid = there.rotate()
+        assert here.signing_key.kid == kid, "at once, without any rescan interval"
+
+
+def test_an_old_key_verifies_until_its_tokens_are_over_and_is_then_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: Callable[[float], None]
+) -> None:
+    here, there = KeyRing(tmp_path).load_or_create(), KeyRing(tmp_path).load_or_create()
+    verifier = TokenVerifier(here, "i", "a")
+    token = TokenIssuer(there, "i", "a").issue("ada", "member", None, 60)
+    old = there.signing_key.kid
+    new = there.rotate(overlap_s=3600)
+    newest = there.rotate(overlap_s=7200)
+    assert verifier.verify(token).subject == "ada"
+    ends = KeyRing(tmp_path).load().ends
+    assert list(ends) == [old, new, newest]
+    assert ends[old] + 3590 < ends[new] < ends[newest] == float("inf")
+    assert stat.S_IMODE((tmp_path / "signing-000001.until").stat().st_mode) == 0o600
+    real = time.time
+    monkeypatch.setattr(keys_module.time, "time", lambda: real() + 3601)
     later(keys_module.RESCAN_INTERVAL_S)
-    assert here.signing_key.kid == kid
+    assert here.find(old) is None
+    assert [here.find(kid) is not None for kid in (new, newest)] == [True, True]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "signing-000002.pem",
+        "signing-000002.until",
+        "signing-000003.pem",
+    ]
+
+
+def test_without_overlap_every_token_is_void_at_once(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path).load_or_create()
+    token = TokenIssuer(ring, "i", "a").issue("ada", "member", None, 60)
+    ring.rotate(overlap_s=0)
+    with pytest.raises(TokenInvalid):
+        TokenVerifier(ring, "i", "a").verify(token)
+    assert [path.name for path in tmp_path.iterdir()] == ["signing-000002.pem"]
 
 
 def test_an_unreadable_file_takes_no_key_with_it_and_keeps_none_alive(

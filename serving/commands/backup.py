@@ -1,0 +1,180 @@
+"""`rollcall backup`, `restore`, `erasures`. Exit codes: 0 done, 1 an error or vectors missing, 2 usage."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from serving.commands.console import console, messages
+from serving.operations.archive import BackupFile
+from serving.operations.backing_up import BackupReport, OnProgress, back_up
+from serving.operations.backup_keys import BackupKey, read_keys
+from serving.operations.erasure_list import read_erased, read_list, write_list
+from serving.operations.registry_session import open_snapshot
+from serving.operations.restoring import RestoreOptions, restore
+from serving.settings import Settings, load_settings
+
+KeyFile = Annotated[
+    Path | None, typer.Option("--key-file", help="Keys that encrypt backups; default: backup.key_file.")
+]
+
+
+def write_backup(
+    target: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="A directory, or the file to be.")],
+    key_file: KeyFile = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Not encrypted, though there is a key.")] = False,
+    packs: Annotated[
+        bool, typer.Option("--packs", help="Also packs added, calibrations and accepted licences.")
+    ] = False,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of a cluster that `rollcall serve` did not start.")
+    ] = None,
+) -> None:
+    """Back up everything: accounts, events, people, face vectors, audit trail, signing keys.
+
+    The service may run meanwhile. The backup is of one moment, and is read back before it takes its name.
+    """
+    settings = load_settings()
+    keys = [] if plain else _find_keys(settings, key_file)
+    with _show_progress() as on_progress:
+        report = asyncio.run(
+            back_up(
+                settings,
+                target,
+                key=keys[-1] if keys else None,
+                with_packs=packs,
+                ray_address=ray_address,
+                on_progress=on_progress,
+            )
+        )
+    _show_backup(report, encrypted=bool(keys))
+    if report.missing_count:
+        raise typer.Exit(1)
+
+
+def restore_backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `rollcall backup` wrote.")],
+    key_file: KeyFile = None,
+    erase_since: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--erase-since", metavar="LIST", help="Who was erased since (`rollcall erasures`); repeatable."
+        ),
+    ] = None,
+    without_list: Annotated[
+        bool, typer.Option("--without-list", help="Nobody was erased since, or nobody can say who.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Erase what is here first.")] = False,
+    keep_sessions: Annotated[
+        bool, typer.Option("--keep-sessions", help="Whoever was signed in stays so.")
+    ] = False,
+    keys: Annotated[bool, typer.Option(help="Bring the signing keys back too.")] = True,
+    check_only: Annotated[bool, typer.Option("--check", help="Verify the backup; change nothing.")] = False,
+) -> None:
+    """Bring a backup back, into empty stores of either engine. Stop the service first.
+
+    Whoever was erased since the backup stays erased: from LIST, or, with --replace, from what the registry
+    here remembers.
+    """
+    settings = load_settings()
+    backup = BackupFile(file, _find_keys(settings, key_file))
+    with _show_progress() as on_progress:
+        if check_only:
+            size = file.stat().st_size
+            manifest = backup.verify(lambda done: on_progress("verify", done, size))
+        else:
+            options = RestoreOptions(
+                replace=replace,
+                erasures=[read_list(path) for path in erase_since or ()],
+                without_list=without_list,
+                keep_sessions=keep_sessions,
+                with_keys=keys,
+            )
+            report = asyncio.run(restore(settings, backup, options, on_progress))
+    if check_only:
+        header = backup.read_header()
+        console.print(
+            f"{escape(str(file))} is whole: of {header['taken_at'][:19]} UTC, "
+            f"{sum(manifest['rows'].values())} rows, {manifest['vectors']} face vectors, "
+            f"Rollcall {header['rollcall']}, revision {header['revision']}"
+        )
+        return
+    console.print(
+        f"restored: {sum(report.rows.values())} rows, {report.vectors} face vectors, each found again by "
+        f"itself; as of {report.taken_at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    if report.passed_over or report.vectors_passed_over:
+        rows = ", ".join(f"{count} of {name}" for name, count in report.passed_over.items())
+        console.print(f"erased since and not brought back: {rows}; {report.vectors_passed_over} face vectors")
+    if report.keys:
+        console.print(
+            f"{len(report.keys)} signing keys are back; if one had been withdrawn since, withdraw it again"
+        )
+
+
+def write_erasures(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The list; replaced as a whole.")],
+) -> None:
+    """Write who was erased, by hash, for `restore --erase-since`. Run it often, keep it elsewhere."""
+    settings = load_settings()
+
+    async def write() -> int:
+        async with open_snapshot(settings.registry_url) as session:
+            erased = await session.run(read_erased)
+        write_list(file, erased)
+        return len(erased)
+
+    count = asyncio.run(write())
+    console.print(f"{count} erasures are in {escape(str(file))}")
+
+
+def _find_keys(settings: Settings, key_file: Path | None) -> list[BackupKey]:
+    path = key_file or settings.backup.key_file
+    return [] if path is None else read_keys(path)
+
+
+def _show_backup(report: BackupReport, *, encrypted: bool) -> None:
+    people, faces = report.rows.get("person", 0), report.rows.get("face", 0)
+    console.print(
+        f"{escape(str(report.path))}: {decimal(report.size_bytes)}, "
+        f"{'encrypted' if encrypted else 'not encrypted'}; {people} people, {faces} faces, "
+        f"{report.vectors} vectors, {report.rows.get('account', 0)} accounts, "
+        f"{report.rows.get('audit_entry', 0)} audit entries; read back"
+    )
+    if report.enrolled_meanwhile or report.erased_meanwhile:
+        console.print(
+            f"meanwhile: {report.enrolled_meanwhile} faces enrolled and not in it, "
+            f"{report.erased_meanwhile} subjects erased, which a restore passes over"
+        )
+    for event_key, person_id, face_id in report.missing:
+        messages.print(f"[red]no vector[/]: event {event_key}, person {escape(person_id)}, face {face_id}")
+    if report.missing_count:
+        messages.print(
+            f"[red]{report.missing_count} enrolled faces have no vector in the gallery[/]; all else is in "
+            "the backup. Enrol these people again."
+        )
+
+
+@contextlib.contextmanager
+def _show_progress() -> Iterator[OnProgress]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,}"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), console=messages, transient=True) as progress:
+        task = progress.add_task("begin", total=None)
+
+        def note(step: str, done: int, total: int) -> None:
+            progress.update(task, description=step, completed=done, total=total or None)
+
+        yield note

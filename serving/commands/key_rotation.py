@@ -1,0 +1,73 @@
+"""`rollcall rotate-keys`: new signing keys with overlap, and new backup keys."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import Annotated
+
+import typer
+
+from serving.accounts.keys import OVERLAP_S, KeyRing
+from serving.commands.console import console
+from serving.database.location import find_sqlite_file
+from serving.errors import CommandError
+from serving.operations.backup_keys import add_key
+from serving.settings import Settings, load_settings
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def rotate_keys(
+    overlap: Annotated[
+        str,
+        typer.Option(help="How long older keys verify: 90d, 13h, 0. At least the longest token's life."),
+    ] = f"{OVERLAP_S}s",
+    backup: Annotated[
+        bool, typer.Option("--backup", help="Add a key to backup.key_file instead; makes the file.")
+    ] = False,
+) -> None:
+    """Sign new tokens with a new key, at once on every replica, without a restart.
+
+    Older keys verify what they signed until it has expired, and are then removed. `--overlap 0` voids every
+    token there is; whoever has a session renews it.
+    """
+    settings = load_settings()
+    if backup:
+        _rotate_backup_key(settings)
+        return
+    path = find_sqlite_file(settings.registry_url)
+    if path is not None and not path.exists():
+        raise CommandError(
+            f"there is no data of a service in {settings.data_dir}; "
+            "change to its directory or set ROLLCALL_DATA_DIR, or begin with: rollcall admin create NAME"
+        )
+    ring = KeyRing(settings.keys_dir)
+    kid = ring.rotate(read_duration_s(overlap))
+    console.print(f"the key {kid} signs from now on")
+    for each, end in ring.ends.items():
+        if each != kid:
+            until = datetime.fromtimestamp(end, timezone.utc)
+            console.print(f"the key {each} verifies until {until:%Y-%m-%d %H:%M} UTC")
+
+
+def read_duration_s(text: str) -> float:
+    """The seconds in `90d`, `13h`, `5m`, `30s` or `0`; raises CommandError."""
+    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip())
+    if found is None or (not found[2] and int(found[1])):
+        raise CommandError(f"--overlap {text!r}: a number with s, m, h or d behind it, or 0")
+    return float(int(found[1]) * _UNITS_S.get(found[2], 1))
+
+
+def _rotate_backup_key(settings: Settings) -> None:
+    path = settings.backup.key_file
+    if path is None:
+        raise CommandError(
+            "say where the keys of backups lie: ROLLCALL_BACKUP__KEY_FILE=/etc/rollcall/backup.keys"
+        )
+    is_new = not path.exists()
+    key = add_key(path)
+    console.print(f"the key {key.id.hex()} encrypts backups from now on; it is in {path}")
+    console.print("Keep a copy where the backups are not: without it nobody can read them.")
+    if not is_new:
+        console.print("Backups made before need the older lines of that file for as long as you keep them.")

@@ -1,0 +1,160 @@
+"""Who must not come back: the list of erasures, and what of a backup it takes away.
+
+The registry remembers every erasure by a hash (`registry/erased.py`). `rollcall erasures FILE` writes them to
+a file, small enough to leave the machine every few minutes; a restore of an older backup is given it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from serving.database.location import make_private_directory
+from serving.database.metadata import metadata, now_utc
+from serving.errors import BackupError
+from serving.registry.erased import hash_subject
+from serving.registry.tables import erased_subject
+
+FORMAT = 1
+MAX_LIST_BYTES = 2**30
+"""Some nine million erasures; a wrong file must not take all memory."""
+
+Erased = Mapping[str, datetime]
+"""When each subject was erased, by its hash."""
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureList:
+    """What a file says: every erasure until `written_at`."""
+
+    written_at: datetime
+    erased: Erased
+
+
+_SUBJECTS: dict[str, Callable[[Row], str]] = {
+    "event": lambda row: hash_subject("event", row["key"]),
+    "person": lambda row: hash_subject("person", row["event_key"], row["id"]),
+    "face": lambda row: hash_subject("face", row["event_key"], row["person_id"], row["id"]),
+    "migrated_face": lambda row: hash_subject("face", row["event_key"], row["person_id"], row["id"]),
+    "account": lambda row: hash_subject("account", row["id"]),
+    "api_key": lambda row: hash_subject("api_key", row["id"]),
+}
+
+
+class RowFilter:
+    """Passes over the rows of whoever was erased after the row was made, and all that belongs to them.
+
+    Tables must come in the order of `registry_rows.all_tables`: what others belong to comes before them.
+    """
+
+    def __init__(self, erased: Erased) -> None:
+        self._erased = erased
+        self._dropped: dict[str, set[tuple[Any, ...]]] = {}
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many rows of each table were passed over."""
+        return {name: len(keys) for name, keys in self._dropped.items()}
+
+    def keeps(self, table: str, row: Row) -> bool:
+        """Whether a row may come back."""
+        if not self._erased:
+            return True
+        kept = not self._is_erased(table, row) and not self._belongs_to_erased(table, row)
+        if not kept:
+            source = metadata.tables.get(table)
+            key = () if source is None else tuple(row[each.name] for each in source.primary_key.columns)
+            self._dropped.setdefault(table, set()).add(key)
+        return kept
+
+    def keeps_face(self, event_key: str, person_id: str, face_id: str) -> bool:
+        """Whether the vector of a face may come back, once its rows have been looked at."""
+        dropped = self._dropped
+        return (
+            (event_key,) not in dropped.get("event", ())
+            and (event_key, person_id) not in dropped.get("person", ())
+            and (event_key, person_id, face_id) not in dropped.get("face", ())
+            and (event_key, person_id, face_id) not in dropped.get("migrated_face", ())
+        )
+
+    def _is_erased(self, table: str, row: Row) -> bool:
+        name = _SUBJECTS.get(table)
+        if name is None:
+            return False
+        erased_at = self._erased.get(name(row))
+        if erased_at is None:
+            return False
+        # Ids of people and faces may be enrolled again; keys of all else are never used again.
+        is_reused = table in ("person", "face", "migrated_face")
+        return not is_reused or erased_at >= datetime.fromisoformat(row["created_at"])
+
+    def _belongs_to_erased(self, table: str, row: Row) -> bool:
+        source = metadata.tables.get(table)
+        for constraint in () if source is None else source.foreign_key_constraints:
+            dropped = self._dropped.get(constraint.referred_table.name)
+            if dropped and tuple(row.get(name) for name in constraint.column_keys) in dropped:
+                return True
+        return False
+
+
+def read_erased(connection: Connection, since: datetime | None = None) -> dict[str, datetime]:
+    """The erasures that the registry remembers, since a moment."""
+    statement = select(erased_subject.c.digest, erased_subject.c.erased_at)
+    if since is not None:
+        statement = statement.where(erased_subject.c.erased_at >= since)
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def write_list(path: Path, erased: Erased, written_at: datetime | None = None) -> None:
+    """Write a list, mode 0600, in place of one that is there; raises BackupError."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    head = {"rollcall_erasures": FORMAT, "written_at": (written_at or now_utc()).isoformat()}
+    try:
+        make_private_directory(path.absolute().parent)
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(json.dumps(head) + "\n")
+            for digest, at in sorted(erased.items()):
+                file.write(json.dumps([digest, at.isoformat()]) + "\n")
+            file.write(json.dumps({"end": len(erased)}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise BackupError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def read_list(path: Path) -> ErasureList:
+    """A list that `write_list` wrote; raises BackupError also where it was cut off."""
+    try:
+        if path.stat().st_size > MAX_LIST_BYTES:
+            raise ValueError
+        lines = path.read_text("ascii").splitlines()
+        head, *rows, end = (json.loads(line) for line in lines)
+        if head["rollcall_erasures"] != FORMAT or end != {"end": len(rows)}:
+            raise ValueError
+        erased = {str(digest): datetime.fromisoformat(at) for digest, at in rows}
+        return ErasureList(datetime.fromisoformat(head["written_at"]), erased)
+    except OSError as error:
+        raise BackupError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError):
+        raise BackupError(f"{path} is no list of erasures, or was cut off") from None
+
+
+def merge(*lists: Erased) -> dict[str, datetime]:
+    """All of several lists; of one subject the latest erasure."""
+    merged: dict[str, datetime] = {}
+    for each in lists:
+        for digest, at in each.items():
+            merged[digest] = max(at, merged.get(digest, at))
+    return merged
