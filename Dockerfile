@@ -86,6 +86,8 @@ ENV PATH=/opt/rollcall/bin:/usr/local/bin:/usr/bin:/bin \
     RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_HAPROXY_BINARY_PATH=/opt/rollcall/bin/rollcall-haproxy \
     RAY_SERVE_LOG_TO_STDERR=0 \
+    RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=2 \
+    RAY_task_events_report_interval_ms=0 \
     RAY_USAGE_STATS_ENABLED=0 \
     RAY_AUTH_MODE=token
 USER 10001:10001
