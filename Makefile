@@ -14,7 +14,7 @@ OTHERS  := $(filter-out $(patsubst onnxruntime-cpu,onnxruntime,onnxruntime-$(RUN
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: run test lint types unit agreement bench load docs lock clean help
+.PHONY: run test lint types unit agreement bench load docs lock audit sbom fuzz clean help
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,27 @@ lock: ## Resolve the dependencies anew into config/locks (needs uv)
 			-o $(LOCKS)/requirements-$$runtime.txt || exit 1; \
 	done
 
+	for tools in audit fuzz; do \
+		$(filter-out --extra build,$(COMPILE)) --python-version 3.11 $(LOCKS)/requirements-$$tools.in \
+			-o $(LOCKS)/requirements-$$tools.txt || exit 1; \
+	done
+
+AUDITED := requirements requirements-gpu requirements-openvino
+
+audit: $(VENV)/audit/.ready $(VENV)/.dev-ready ## Look up known vulnerabilities of every locked dependency
+	@$(BIN)/python -m supply_chain.audit $(VENV)/audit/bin/pip-audit $(AUDITED:%=$(LOCKS)/%.txt) $(ARGS)
+
+sbom: $(VENV)/audit/.ready ## A CycloneDX bill of materials of each lock file, validated, into dist/
+	@mkdir -p dist
+	@for lock in $(AUDITED); do \
+		PYTHONWARNINGS=ignore $(VENV)/audit/bin/cyclonedx-py requirements $(LOCKS)/$$lock.txt --pyproject pyproject.toml --of JSON \
+			--output-reproducible --validate -o dist/rollcall-$$lock.cdx.json || exit 1; \
+		echo "dist/rollcall-$$lock.cdx.json"; \
+	done
+
+fuzz: $(VENV)/fuzz/.ready ## Fuzz every parser of what strangers send, FUZZ_S=60 seconds each
+	@PYTHONPATH=$(VENV)/fuzz $(BIN)/python -m tests.fuzz.campaign --seconds $(or $(FUZZ_S),60) $(ARGS)
+
 clean: ## Remove the environment and what tests wrote; data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache bench-results
 
@@ -89,3 +110,12 @@ $(VENV)/.dev-ready: $(LOCKS)/requirements-dev.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --quiet --require-hashes -r $(LOCKS)/requirements-dev.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.run-ready-cpu
+
+$(VENV)/audit/.ready: $(LOCKS)/requirements-audit.txt | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	@touch $@
+
+$(VENV)/fuzz/.ready: $(LOCKS)/requirements-fuzz.txt | $(VENV)/.dev-ready
+	@$(PIP) install --quiet --require-hashes --no-deps --upgrade --target $(VENV)/fuzz -r $<
+	@touch $@

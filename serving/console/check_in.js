@@ -11,6 +11,7 @@ const JUST_ARRIVED_MS = 15_000; // so long the door says welcome to whoever stay
 const UNKNOWN_IN_A_ROW = 2; // one blurred picture of a guest is no stranger
 const SHOWN_ARRIVALS = 50;
 const MAX_EVENT_PAGES = 5;
+const REFUSALS = { presentation_attack: "No live face", liveness_unknown: "Not sure yet" };
 
 const part = (id) => document.getElementById(id);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -252,7 +253,8 @@ function showFaces(mine, seen) {
   else if (top[0].kind === "here") {
     offerBanner("here", names, top.length > 1 ? "Already here" : `Already here, since ${timeOf(top[0].first_at)}`);
   } else if (top[0].kind === "unclear") {
-    offerBanner("unclear", "Not clear enough", top[0].faults[0]?.hint ?? "Please come closer and look at the camera.");
+    const fault = top[0].faults[0];
+    offerBanner("unclear", REFUSALS[fault?.reason] ?? "Not clear enough", fault?.hint ?? "Please come closer and look at the camera.");
   } else if (mine.strangers >= UNKNOWN_IN_A_ROW) offerBanner("unknown", "Not recognised", "Please ask at the desk.");
 }
 

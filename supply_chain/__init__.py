@@ -1,0 +1,1 @@
+"""What is looked at of the dependencies before a release."""
