@@ -49,6 +49,9 @@ def set_ray_flags(*, own_cluster: bool = False) -> None:
             # Ray's way of saying that this cluster has one node: its own ports then stay on loopback.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "RAY_AUTH_MODE": "token",
+            # Ray's default of 15 lets all else on the machine go before the service. Models step back by
+            # themselves (deployments/lane.py), behind whoever must only pass on what they found.
+            "RAY_worker_niceness": "0",
             **choose_own_ports(),
         }
     for name, value in flags.items():

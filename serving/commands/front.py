@@ -6,10 +6,10 @@ import os
 
 from serving.errors import ConfigurationError
 from serving.front.haproxy import FrontOptions, find_command
-from serving.settings import WebSettings
+from serving.settings import LoadSettings, WebSettings
 
 
-def make_front_options(web: WebSettings) -> FrontOptions:
+def make_front_options(web: WebSettings, load: LoadSettings) -> FrontOptions:
     """The options of Serve's proxy.
 
     Raises:
@@ -41,4 +41,5 @@ def make_front_options(web: WebSettings) -> FrontOptions:
         header_timeout_s=web.header_timeout_s,
         idle_timeout_s=web.idle_timeout_s,
         statistics_host=web.statistics_host,
+        max_pending_requests=load.max_pending_requests,
     )

@@ -29,18 +29,20 @@ class Detector:
     def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
         execution = make_replica_execution(settings)
         meter = join_as_stage(settings, "detector", pack_id, execution)
-        self._finder = load_finder(
-            prepare_pack(settings, pack_id=pack_id),
-            execution=execution,
-            max_side_px=settings.picture.detection_side_px,
-            scales=settings.picture.detection_scales,
-            max_faces=settings.picture.max_faces,
-            limits=settings.picture.limits,
+        self._lane = ModelLane("detector", meter)
+        self._finder = self._lane.load(
+            lambda: load_finder(
+                prepare_pack(settings, pack_id=pack_id),
+                execution=execution,
+                max_side_px=settings.picture.detection_side_px,
+                scales=settings.picture.detection_scales,
+                max_faces=settings.picture.max_faces,
+                limits=settings.picture.limits,
+            )
         )
         liveness = find_configured_liveness(settings)
         self._finder.liveness_cropper = None if liveness is None else liveness.make_cropper()
-        self._finder.warm_up()
-        self._lane = ModelLane("detector", meter)
+        self._lane.load(self._finder.warm_up)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         tune_batches(user_config, self._find, self._lane.meter)

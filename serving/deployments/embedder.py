@@ -31,9 +31,11 @@ class Embedder:
     def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
         execution = make_replica_execution(settings)
         meter = join_as_stage(settings, "embedder", pack_id, execution)
-        self._embedder = load_embedder(prepare_pack(settings, pack_id=pack_id), execution=execution)
-        self._embedder.warm_up()
         self._lane = ModelLane("embedder", meter)
+        self._embedder = self._lane.load(
+            lambda: load_embedder(prepare_pack(settings, pack_id=pack_id), execution=execution)
+        )
+        self._lane.load(self._embedder.warm_up)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         tune_batches(user_config, self._embed, self._lane.meter)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,11 @@ from serving.telemetry.stage_meters import BatchMeter
 logger = logging.getLogger("ray.serve")
 
 OUTAGES = (StageUnavailable, Overloaded, DeadlineExceeded)
+
+MODEL_NICENESS = 10
+"""How far threads that run models step back behind the other threads of the service. Those do a millisecond
+of work for each request; where models keep every core busy, each would else wait for a core as long as the
+scheduler lets a model run."""
 
 TaskT = TypeVar("TaskT", bound=Task)
 ResultT = TypeVar("ResultT")
@@ -155,6 +162,8 @@ async def run_batch(
 class ModelLane:
     """One thread that runs a model, so that the replica's event loop stays free to gather the next batch.
 
+    Load the model by `load`: threads that it starts for itself then step back as far as the lane's own.
+
     Args:
         name: of the thread.
         meter: is told of every batch.
@@ -162,8 +171,12 @@ class ModelLane:
 
     def __init__(self, name: str, meter: BatchMeter | None = None) -> None:
         self.meter = meter
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name, initializer=_step_back)
         self.turnstile = Turnstile()
+
+    def load(self, function: Callable[[], ReturnT]) -> ReturnT:
+        """`function()` on the lane's thread; blocks."""
+        return self._thread.submit(function).result()
 
     async def run(self, function: Callable[[], ReturnT]) -> ReturnT:
         """`function()` on the lane's thread, after what is already queued there."""
@@ -188,3 +201,8 @@ class ModelLane:
 
         with self.turnstile.closed():
             return await run_batch(arrivals, attempt)
+
+
+def _step_back() -> None:
+    if sys.platform == "linux":  # elsewhere niceness is the whole process's
+        os.nice(MODEL_NICENESS)

@@ -33,9 +33,9 @@ class Liveness:
         join_metrics(settings)
         self._meter = BatchMeter("liveness", pack_id)
         self._meter.note_provider(execution.provider)
-        self._scorer = load_configured_scorer(settings, execution)
-        self._scorer.warm_up()
         self._lane = ModelLane("liveness", self._meter)
+        self._scorer = self._lane.load(lambda: load_configured_scorer(settings, execution))
+        self._lane.load(self._scorer.warm_up)
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         tune_batches(user_config, self._score, self._meter)

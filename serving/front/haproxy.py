@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import re
 import shutil
@@ -24,6 +23,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from serving.errors.load import StageUnavailable
+from serving.front.shedding import add_shedding, answer_problem, quote
 
 COMMAND = "rollcall-haproxy"
 PATH_FLAG = "RAY_SERVE_HAPROXY_BINARY_PATH"
@@ -39,6 +39,7 @@ ANSWER_HEADERS = {
 HSTS = "max-age=31536000"
 _PR_SET_PDEATHSIG = 1
 _ENV_PREFIX = "ROLLCALL_WEB__"
+_ENV_OF_LOAD = {"max_pending_requests": "ROLLCALL_LOAD__MAX_PENDING_REQUESTS"}
 _MARK = "# amended by rollcall-haproxy"
 _CIPHERS = "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets"
 
@@ -49,20 +50,24 @@ class UnknownConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FrontOptions:
-    """What of `WebSettings` the proxy is concerned with, under the same names."""
+    """What of `WebSettings` and `LoadSettings` the proxy is concerned with, under the same names.
+
+    max_pending_requests: 0, as on a node that says nothing of it, leaves all refusing to the ingress.
+    """
 
     tls_certificate: str = ""
     https: bool = False
     header_timeout_s: int = 10
     idle_timeout_s: int = 60
     statistics_host: str = "127.0.0.1"
+    max_pending_requests: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> FrontOptions:
         """The options as `write_environment` put them, or an operator's `ROLLCALL_WEB__...`."""
         given: dict[str, str | int | bool] = {}
         for field in fields(cls):
-            text = environment.get(f"{_ENV_PREFIX}{field.name.upper()}", "").strip()
+            text = environment.get(_name_variable(field.name), "").strip()
             if not text:
                 continue
             if isinstance(field.default, bool):
@@ -74,7 +79,7 @@ class FrontOptions:
     def to_environment(self) -> dict[str, str]:
         """What `from_environment` reads on each node."""
         given = {field.name: str(getattr(self, field.name)) for field in fields(self)}
-        return {f"{_ENV_PREFIX}{name.upper()}": text for name, text in given.items() if text}
+        return {_name_variable(name): text for name, text in given.items() if text}
 
 
 def find_command() -> str | None:
@@ -88,6 +93,10 @@ def is_in_place(environment: Mapping[str, str]) -> bool:
     return Path(environment.get(PATH_FLAG, "")).name == COMMAND
 
 
+def _name_variable(option: str) -> str:
+    return _ENV_OF_LOAD.get(option, f"{_ENV_PREFIX}{option.upper()}")
+
+
 def amend(config: str, options: FrontOptions) -> str:
     """The configuration that Serve wrote, with what a public proxy needs.
 
@@ -97,7 +106,7 @@ def amend(config: str, options: FrontOptions) -> str:
     if _MARK in config:
         return config
     statistics = _address(options.statistics_host)
-    tls = f" ssl crt {_quote(options.tls_certificate)} alpn h2,http/1.1" if options.tls_certificate else ""
+    tls = f" ssl crt {quote(options.tls_certificate)} alpn h2,http/1.1" if options.tls_certificate else ""
     rules = [
         f"http-request set-header {PEER_HEADER} %[src]",
         *(
@@ -129,24 +138,12 @@ def amend(config: str, options: FrontOptions) -> str:
         config, count = re.subn(pattern, replacement, config, flags=re.MULTILINE)
         if count != 1:
             raise UnknownConfigError(f"{count} places of the form {pattern!r} where one was expected")
-    return config
+    return add_shedding(config, options.max_pending_requests)
 
 
 def _refuse_until_ready() -> str:
     """The arguments of `http-request return` for our own `stage_unavailable`."""
-    error = StageUnavailable
-    problem = {
-        "type": f"urn:rollcall:error:{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "detail": "The proxy has just started.",
-        "code": error.code,
-        "cure": error.cure,
-        "context": {},
-        "request_id": "%[uuid]",
-    }
-    answer = "content-type application/problem+json lf-string " + _quote(json.dumps(problem))
-    return f"status {error.status} hdr Retry-After {error.retry_after_s:.0f} {answer}"
+    return answer_problem(StageUnavailable, "The proxy has just started.", "%[uuid]")
 
 
 def _die_with_parent() -> None:
@@ -187,11 +184,6 @@ def _find_haproxy() -> str:
 
 def _address(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def _quote(path: str) -> str:
-    """A path as one word of HAProxy's configuration, in strong quotes."""
-    return "'" + path.replace("'", "'\\''") + "'"
 
 
 if __name__ == "__main__":

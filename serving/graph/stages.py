@@ -188,6 +188,8 @@ def _with_tuning(limits: CoalescerLimits, stage: StageTuning) -> CoalescerLimits
 
 def make_parcel_call(method: Any) -> Callable[[list[Any]], Awaitable[Any]]:
     """What a coalescer calls: a deployment's method that takes a parcel, its failures turned into ours."""
+    # Nothing in a parcel needs Serve's default, cloudpickle, which takes twice as long.
+    method = method.options(request_serialization="pickle", response_serialization="pickle")
 
     async def call(parcel: list[Any]) -> Any:
         return await _call(lambda: method.remote(parcel))

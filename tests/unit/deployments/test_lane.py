@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,3 +231,20 @@ async def test_the_wait_at_the_turnstile_counts_against_the_deadline(clock: Froz
         await asyncio.sleep(0)
         clock.seconds += 0.25
     assert await parcel == [0.75]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's own on Linux only")
+async def test_models_and_the_threads_they_start_step_back_behind_all_else() -> None:
+    def measure_niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    def measure_in_thread() -> int:
+        with ThreadPoolExecutor(1) as own:
+            return own.submit(measure_niceness).result()
+
+    usual = measure_niceness()
+    lane = ModelLane("test")
+    expected = min(19, usual + lane_module.MODEL_NICENESS)
+    assert lane.load(measure_in_thread) == expected
+    assert await lane.run(measure_niceness) == expected
+    assert measure_niceness() == usual

@@ -29,7 +29,7 @@ from serving.front.haproxy import (
     find_command,
     is_in_place,
 )
-from serving.settings import WebSettings
+from serving.settings import LoadSettings, WebSettings
 from tests.unit.front.proxies import Proxy, run_proxy, write_config
 
 
@@ -160,7 +160,9 @@ def test_statistics_and_the_admin_socket_are_for_this_machine_and_user(proxy: Pr
 
 
 def test_it_speaks_tls_by_itself(tmp_path: Path, certificate: Path) -> None:
-    options = make_front_options(WebSettings(tls_certificate=certificate))
+    options = make_front_options(
+        WebSettings(tls_certificate=certificate), LoadSettings(max_pending_requests=7)
+    )
     trust = ssl.create_default_context(cafile=str(certificate))
     with run_proxy(tmp_path, options) as proxy:
         answer = httpx.get(f"https://localhost:{proxy.port}/", verify=trust)
@@ -188,7 +190,7 @@ def test_certificates_that_would_not_do_stop_the_start(tmp_path: Path, certifica
             path.write_text(text)
             path.chmod(mode)
         with pytest.raises(ConfigurationError, match=words):
-            make_front_options(WebSettings(tls_certificate=path))
+            make_front_options(WebSettings(tls_certificate=path), LoadSettings())
 
 
 def test_a_configuration_of_another_form_starts_nothing(tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_a_configuration_of_another_form_starts_nothing(tmp_path: Path) -> None:
 def test_it_is_amended_once_and_options_travel_whole(tmp_path: Path) -> None:
     amended = amend(write_config(tmp_path, 1).config.read_text(), FrontOptions())
     assert amend(amended, FrontOptions(idle_timeout_s=9)) == amended
-    options = FrontOptions("/etc/a b.pem", True, 3, 4, "::1")
+    options = FrontOptions("/etc/a b.pem", True, 3, 4, "::1", 5)
     assert FrontOptions.from_environment(options.to_environment()) == options
     assert FrontOptions.from_environment({}) == FrontOptions()
     assert is_in_place({PATH_FLAG: str(find_command())})

@@ -36,6 +36,9 @@ class FakeMethod:
         self.calls: list[tuple[Any, ...]] = []
         self.failures: list[BaseException] = []
 
+    def options(self, **options: str) -> FakeMethod:
+        return self
+
     def remote(self, *args: Any) -> Any:
         self.calls.append(args)
 

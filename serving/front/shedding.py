@@ -1,0 +1,77 @@
+"""Recognitions that no ingress replica has a place for are refused by the proxy, which takes microseconds.
+
+An ingress replica refuses them too (`serving/api/admission.py`), but each refusal costs its event loop a
+millisecond and waits there for its turn, behind those that were admitted. The proxy knows only how many
+requests it has under way itself: where several proxies lead to the same replicas, the replicas' own bound
+stays the one that counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from serving.errors.base import RollcallError
+from serving.errors.load import Overloaded
+
+RECOGNITION_PATHS = (
+    "^/v1/(compare|detect|embed|events/[^/]+/(recognise(/batch)?|identify|search|people/[^/]+/verify))$"
+)
+"""The routes that work on pictures and change nothing (`RouteFacts.is_recognition`); all are POST."""
+
+REQUEST_ID_FORM = "^[A-Za-z0-9._-]{1,64}$"
+"""A caller's id for its request that is taken over; without quotes, since it becomes part of a JSON text."""
+
+_REQUEST_ID = "txn.rollcall_refusal"
+
+
+def quote(text: str) -> str:
+    """A text as one word of HAProxy's configuration, in strong quotes."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def answer_problem(error: type[RollcallError], detail: str, request_id: str) -> str:
+    """The arguments of `http-request return` for one of our own errors; `request_id`: a log format."""
+    problem = {
+        "type": f"urn:rollcall:error:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "detail": detail,
+        "code": error.code,
+        "cure": error.cure,
+        "context": {},
+        "request_id": request_id,
+    }
+    answer = "content-type application/problem+json lf-string " + quote(json.dumps(problem))
+    return f"status {error.status} hdr Retry-After {error.retry_after_s:.0f} {answer}"
+
+
+def add_shedding(config: str, max_pending_requests: int) -> str:
+    """Serve's configuration, with a refusal before each backend.
+
+    Args:
+        config: of HAProxy; without a backend, before Serve has told the routes, it stays as it is.
+        max_pending_requests: requests under way to a backend, for each of its replicas, from which
+            recognitions are refused; 0: never.
+    """
+    if not max_pending_requests:
+        return config
+    refusal = answer_problem(Overloaded, Overloaded.title, f"%[var({_REQUEST_ID})]")
+
+    def write(found: re.Match[str]) -> str:
+        backend = found[2]
+        full = "{ var(txn.rollcall_replicas) -m int gt 0 } "
+        full += f"{{ var(txn.rollcall_held) -m int ge {max_pending_requests} }}"
+        refused = f"{{ var({_REQUEST_ID}) -m found }}"
+        rules = (
+            f"acl rollcall_picture path_reg {quote(RECOGNITION_PATHS)}",
+            f"http-request set-var(txn.rollcall_replicas) nbsrv({backend})",
+            f"http-request set-var(txn.rollcall_held) be_conn({backend}),div(txn.rollcall_replicas)",
+            f"http-request set-var({_REQUEST_ID}) uuid() if METH_POST rollcall_picture {full}",
+            f"http-request set-var({_REQUEST_ID}) req.hdr(X-Request-ID) "
+            f"if {refused} {{ req.hdr(X-Request-ID) -m reg {quote(REQUEST_ID_FORM)} }}",
+            f"http-request return {refusal} hdr X-Request-ID %[var({_REQUEST_ID})] if {refused}",
+        )
+        return "".join(f"    {rule}\n" for rule in rules) + found[0]
+
+    return re.sub(r"^( *)use_backend (\S+) if is_\2\n", write, config, flags=re.MULTILINE)
