@@ -18,6 +18,7 @@ from tests.chaos.processes import find_processes, kill_processes, name_role
 from tests.chaos.results import Row, record
 
 END_LIMIT_S = 60.0
+START_ATTEMPTS = 5
 LEFT_GRACE_S = 3.0
 """Processes that are about to end may do so."""
 
@@ -87,7 +88,7 @@ def start_again(target: Target, failure: str, ending: Ending) -> Row:
     Raises:
         AssertionError: something acknowledged was lost.
     """
-    start_s = target.service.start()
+    start_s = _start_insisting(target)
     lost = target.find_lost()
     answers = [*ending.under_way, *ending.after]
     row = make_row(failure, answers, len(lost), start_s, ending.seconds, 0.0)
@@ -95,3 +96,15 @@ def start_again(target: Target, failure: str, ending: Ending) -> Row:
     record(replace(row, note=note))
     assert not lost, f"{failure}: {lost}"
     return row
+
+
+def _start_insisting(target: Target) -> float:
+    """Seconds of the start that succeeds; a connection of somebody else may sit on one of the ports."""
+    for _ in range(START_ATTEMPTS - 1):
+        try:
+            return target.service.start()
+        except RuntimeError as error:
+            if "in use" not in str(error):
+                raise
+            time.sleep(1)
+    return target.service.start()
