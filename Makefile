@@ -14,7 +14,7 @@ OTHERS  := $(filter-out $(patsubst onnxruntime-cpu,onnxruntime,onnxruntime-$(RUN
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: run test lint types unit agreement bench load docs lock audit sbom fuzz clean help
+.PHONY: run test lint types unit agreement bench load chaos docs lock audit sbom fuzz clean help
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,7 +34,7 @@ types: $(VENV)/.dev-ready ## Types
 unit: $(VENV)/.dev-ready ## All tests, on real models, a real Ray and a real gallery
 	@$(BIN)/rollcall packs prepare
 	@$(BIN)/pytest tests/unit --numprocesses 2 $(ARGS)
-	@$(BIN)/pytest tests/graph tests/http tests/browser $(ARGS)
+	@$(BIN)/pytest tests/graph tests/http tests/browser tests/chaos/test_sample.py $(ARGS)
 
 agreement: $(VENV)/.dev-ready ## On every LFW picture at hand: the service against the pack in process, and InsightFace's accuracy
 	@$(BIN)/rollcall packs prepare
@@ -48,6 +48,11 @@ bench: $(VENV)/.dev-ready ## CPU per request through the service and in process,
 load: $(VENV)/.dev-ready ## A load test of a minute against a fresh local service; see docs/load-testing.md
 	@$(BIN)/rollcall packs prepare
 	@$(BIN)/python -m loadtest.local $(ARGS)
+
+chaos: $(VENV)/.dev-ready ## Every failure of docs/reliability.md under load, and the table of what each cost
+	@$(BIN)/rollcall packs prepare
+	@rm -rf chaos-results/*.json
+	@$(BIN)/pytest tests/chaos $(ARGS); status=$$?; $(BIN)/python -m tests.chaos.results; exit $$status
 
 docs: $(VENV)/.dev-ready ## Write the pages that are made from code
 	@$(BIN)/python docs/generate.py
@@ -86,7 +91,7 @@ fuzz: $(VENV)/fuzz/.ready ## Fuzz every parser of what strangers send, FUZZ_S=60
 	@PYTHONPATH=$(VENV)/fuzz $(BIN)/python -m tests.fuzz.campaign --seconds $(or $(FUZZ_S),60) $(ARGS)
 
 clean: ## Remove the environment and what tests wrote; data stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache bench-results
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache bench-results chaos-results
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
