@@ -11,12 +11,16 @@ from dataclasses import dataclass, replace
 
 import psutil
 
+from tests.chaos.at_rest import find_lost_at_rest
 from tests.chaos.harness import Target, make_row
 from tests.chaos.ledger import Answered
 from tests.chaos.load import BackgroundLoad
 from tests.chaos.processes import find_processes, kill_processes, name_role
 from tests.chaos.results import Row, record
 
+REFUSALS = {"connection refused", "connection cut", "stage_unavailable", "overloaded"}
+"""What a client may be told by a service that ends: come again, or find another."""
+LOAD_PER_S = 6.0
 END_LIMIT_S = 60.0
 START_ATTEMPTS = 5
 LEFT_GRACE_S = 3.0
@@ -47,7 +51,7 @@ def terminate(target: Target) -> None:
     os.kill(target.service.pid, signal.SIGTERM)
 
 
-def end_under_load(target: Target, end: Callable[[], object], rate_per_s: float = 6.0) -> Ending:
+def end_under_load(target: Target, end: Callable[[], object], rate_per_s: float = LOAD_PER_S) -> Ending:
     """End the service while it works.
 
     Args:
@@ -82,6 +86,24 @@ def wait_for_end(target: Target, limit_s: float) -> int:
         ) from None
 
 
+def check_drain(ending: Ending) -> None:
+    """It ended well, and nobody was told anything but that it does."""
+    assert ending.status == 0
+    assert ending.left == []
+    assert {each.code for each in ending.under_way} <= {"ok"}
+    assert {each.code for each in ending.after} <= {"ok", *REFUSALS}
+
+
+def look_at_rest(target: Target, failure: str, ending: Ending) -> Row:
+    """Check the ledger against what the ended service left on disk, and record the row.
+
+    Raises:
+        AssertionError: something acknowledged was lost.
+    """
+    lost = find_lost_at_rest(target)
+    return _record(failure, ending, None, lost, f"ended with status {ending.status}")
+
+
 def start_again(target: Target, failure: str, ending: Ending) -> Row:
     """Start the service on the data that the ended one left, check the ledger and record the row.
 
@@ -90,10 +112,14 @@ def start_again(target: Target, failure: str, ending: Ending) -> Row:
     """
     start_s = _start_insisting(target)
     lost = target.find_lost()
+    return _record(failure, ending, start_s, lost, f"status {ending.status}; recovered: by a start")
+
+
+def _record(failure: str, ending: Ending, recovery_s: float | None, lost: list[str], note: str) -> Row:
     answers = [*ending.under_way, *ending.after]
-    row = make_row(failure, answers, len(lost), start_s, ending.seconds, 0.0)
-    note = f"ended with status {ending.status} after {ending.seconds:.1f} s; the start took the rest"
-    record(replace(row, note=note))
+    row = make_row(failure, answers, len(lost), recovery_s, ending.seconds, LOAD_PER_S)
+    row = replace(row, outage_s=ending.seconds, note=note)
+    record(row)
     assert not lost, f"{failure}: {lost}"
     return row
 

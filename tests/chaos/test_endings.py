@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.endings import Ending, end_under_load, start_again
+from tests.chaos.endings import check_drain, end_under_load, start_again, terminate
 from tests.chaos.harness import Target, start_target
 from tests.chaos.processes import kill_role
 
@@ -17,6 +17,12 @@ from tests.chaos.processes import kill_role
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with start_target(tmp_path_factory.mktemp("chaos")) as target:
         yield target
+
+
+def test_a_drain_and_a_start_lose_nothing(target: Target) -> None:
+    ending = end_under_load(target, lambda: terminate(target))
+    check_drain(ending)
+    start_again(target, "SIGTERM, then a start", ending)
 
 
 @pytest.mark.parametrize("role", ["gcs_server", "raylet"])
@@ -30,6 +36,6 @@ def test_without_its_ray_the_service_ends_and_says_so(target: Target, role: str)
 
 def test_nothing_outlives_the_command_for_long(target: Target) -> None:
     """kill -9 of `rollcall serve` itself: what it had started ends too, and the port is free."""
-    ending: Ending = end_under_load(target, lambda: os.kill(target.service.pid, signal.SIGKILL))
+    ending = end_under_load(target, lambda: os.kill(target.service.pid, signal.SIGKILL))
     assert ending.status == -9
     start_again(target, "kill -9 of rollcall serve, then a start", ending)

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.endings import Ending, end_under_load, start_again, terminate
+from tests.chaos.endings import check_drain, end_under_load, look_at_rest, terminate
 from tests.chaos.harness import Target, start_target
-
-REFUSALS = {"connection refused", "connection cut", "stage_unavailable", "overloaded"}
-"""What a client may be told by a service that ends: come again, or find another."""
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +30,4 @@ def test_a_drain_answers_what_is_under_way_and_loses_nothing(target: Target) -> 
     """The last one of this service."""
     ending = end_under_load(target, lambda: terminate(target))
     check_drain(ending)
-    start_again(target, "SIGTERM, then a start", ending)
-
-
-def check_drain(ending: Ending) -> None:
-    """It ended well, and nobody was told anything but that it does."""
-    assert ending.status == 0
-    assert ending.left == []
-    assert {each.code for each in ending.under_way} <= {"ok"}
-    assert {each.code for each in ending.after} <= {"ok", *REFUSALS}
+    look_at_rest(target, "SIGTERM (a drain)", ending)
