@@ -25,8 +25,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.ideal_queue import find_ratio
 from loadtest.local import Target, run_locust, start_target
-from loadtest.machine import describe_run
+from loadtest.machine import count_cores, describe_run
 from loadtest.slo import Line
 from loadtest.tally import Cell
 
@@ -158,6 +159,7 @@ def judge_overload(
         Line("p99 back to normal after", " s", 10.0, recovered_s),
     ]
     facts = {
+        "ideal_p99_over_p50": find_ratio(count_cores(), USUAL_SHARE),
         "usual_p50_ms": latency["p50_ms"],
         "usual_p99_ms": latency["p99_ms"],
         "accepted_per_s": accepted_per_s,
@@ -225,6 +227,10 @@ def print_report(report: dict[str, Any]) -> None:
         bound = f"{'at least' if line['at_least'] else 'at most'} {line['limit']:g}{line['unit']}"
         table.add_row(line["name"], measured, bound, "held" if line["is_held"] else "[red]missed[/]")
     console.print(table)
+    console.print(
+        f"p99 / p50 of an ideal queue with {report['machine']['cores']} workers: "
+        f"{report['facts']['ideal_p99_over_p50']:.2f} (loadtest/ideal_queue.py)"
+    )
 
 
 if __name__ == "__main__":
