@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 import serving
-from serving.commands import accounts, backup, bulk, calibrate, evaluate, key_rotation, packs, secrets, serve
+from serving.commands import (
+    accounts,
+    backup,
+    bulk,
+    calibrate,
+    doctor,
+    evaluate,
+    key_rotation,
+    packs,
+    secrets,
+    serve,
+)
 from serving.commands.console import console, fail
 from serving.errors import RollcallError
 
@@ -20,6 +31,7 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command("serve")(serve.serve)
+app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.write_backup)
 app.command("restore")(backup.restore_backup)
 app.command("erasures")(backup.write_erasures)

@@ -1,0 +1,1 @@
+"""`rollcall doctor`: small checks of one form, each with what was seen and what to do."""
