@@ -43,6 +43,9 @@ from serving.gallery.shard_files import (
     sync_directory,
 )
 
+_COMPACTION_BYTES = 192 * 2**20
+"""What compacting takes beside a second copy of the files: the log is turned over in files of 32 MiB."""
+
 
 class EmbeddedGallery:
     """The synchronous core: the faces of one pack in one directory, owned by one process.
@@ -234,7 +237,7 @@ class EmbeddedGallery:
         """
         shard = self._open_shard()
         if self._min_free_bytes:
-            require_space(self.directory, self._min_free_bytes // 4 + count_bytes(self._path))
+            require_space(self.directory, _COMPACTION_BYTES + count_bytes(self._path))
         call_engine(shard.optimize)
         # The optimiser only marks the segments it replaced; a flush deletes them.
         call_engine(shard.flush)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
+
+from tests.chaos.stores import find_port
 
 T = TypeVar("T")
 
@@ -32,8 +33,7 @@ class FaultyProxy:
         self._listener: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="faulty-proxy", daemon=True)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = find_port()
 
     def __enter__(self) -> FaultyProxy:
         self._thread.start()

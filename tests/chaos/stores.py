@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -27,9 +28,14 @@ def find_postgres() -> Path | None:
 
 
 def find_port() -> int:
-    """A port of 127.0.0.1 that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    """A port of 127.0.0.1 that is free now, and that the kernel gives to nobody who does not ask for it.
+
+    A server that is started again needs the same one; an outgoing connection could have taken it meanwhile.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -48,10 +54,11 @@ class PostgresServer:
 
     Args:
         directory: an empty one, on the disk that the cluster is to live on.
+        tls: a directory of `rollcall secrets init`: speaks TLS too, with the certificate there.
         options: more of its settings.
     """
 
-    def __init__(self, directory: Path, **options: str) -> None:
+    def __init__(self, directory: Path, *, tls: Path | None = None, **options: str) -> None:
         programs = find_postgres()
         if programs is None:
             pytest.skip("PostgreSQL's server is not installed")
@@ -66,6 +73,7 @@ class PostgresServer:
         self._directory = directory / "cluster"
         self._directory.mkdir()
         self._options = {"unix_socket_directories": str(self._directory)} | options
+        self._tls = tls
         self.port = find_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -87,6 +95,8 @@ class PostgresServer:
         data = str(self._directory / "data")
         arguments = ["-D", data, "-A", "trust", "-U", "rollcall", "--no-sync", "--no-locale", "-E", "UTF8"]
         self._run("initdb", *arguments)
+        if self._tls is not None:
+            self._offer_tls(self._tls)
         self.start()
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "rollcall", "rollcall")
         return self
@@ -107,6 +117,11 @@ class PostgresServer:
         while self._try("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)):
             assert time.monotonic() < give_up_at
             time.sleep(0.05)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is not there, by itself or because it was stopped."""
+        return self._process is None or self._process.poll() is not None
 
     def stop(self, sign: int = signal.SIGINT) -> None:
         """End it: SIGINT for a shut-down that cuts connections, SIGQUIT for one without a checkpoint."""
@@ -133,6 +148,16 @@ class PostgresServer:
         arguments = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "rollcall", "-d", "rollcall"]
         return self._run("psql", *arguments, "-XAtq", "-c", statement).strip()
 
+    def _offer_tls(self, secrets: Path) -> None:
+        self._options["ssl"] = "on"
+        for option, suffix in (("ssl_cert_file", "pem"), ("ssl_key_file", "key")):
+            file = self._directory / f"server.{suffix}"
+            shutil.copyfile(secrets / f"postgres.{suffix}", file)
+            file.chmod(0o600)
+            if self._user is not None:
+                shutil.chown(file, self._user)
+            self._options[option] = str(file)
+
     def _run(self, program: str, *arguments: str) -> str:
         ended = subprocess.run([str(self._programs / program), *arguments], **self._how(), timeout=120)
         assert ended.returncode == 0, ended.stderr.decode()
@@ -153,9 +178,14 @@ class PostgresServer:
 
 
 class RedisServer:
-    """A Redis that keeps nothing on the disk. The test is skipped where it is not installed."""
+    """A Redis that keeps nothing on the disk. The test is skipped where it is not installed.
 
-    def __init__(self) -> None:
+    Args:
+        tls: a directory of `rollcall secrets init`: speaks TLS and nothing else, with the certificate there.
+    """
+
+    def __init__(self, tls: Path | None = None) -> None:
+        self._tls = tls
         self._program = shutil.which("redis-server")
         if self._program is None:
             pytest.skip("redis-server is not installed")
@@ -165,7 +195,7 @@ class RedisServer:
     @property
     def url(self) -> str:
         """By its own port."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"{'rediss' if self._tls else 'redis'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> RedisServer:
         self.start()
@@ -181,6 +211,11 @@ class RedisServer:
         """Start it, empty, on its port."""
         assert self._program is not None
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        if self._tls is not None:
+            arguments[:2] = ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no"]
+            arguments += ["--tls-cert-file", str(self._tls / "redis.pem")]
+            arguments += ["--tls-key-file", str(self._tls / "redis.key")]
+            arguments += ["--tls-ca-cert-file", str(self._tls / "ca.pem")]
         self._process = subprocess.Popen([self._program, *arguments], stdout=subprocess.DEVNULL)
         wait_for_port(self.port, self._process)
 
