@@ -1,254 +1,251 @@
-"""`make bench`: what a recognition costs through the service and in process, and how fast the service is.
+"""`make bench`: every target of docs/performance.md, measured here and now, in one table and one JSON.
 
-Everything is measured in one run on one machine, alternating, because only ratios travel between machines.
+    python -m loadtest.bench [--quick] [--only PART,PART] [--faces 1000000] [--list]
+
+Each part is a command of its own, with a JSON of its own (`python -m loadtest.PART --help`); this one runs
+them one after the other, at sizes that two cores get through, and judges what they measured. Exits with 0
+when every row that was run is met, 2 when one is missed, 3 when a part broke.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-import numpy as np
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from loadtest.baseline import load_pipeline, measure_in_process
-from loadtest.client import LoadResult, recognise_repeatedly
-from loadtest.cpu import CpuMeter
+from loadtest.gpu import explain_absence as explain_absent_gpu
 from loadtest.machine import count_cores, describe_run
-from loadtest.pictures import make_one_face_pictures
-from loadtest.service import Service
-from serving.database import Database
-from serving.gallery.embedded import EmbeddedGallery
-from serving.gallery.records import FaceRecord
+from loadtest.quality import find_shared_directory
+from loadtest.targets import MANY_CORES, TARGETS
 from serving.packs.configured import find_configured_pack
-from serving.registry.registry import Registry
-from serving.settings import Settings, load_settings
+from serving.settings import load_settings
 
-EVENT = "bench"
-WARM_UP_S = 4.0
-
-OTHERS = ("work", "compare", "overload", "providers")
-"""Commands of this folder that write a JSON of their own."""
+SCHEMA = "rollcall-bench/2"
+SCHEMA_FILE = Path(__file__).with_name("bench.schema.json")
+MISSED = 2
+BROKEN = 3
+PART_TIMEOUT_S = 7200.0
 
 console = Console(highlight=False)
 
 
-def main() -> None:
-    """Parse, measure, print the tables and write the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("config/laptop.yaml"))
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--seconds", type=float, default=15.0, help="of load at each number of clients")
-    parser.add_argument("--rounds", type=int, default=2, help="of in-process and service, alternating")
-    parser.add_argument("--gallery", type=int, default=1000, help="people enrolled")
-    parser.add_argument("--json", type=Path, default=Path("bench-results/bench.json"))
-    parser.add_argument(
-        "--with",
-        dest="others",
-        choices=OTHERS,
-        nargs="*",
-        default=[],
-        help="also run these, and put what they measured into the same JSON: the work alone, the service "
-        "beside plain ones, three times its peak, every provider",
-    )
-    arguments = parser.parse_args()
-    report = run(arguments)
-    report["others"] = run_others(arguments.others, arguments.json.parent)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(report, indent=2) + "\n")
-    print_report(report)
-    console.print(f"\nAs JSON: {arguments.json}")
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A command of this folder.
+
+    Attributes:
+        name: `loadtest.NAME` is its module.
+        arguments: what it is given.
+        quick: what it is given by `--quick`; None: it is left out.
+        seconds: how long it takes on two cores, and by `--quick`.
+        json_option: how it is told where to write its JSON.
+        explain_absence: why it cannot run here, or None.
+        statuses: exit statuses with which it has measured.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    quick: tuple[str, ...] | None
+    seconds: tuple[float, float]
+    json_option: str = "--json"
+    explain_absence: Callable[[], str | None] = field(default=lambda: None)
+    statuses: tuple[int, ...] = (0,)
 
 
-def run_others(names: Sequence[str], directory: Path) -> dict[str, Any]:
-    """What other commands of this folder measured, by name; each prints its own table."""
-    found: dict[str, Any] = {}
-    for name in names:
-        path = directory / f"{name}.json"
-        option = "--output" if name == "work" else "--json"
-        path.unlink(missing_ok=True)
-        command = [sys.executable, "-m", f"loadtest.{name}", option, str(path)]
-        console.print(f"\n[bold]{' '.join(command[1:])}[/]")
-        status = subprocess.run(command).returncode
-        found[name] = {"status": status, "result": json.loads(path.read_text()) if path.is_file() else None}
-    return found
+def _explain_absent_pictures() -> str | None:
+    return None if find_shared_directory() else "no LFW and WIDER FACE: set ROLLCALL_SHARED_DIR"
 
 
-def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The measurements, as one JSON-able object."""
-    settings = load_settings()
-    pictures = make_one_face_pictures(load_pipeline(settings).finder)
-    in_process: list[tuple[float, float]] = []
-    loads: dict[int, list[dict[str, Any]]] = {clients: [] for clients in arguments.clients}
+def _explain_few_cores() -> str | None:
     cores = count_cores()
-    steps = arguments.rounds * (len(arguments.clients) + 1)
-    with (
-        tempfile.TemporaryDirectory(prefix="rollcall-bench-") as directory,
-        Progress(console=console) as progress,
-    ):
-        task = progress.add_task("Measuring", total=steps)
-        home = Path(directory)
-        event_key = asyncio.run(create_event(home / "data"))
-        for gallery_dir in (home / "data" / "gallery", *(home / f"worker-{n}" for n in range(cores))):
-            fill_gallery(settings, gallery_dir, event_key, arguments.gallery)
-        service = Service(home / "data", config=arguments.config)
-        service.run_command("admin", "create", "bench")
-        token = service.run_command("token", "bench")
-        target = f"{service.url}/v1/events/{EVENT}/recognise"
-        for _ in range(arguments.rounds):
-            in_process.append(
-                measure_in_process(settings, pictures, home, event_key, arguments.seconds, cores)
-            )
-            progress.advance(task)
-            service.start()
-            try:
-                asyncio.run(enrol_people(service.url, token, pictures))
-                asyncio.run(recognise_repeatedly(target, token, pictures, max(arguments.clients), WARM_UP_S))
-                for clients in arguments.clients:
-                    loads[clients].append(
-                        measure_load(service, target, token, pictures, clients, arguments.seconds)
-                    )
-                    progress.advance(task)
-            finally:
-                service.stop()
-    return summarise(arguments, in_process, loads, cores)
+    return None if cores >= MANY_CORES else f"{MANY_CORES} cores are needed, and here are {cores}"
 
 
-def fill_gallery(settings: Settings, directory: Path, event_key: str, people: int) -> None:
-    """An embedded gallery with strangers: random unit vectors."""
-    pack = find_configured_pack(settings)
-    gallery = EmbeddedGallery(directory, pack.id, pack.dimension)
-    gallery.open()
-    vectors = np.random.default_rng(7).normal(size=(people, pack.dimension)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    gallery.upsert(
-        [
-            FaceRecord(event_key, f"stranger-{place}", "0", vector, time.time())
-            for place, vector in enumerate(vectors)
-        ]
+PARTS = (
+    Part("work", ("--rounds", "3"), ("--rounds", "1"), (30, 15), json_option="--output"),
+    Part(
+        "tax",
+        ("--rounds", "2", "--seconds", "8"),
+        ("--rounds", "1", "--seconds", "5", "--clients", "16"),
+        (130, 35),
+    ),
+    Part(
+        "empty_graph",
+        ("--rounds", "2", "--seconds", "8"),
+        ("--rounds", "1", "--seconds", "5"),
+        (110, 50),
+    ),
+    Part(
+        "compare",
+        ("--rounds", "1", "--seconds", "8"),
+        ("--rounds", "1", "--seconds", "4", "--clients", "16"),
+        (130, 50),
+    ),
+    Part("overload", ("--seconds", "30"), None, (240, 0), statuses=(0, 2)),
+    Part(
+        "matcher", ("--faces", "100000"), ("--faces", "10000", "--seconds", "3"), (180, 35), statuses=(0, 2)
+    ),
+    Part("quality", (), None, (120, 0), explain_absence=_explain_absent_pictures),
+    Part("gpu", (), (), (120, 120), explain_absence=explain_absent_gpu),
+    Part("replicas", (), (), (150, 150), explain_absence=_explain_few_cores),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    names = [part.name for part in PARTS]
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.bench", description=(__doc__ or "").splitlines()[0]
     )
-    gallery.close()
-
-
-async def create_event(data_dir: Path) -> str:
-    """The event, made where the service will find it; its partition in the gallery."""
-    settings = load_settings({"data_dir": str(data_dir)})
-    registry = Registry(Database(settings.registry_url))
-    await registry.open()
-    event = await registry.create_event(
-        EVENT, None, find_configured_pack(settings).id, {"quality_level": "off"}
+    parser.add_argument("--quick", action="store_true", help="some three minutes: smaller, and fewer parts")
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), metavar="PART,PART", help=f"of {', '.join(names)}"
     )
-    await registry.close()
-    return event.key
+    parser.add_argument(
+        "--faces", type=int, help="of the matcher's large event; 1000000 takes most of an hour"
+    )
+    parser.add_argument("--list", action="store_true", help="name the parts and what they take, and end")
+    parser.add_argument("--json", type=Path, default=Path("bench-results/bench.json"))
+    options = parser.parse_args(arguments)
+    if unknown := set(options.only or ()) - set(names):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    plan = [(part, find_absence(part, options)) for part in PARTS]
+    announce(plan, options.quick)
+    if options.list:
+        return 0
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    report = run(plan, options)
+    options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print_report(report)
+    console.print(f"As JSON: {options.json}")
+    if any(part["state"] == "broken" for part in report["parts"].values()):
+        return BROKEN
+    return MISSED if any(row["state"] == "missed" for row in report["rows"]) else 0
 
 
-async def enrol_people(url: str, token: str, pictures: list[bytes]) -> None:
-    """Enrol who is in the pictures; again changes nothing."""
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
-    async with aiohttp.ClientSession(url, headers=headers) as session:
-        for place, picture in enumerate(pictures):
-            route = f"/v1/events/{EVENT}/people?person_id=person-{place}&on_duplicate=allow"
-            async with session.post(route, data=picture) as answer:
-                assert answer.status == 201, await answer.text()
+def find_absence(part: Part, options: argparse.Namespace) -> str | None:
+    """Why a part is not run, or None."""
+    if options.only and part.name not in options.only:
+        return "not asked for"
+    if options.quick and part.quick is None and not options.only:
+        return "not in the quick run"
+    return part.explain_absence()
 
 
-def measure_load(
-    service: Service, target: str, token: str, pictures: list[bytes], clients: int, seconds: float
-) -> dict[str, Any]:
-    """Rate, latency and CPU of the whole service under `clients` clients."""
-    meter = CpuMeter()
-    meter.start(service.processes())
-    result: LoadResult = asyncio.run(recognise_repeatedly(target, token, pictures, clients, seconds))
-    used = meter.stop(service.processes())
-    answered = max(1, len(result.latencies_s))
+def announce(plan: Sequence[tuple[Part, str | None]], is_quick: bool) -> None:
+    """What will be run, and how long it takes."""
+    table = Table("part", "about", "", title="Benchmark")
+    total_s = 0.0
+    for part, absence in plan:
+        seconds = part.seconds[is_quick] or part.seconds[0]
+        total_s += 0 if absence else seconds
+        table.add_row(
+            part.name, "" if absence else f"{seconds:.0f} s", f"not run: {absence}" if absence else ""
+        )
+    console.print(table)
+    console.print(f"About {max(1, round(total_s / 60))} min on two cores. Leave the machine to it.")
+
+
+def run(plan: Sequence[tuple[Part, str | None]], options: argparse.Namespace) -> dict[str, Any]:
+    """All parts one after the other, and what they say of the targets."""
+    began = time.monotonic()
+    head = describe_run()
+    parts: dict[str, dict[str, Any]] = {}
+    for part, absence in plan:
+        parts[part.name] = (
+            {"state": "not run", "why": absence, "seconds": 0.0, "command": None, "result": None}
+            if absence
+            else run_part(part, options)
+        )
     return {
-        "rate_per_s": result.rate_per_s,
-        "p50_ms": result.percentile_ms(50),
-        "p95_ms": result.percentile_ms(95),
-        "p99_ms": result.percentile_ms(99),
-        "cpu_ms": sum(used.values()) / answered * 1000,
-        "cpu_ms_by_role": {role: spent / answered * 1000 for role, spent in used.most_common()},
-        "statuses": dict(result.statuses),
-    }
-
-
-def summarise(
-    arguments: argparse.Namespace,
-    in_process: list[tuple[float, float]],
-    loads: dict[int, list[dict[str, Any]]],
-    cores: int,
-) -> dict[str, Any]:
-    """Medians over the rounds, and the ratios."""
-    in_process_ms = statistics.median(cost for cost, _ in in_process)
-    rows = []
-    for clients, measured in loads.items():
-        row: dict[str, Any] = {"clients": clients}
-        for key in ("rate_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_ms"):
-            row[key] = statistics.median(one[key] for one in measured)
-        row["tax"] = row["cpu_ms"] / in_process_ms
-        row["statuses"] = [one["statuses"] for one in measured]
-        row["cpu_ms_by_role"] = {
-            role: statistics.median(one["cpu_ms_by_role"].get(role, 0.0) for one in measured)
-            for role in measured[0]["cpu_ms_by_role"]
-        }
-        rows.append(row)
-    return {
-        "schema": "rollcall-bench/1",
-        **describe_run(),
+        "schema": SCHEMA,
+        **head,
         "pack": find_configured_pack(load_settings()).id,
-        "picture": "one face, 640x480 JPEG",
-        "config": str(arguments.config),
-        "seconds": arguments.seconds,
-        "rounds": arguments.rounds,
-        "in_process": {
-            "cpu_ms": in_process_ms,
-            "rate_per_s": statistics.median(rate for _, rate in in_process),
-            "workers": cores,
-            "cpu_ms_of_rounds": [cost for cost, _ in in_process],
-        },
-        "service": rows,
+        "quick": options.quick,
+        "seconds": time.monotonic() - began,
+        "rows": [
+            target.judge(parts[target.part]["result"], parts[target.part]["why"] or "") for target in TARGETS
+        ],
+        "parts": parts,
     }
+
+
+def run_part(part: Part, options: argparse.Namespace) -> dict[str, Any]:
+    """One part, with a bar; what it prints goes to a file beside its JSON."""
+    file = options.json.parent / f"{part.name}.json"
+    file.unlink(missing_ok=True)
+    arguments = part.arguments if not options.quick or part.quick is None else part.quick
+    if part.name == "matcher" and options.faces:
+        arguments = (*arguments, "--faces", str(options.faces))
+    command = [sys.executable, "-m", f"loadtest.{part.name}", *arguments, part.json_option, str(file)]
+    began = time.monotonic()
+    log_file = file.with_suffix(".log")
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _watch(process, part.name, part.seconds[options.quick] or part.seconds[0])
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
+    result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    found = {
+        "seconds": time.monotonic() - began,
+        "command": " ".join(["python", *command[1:]]),
+        "result": result,
+    }
+    if process.returncode in part.statuses and result is not None:
+        return {"state": "run", "why": None, **found}
+    console.print(f"[red]{part.name} ended with {process.returncode}: see {log_file}[/]")
+    return {"state": "broken", "why": f"it broke: see {log_file}", **found, "result": None}
+
+
+def _watch(process: subprocess.Popen[bytes], name: str, expected_s: float) -> None:
+    """Return when it has ended, showing how far it should be.
+
+    Raises:
+        TimeoutError: it does not end.
+    """
+    columns = (
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[of]}"),
+    )
+    began = time.monotonic()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(name, total=expected_s, of=f"of about {expected_s:.0f} s")
+        while process.poll() is None:
+            elapsed_s = time.monotonic() - began
+            if elapsed_s > PART_TIMEOUT_S:
+                raise TimeoutError(f"{name} does not end")
+            progress.update(task, completed=min(elapsed_s, 0.99 * expected_s))
+            time.sleep(0.2)
+        progress.update(task, completed=expected_s)
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """The tables a person reads."""
-    base = report["in_process"]
-    console.print(
-        f"\n[bold]{report['pack']}[/], {report['picture']}, {report['machine']['cores']} cores, "
-        f"median of {report['rounds']} rounds of {report['seconds']:g} s"
-    )
-    table = Table("", "requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU ms/request", "graph tax")
-    table.add_row(
-        f"in process, {base['workers']} workers",
-        f"{base['rate_per_s']:.1f}",
-        "",
-        "",
-        "",
-        f"{base['cpu_ms']:.1f}",
-        "1",
-    )
-    for row in report["service"]:
-        figures = [f"{row[key]:.1f}" for key in ("rate_per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_ms")]
-        table.add_row(f"service, {row['clients']} clients", *figures, f"{row['tax']:.2f}")
+    """The table a person reads."""
+    cores = report["machine"]["cores"]
+    table = Table("", "target", "reached", "", title=f"{report['pack']}, {cores} cores")
+    colours = {"met": "green", "missed": "red", "not run": "dim"}
+    for row in report["rows"]:
+        bound = f"{'at least' if row['at_least'] else 'at most'} {row['target']:g}{row['unit']}"
+        reached = "" if row["reached"] is None else f"{row['reached']:.4g}{row['unit']}"
+        state = row["state"] if row["why"] is None else f"{row['state']}: {row['why']}"
+        table.add_row(row["row"], bound, reached, f"[{colours[row['state']]}]{state}[/]")
     console.print(table)
-    last = report["service"][-1]
-    roles = Table(f"CPU ms/request at {last['clients']} clients", "")
-    for role, spent in last["cpu_ms_by_role"].items():
-        roles.add_row(role, f"{spent:.2f}")
-    console.print(roles)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

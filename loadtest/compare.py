@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.baseline import load_pipeline
-from loadtest.bench import EVENT, create_event, enrol_people, fill_gallery
 from loadtest.client import recognise_repeatedly
 from loadtest.cpu import CpuMeter
 from loadtest.machine import describe_run
 from loadtest.pictures import make_one_face_pictures
 from loadtest.plain_service import FORMS, ROUTE
 from loadtest.service import Service
+from loadtest.tax import EVENT, create_event, enrol_people, fill_gallery
 from serving.packs.configured import find_configured_pack
 from serving.runtime import find_free_port
 from serving.settings import load_settings

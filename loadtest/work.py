@@ -143,7 +143,9 @@ def make_large_picture(data: bytes) -> bytes:
     return out.getvalue()
 
 
-def make_pictures(finder: FaceFinder, people: Path | None, crowd: Path | None) -> dict[str, list[bytes]]:
+def make_pictures(
+    finder: FaceFinder, people: Path | None, crowd: Path | None, *, has_large: bool
+) -> dict[str, list[bytes]]:
     """The pictures measured, by name."""
     one_face = make_one_face_pictures(finder)
     with TemporaryDirectory() as directory:
@@ -151,9 +153,10 @@ def make_pictures(finder: FaceFinder, people: Path | None, crowd: Path | None) -
     cases = {
         "one face, 640x480": one_face,
         "six faces, 1280x886": [group],
-        "one face, 12 MP": [make_large_picture(one_face[0])],
-        "six faces, 12 MP": [make_large_picture(group)],
     }
+    if has_large:
+        cases["one face, 12 MP"] = [make_large_picture(one_face[0])]
+        cases["six faces, 12 MP"] = [make_large_picture(group)]
     if people is not None:
         cases["portraits with their background, 640x480"] = [
             _frame_portrait(path) for path in sorted(people.glob("*/*.jpg"))[::40]
@@ -190,6 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=5, help="passes of each way over each case")
     parser.add_argument("--output", type=Path, default=Path("bench-results/work.json"))
+    parser.add_argument("--without-large", action="store_true", help="no pictures of 12 MP")
     parser.add_argument("--people", type=Path, metavar="DIR", help="folder of folders of portraits (LFW)")
     parser.add_argument("--crowd", type=Path, metavar="FILE", help="a picture of many")
     options = parser.parse_args(arguments)
@@ -207,14 +211,16 @@ def main(arguments: list[str] | None = None) -> int:
     for finder in finders.values():
         finder.warm_up()
     embedder.warm_up()
-    cases = make_pictures(finders["old"], options.people, options.crowd)
+    has_large = not options.without_large
+    cases = make_pictures(finders["old"], options.people, options.crowd, has_large=has_large)
     rounds: dict[str, dict[str, list[Seconds]]] = {case: {way: [] for way in _WAYS} for case in cases}
     decoding: list[Seconds] = []
     for number in range(options.rounds):
         for case, pictures in cases.items():
             for way in _WAYS if number % 2 else reversed(_WAYS):
                 rounds[case][way].append(measure_once(finders[way], embedder, pictures))
-        decoding.append(measure_decoding(cases["one face, 12 MP"][0], side_px))
+        if has_large:
+            decoding.append(measure_decoding(cases["one face, 12 MP"][0], side_px))
     _print(rounds, decoding)
     result = {
         "machine": describe_machine(),
@@ -239,7 +245,7 @@ def _print(rounds: dict[str, dict[str, list[Seconds]]], decoding: list[Seconds])
             table.add_row(case, way, *(f"{medians.get(each, 0):.1f}" for each in stages), f"{ratio:.2f}")
     console = Console(width=130)
     console.print(table)
-    for label in ("decode", "to the input,"):
+    for label in ("decode", "to the input,") if decoding else ():
         whole, reduced = (_median_ms(decoding, f"{label} {name}") for name in ("whole", "reduced"))
         what = label.rstrip(",")
         console.print(f"12 MP JPEG, {what}: {whole:.0f} ms, reduced {reduced:.0f} ms, {reduced / whole:.2f}")
