@@ -108,6 +108,18 @@ def write_metrics() -> str:
     return page
 
 
+def write_logs() -> str:
+    """docs/logs.md: the page as it is, with its example lines made anew."""
+    sys.path.insert(0, str(REPOSITORY / "docs"))
+    from log_examples import list_examples
+
+    page = (REPOSITORY / "docs" / "logs.md").read_text()
+    inside = re.compile(r"(<!-- lines: [^>]+ -->\n).*?(<!-- end -->)", re.S)
+    page, count = inside.subn(lambda found: found[1] + "\n".join(list_examples()) + found[2], page)
+    assert count == 1, f"docs/logs.md has {count} places for lines"
+    return page
+
+
 def _is_section(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
@@ -138,6 +150,7 @@ def _show(value: Any) -> str:
 PAGES = {
     "configuration.md": write_configuration,
     "errors.md": write_errors,
+    "logs.md": write_logs,
     "metrics.md": write_metrics,
     "openapi.json": write_openapi,
 }

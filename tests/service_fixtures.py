@@ -11,9 +11,12 @@ import pytest
 from loadtest.service import Service, run_service
 from serving.runtime import find_free_port
 from tests.liveness_models import add_liveness_models
+from tests.otlp_collector import Collector
 
 MAX_PENDING_REQUESTS = 24
 """Small, so that a burst overruns it."""
+COLLECTOR_SECRET = "collector-sesame-4711"
+"""What the collector is told with each export, and no log line ever holds."""
 
 
 def make_client(service: Service, token: str | None) -> httpx.Client:
@@ -23,13 +26,28 @@ def make_client(service: Service, token: str | None) -> httpx.Client:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Service]:
+def collector() -> Iterator[Collector]:
+    """Where the service sends its traces: those of requests that come with a `traceparent`, no others."""
+    collector = Collector()
+    yield collector
+    collector.close()
+
+
+@pytest.fixture(scope="session")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, repository: Path, collector: Collector
+) -> Iterator[Service]:
     """`rollcall serve` on its own data."""
     environment = {
         "ROLLCALL_LOAD__MAX_PENDING_REQUESTS": str(MAX_PENDING_REQUESTS),
         "ROLLCALL_PICTURE__MAX_BYTES": "3000000",
         "ROLLCALL_PICTURE__MAX_PIXELS": "20000000",
         "ROLLCALL_METRICS__PORT": str(find_free_port()),
+        "ROLLCALL_LOGGING__LEVEL": "debug",
+        "ROLLCALL_TRACING__ENDPOINT": collector.endpoint,
+        "ROLLCALL_TRACING__SAMPLE_RATIO": "0",
+        "ROLLCALL_TRACING__TIMEOUT_S": "1",
+        "ROLLCALL_TRACING__HEADERS": f"authorization=Bearer {COLLECTOR_SECRET}",
     }
     data_dir = tmp_path_factory.mktemp("service") / "data"
     liveness = add_liveness_models(repository)
