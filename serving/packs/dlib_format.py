@@ -152,8 +152,11 @@ def _read_convolution(
     _read_wrapper(stream)
 
     gamma, beta = affine[:filters], affine[filters:]
-    weights = params[:count].reshape(filters, channels, side, side) * gamma[:, None, None, None]
-    bias = params[count:] * gamma + beta
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights = params[:count].reshape(filters, channels, side, side) * gamma[:, None, None, None]
+        bias = params[count:] * gamma + beta
+    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
+        raise stream.fault("weights that no 32 bit float can hold")
     return Convolution(weights, bias, stride, pad)
 
 
