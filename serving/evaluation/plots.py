@@ -124,31 +124,27 @@ def draw_lines(
 ) -> Element:
     """A figure of curves.
 
-    is_diagonal adds the line on which both rates are equal. The text of a span stands at its top, that of a
-    level at its left end, or at its right one where the text of a span is in the way.
+    is_diagonal adds the line on which both rates are equal. The text of a level stands on its left end,
+    that of a span at its top, below levels that are there.
     """
     cell = min(_LEGEND_WIDTH, 60 + _LETTER * max((len(line.name) for line in lines), default=0))
     columns = max(1, (size.width - _LEFT) // cell)
     legend = _LEGEND_ROW * math.ceil(len(lines) / columns) if len(lines) > 1 else 0
     svg, frame = _begin(title, description, x, y, legend, size)
+    heights = [frame.place(x, y, x.low, level.y)[1] for level in levels]
+    span_text = frame.top + 16.0
+    for height in sorted(heights):
+        if height - 18 < span_text < height + 13:
+            span_text = height + 16
     for span in spans:
         left, right = (frame.place(x, y, value, y.low)[0] for value in (span.low, span.high))
         height = frame.bottom - frame.top
         at = {"x": round(left, 1), "y": frame.top, "width": round(right - left, 1), "height": height}
         svg.append(element("rect", **at, class_="span"))
-        svg.append(element("text", span.text, x=round(left + 6, 1), y=frame.top + 16, class_="tick"))
-    lows = [frame.place(x, y, span.low, y.low)[0] for span in spans]
-    for level in levels:
-        _, height = frame.place(x, y, x.low, level.y)
+        svg.append(element("text", span.text, x=round(left + 6, 1), y=round(span_text, 1), class_="tick"))
+    for level, height in zip(levels, heights, strict=True):
         svg.append(element("path", d=f"M{_LEFT} {height:.1f}H{frame.right}", class_="mark"))
-        end = _LEFT + 12 + _LETTER * len(level.text)
-        if height - 5 < frame.top + 16 + _LEGEND_ROW and any(low < end for low in lows):
-            place, anchor = frame.right - 6, "end"
-        else:
-            place, anchor = _LEFT + 6, "start"
-        svg.append(
-            element("text", level.text, x=place, y=round(height - 5, 1), text_anchor=anchor, class_="note")
-        )
+        svg.append(element("text", level.text, x=_LEFT + 6, y=round(height - 5, 1), class_="note"))
     if is_diagonal:
         ends = (max(x.low, y.low), min(x.high, y.high))
         svg.append(_path([frame.place(x, y, value, value) for value in ends], "guide"))
