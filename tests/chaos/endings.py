@@ -59,11 +59,14 @@ def end_under_load(target: Target, end: Callable[[], object], rate_per_s: float 
     """
     with BackgroundLoad(target.url, target.token, target.scene, target.ledger, rate_per_s):
         target.await_well()
+        family = target.service.processes()
         began_s = time.monotonic()
         end()
         status = wait_for_end(target, END_LIMIT_S)
         seconds = time.monotonic() - began_s
-    _, left = psutil.wait_procs(find_processes(target.data_dir), timeout=LEFT_GRACE_S)
+    # Ray's agents rename themselves, and their environment is not to be read any more.
+    remaining = {process.pid: process for process in [*find_processes(target.data_dir), *family]}
+    _, left = psutil.wait_procs(list(remaining.values()), timeout=LEFT_GRACE_S)
     roles = [name_role(process) for process in left]
     kill_processes(left)
     answers = [each for each in target.ledger.read_answers() if each.done_s >= began_s]
