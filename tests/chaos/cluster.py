@@ -41,6 +41,8 @@ class RayCluster(Service):
         self._config_file = data_dir.with_name("serve_config.yaml")
         self._gcs_port, self._dashboard_port = find_free_port(), find_free_port()
         self.environment |= {**RAY_FLAGS, **choose_own_ports()}
+        # Ray's way of saying that there is one node: a test session says so for services of its own.
+        self.environment.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_node(self, name: str) -> None:
