@@ -89,6 +89,7 @@ ENV PATH=/opt/rollcall/bin:/usr/local/bin:/usr/bin:/bin \
     RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=2 \
     RAY_task_events_report_interval_ms=0 \
     RAY_USAGE_STATS_ENABLED=0 \
+    RAY_worker_niceness=0 \
     RAY_AUTH_MODE=token
 USER 10001:10001
 EXPOSE 8000

@@ -126,6 +126,9 @@ def test_the_service_takes_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert settings.gallery.engine == "server"
         assert settings.web.https
         assert settings.metrics.port == 9464
+        load = content["applications"][0]["args"]["load"]
+        told_to_proxies = SERVICES["ray-worker"]["environment"]["ROLLCALL_LOAD__MAX_PENDING_REQUESTS"]
+        assert told_to_proxies == str(load["max_pending_requests"])
     subnet = COMPOSE["networks"]["inside"]["ipam"]["config"][0]["subnet"]
     assert settings.web.trusted_proxies == (subnet,)
 
