@@ -35,7 +35,8 @@ def write_configuration() -> str:
         "# Configuration",
         "",
         "Strongest first: `args` of the application in a serve config (`picture: {max_bytes: 5000000}`),",
-        f"environment variables (`{ENV_PREFIX}PICTURE__MAX_BYTES=5000000`), a `.env` file, the defaults.",
+        f"environment variables (`{ENV_PREFIX}PICTURE__MAX_BYTES=5000000`), files that such a variable",
+        f"with `_FILE` at its end names (`{ENV_PREFIX}DATABASE_URL_FILE`), `.env`, the defaults.",
         "A key that does not exist, or a value out of range, stops the start with a message that names it.",
         "",
     ]

@@ -1,8 +1,9 @@
 """Rollcall's settings, typed and validated before anything starts.
 
 Values come, strongest first, from the `args` of a serve config, from `ROLLCALL_*` environment variables
-(`ROLLCALL_PICTURE__MAX_BYTES=5000000`), from a `.env` file, and from the defaults in the sections. A key
-that does not exist is an error that names it, wherever it was written.
+(`ROLLCALL_PICTURE__MAX_BYTES=5000000`), from files that such variables name
+(`ROLLCALL_DATABASE_URL_FILE`), from a `.env` file, and from the defaults in the sections. A key that does not
+exist is an error that names it, wherever it was written.
 """
 
 from serving.settings.access import AuditSettings, AuthSettings, RateLimitSettings, parse_limits
