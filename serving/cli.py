@@ -15,6 +15,7 @@ from serving.commands import (
     calibrate,
     doctor,
     evaluate,
+    gallery,
     key_rotation,
     packs,
     secrets,
@@ -44,6 +45,7 @@ app.add_typer(accounts.admin, name="admin")
 app.add_typer(accounts.account, name="account")
 app.add_typer(accounts.keys, name="keys")
 app.add_typer(packs.packs, name="packs")
+app.add_typer(gallery.gallery, name="gallery")
 app.add_typer(bulk.people, name="people")
 app.add_typer(secrets.secrets, name="secrets")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -9,14 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, StageUnavailable
+from serving.commands.gallery import promote
+from serving.database import Database, sqlite_url
+from serving.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    InternalError,
+    StageUnavailable,
+    UnknownEvent,
+)
 from serving.gallery import Probe, server_tiers
 from serving.gallery.engines import connect_server
 from serving.gallery.server import ServerGallery
 from serving.gallery.server_connection import ServerAddress
 from serving.gallery.server_layout import SHARED_KEY, ServerLayout
 from serving.gallery.server_snapshots import ServerSnapshots
-from serving.settings import GallerySettings
+from serving.packs.configured import find_configured_pack
+from serving.registry import Registry
+from serving.settings import GallerySettings, load_settings
 from tests.unit.gallery.gallery_cluster import ClusterDouble
 from tests.unit.gallery.gallery_faces import face, grid_vector, new_event
 
@@ -132,6 +143,28 @@ async def test_a_copy_that_is_late_or_dead_deletes_nothing(cluster: ClusterDoubl
     assert await gallery.promote(event, 20)
     assert cluster.steps[-1] == f"delete in {SHARED_KEY}"
     await gallery.close()
+
+
+def test_the_command_promotes_the_events_partition(
+    cluster: ClusterDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_id = find_configured_pack(load_settings()).id
+
+    async def create() -> str:
+        registry = Registry(Database(sqlite_url(tmp_path / "registry.sqlite3")))
+        await registry.open()
+        made = await registry.create_event("gala", None, pack_id)
+        await registry.close()
+        return made.places[0].partition
+
+    partition = asyncio.run(create())
+    settings = {"DATA_DIR": str(tmp_path), "GALLERY__ENGINE": "server", "GALLERY__URL": cluster.url}
+    for name, value in (settings | {"GALLERY__PROMOTE_EVENTS": "true"}).items():
+        monkeypatch.setenv(f"ROLLCALL_{name}", value)
+    promote("gala", 20)
+    assert cluster.keys == {SHARED_KEY: "Active", partition: "Active"}
+    with pytest.raises(UnknownEvent):
+        promote("nothing", 20)
 
 
 @pytest.mark.parametrize("promoting", [False, True])
