@@ -14,7 +14,7 @@ OTHERS  := $(filter-out $(patsubst onnxruntime-cpu,onnxruntime,onnxruntime-$(RUN
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: image-check compose-check manifests image-check compose-check manifests run test lint types unit agreement bench load chaos docs lock audit sbom fuzz clean help
+.PHONY: image-check compose-check manifests run test lint types unit agreement bench load chaos docs lock audit sbom fuzz clean help
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,7 +40,7 @@ agreement: $(VENV)/.dev-ready ## On every LFW picture at hand: the service again
 	@$(BIN)/rollcall packs prepare
 	@ROLLCALL_TEST_ALL_PICTURES=1 $(BIN)/pytest tests/unit/packs/test_packs_buffalo.py tests/http/test_agreement.py $(ARGS)
 
-bench: $(VENV)/.dev-ready ## Every target of docs/performance.md, measured; ARGS=--quick for some three minutes
+bench: $(VENV)/.dev-ready ## Every target of docs/performance.md, measured; ARGS=--quick for some four minutes
 	@$(BIN)/rollcall packs prepare
 	@$(BIN)/python -m loadtest.bench $(ARGS)
 
@@ -52,16 +52,6 @@ chaos: $(VENV)/.dev-ready ## Every failure of docs/reliability.md under load, an
 	@$(BIN)/rollcall packs prepare
 	@rm -rf chaos-results/*.json
 	@$(BIN)/pytest tests/chaos $(ARGS); status=$$?; $(BIN)/python -m tests.chaos.results; exit $$status
-
-image-check: $(VENV)/.dev-ready ## Build the image and run it, without a container engine; needs root, debootstrap, buildah
-	@$(BIN)/python -m tests.shipping.image_check $(ARGS)
-
-compose-check: $(VENV)/.dev-ready ## What docker-compose.yml starts, by hand: enrol and recognise through the TLS proxy
-	@$(BIN)/rollcall packs prepare
-	@$(BIN)/python -m tests.shipping.compose_check
-
-manifests: $(VENV)/.dev-ready ## Write the serve configs that follow from serve_config.yaml
-	@$(BIN)/python -m tests.shipping.derived_configs
 
 image-check: $(VENV)/.dev-ready ## Build the image and run it, without a container engine; needs root, debootstrap, buildah
 	@$(BIN)/python -m tests.shipping.image_check $(ARGS)

@@ -72,24 +72,24 @@ def _explain_few_cores() -> str | None:
 
 
 PARTS = (
-    Part("work", ("--rounds", "3"), ("--rounds", "1"), (30, 15), json_option="--output"),
+    Part("work", ("--rounds", "3"), ("--rounds", "1"), (30, 10), json_option="--output"),
     Part(
         "tax",
         ("--rounds", "2", "--seconds", "8"),
         ("--rounds", "1", "--seconds", "5", "--clients", "16"),
-        (130, 35),
+        (190, 60),
     ),
     Part(
         "empty_graph",
         ("--rounds", "2", "--seconds", "8"),
         ("--rounds", "1", "--seconds", "5"),
-        (110, 50),
+        (150, 70),
     ),
     Part(
         "compare",
         ("--rounds", "1", "--seconds", "8"),
         ("--rounds", "1", "--seconds", "4", "--clients", "16"),
-        (130, 50),
+        (140, 60),
     ),
     Part("overload", ("--seconds", "30"), None, (240, 0), statuses=(0, 2)),
     Part(
@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.bench", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--quick", action="store_true", help="some three minutes: smaller, and fewer parts")
+    parser.add_argument("--quick", action="store_true", help="some four minutes: smaller, and fewer parts")
     parser.add_argument(
         "--only", type=lambda text: text.split(","), metavar="PART,PART", help=f"of {', '.join(names)}"
     )
