@@ -23,6 +23,7 @@ sys.path.insert(0, str(REPOSITORY))
 from serving.api.app import create_app  # noqa: E402
 from serving.errors import ALL_ERRORS  # noqa: E402
 from serving.graph.tuning import BatchTuning, IngressTuning, StageTuning  # noqa: E402
+from serving.operations.doctor.all_checks import ALL_CHECKS  # noqa: E402
 from serving.settings import ENV_PREFIX, Settings  # noqa: E402
 from serving.telemetry.catalogue import ALL_METRICS  # noqa: E402
 
@@ -121,6 +122,25 @@ def write_logs() -> str:
     return page
 
 
+def write_doctor() -> str:
+    """docs/doctor.md."""
+    lines = [
+        "# rollcall doctor",
+        "",
+        "Looks over what the service needs, and says what to do. It changes nothing.",
+        "",
+        "    rollcall doctor [--config FILE] [--json] [--url URL]",
+        "",
+        "Each row is `ok`, `warn` or `fail`, with what was seen and its cure. The exit code is 1 when",
+        "something fails, else 0, warnings or not. A check that crashes or hangs is a row that fails.",
+        "",
+        "| check | looks at | seconds at most |",
+        "|---|---|---|",
+        *(f"| {each.name} | {each.about} | {each.deadline_s:g} |" for each in ALL_CHECKS),
+    ]
+    return MADE_BY + "\n".join(lines) + "\n"
+
+
 def _is_section(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
@@ -150,6 +170,7 @@ def _show(value: Any) -> str:
 
 PAGES = {
     "configuration.md": write_configuration,
+    "doctor.md": write_doctor,
     "errors.md": write_errors,
     "logs.md": write_logs,
     "metrics.md": write_metrics,
