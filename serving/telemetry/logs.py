@@ -80,7 +80,6 @@ class _Place:
     """What this process has joined; nothing until `join_log`."""
 
     writer: LogWriter | None = None
-    handler: WritingHandler | None = None
     requests: RequestLog | None = None
     undo: list[Callable[[], None]] = []  # noqa: RUF012  # one place for each process
 
@@ -108,7 +107,6 @@ def join_log(
         _Place.requests = RequestLog(settings, maker, writer)
     handler = WritingHandler(writer, maker.render_record)
     handler.addFilter(_LeastLevel(logging.getLevelName(settings.level.upper())))
-    _Place.handler = handler
     _connect(handler, settings)
     _give_form(RecordFormatter(maker))
     sys.excepthook = _log_uncaught
@@ -119,14 +117,6 @@ def request_log() -> RequestLog | None:
     return _Place.requests
 
 
-def stay_joined() -> None:
-    """Take the place again after Serve has set its logger up anew; costs nothing when it has not."""
-    handler = _Place.handler
-    serve = logging.getLogger(SERVE)
-    if handler is not None and handler not in serve.handlers:
-        serve.addHandler(handler)
-
-
 def leave_log() -> None:
     """Write what is there and forget everything; for the end of a command, and for tests."""
     for step in reversed(_Place.undo):
@@ -134,7 +124,7 @@ def leave_log() -> None:
     _Place.undo = []
     if _Place.writer is not None:
         _Place.writer.close()
-    _Place.writer = _Place.handler = _Place.requests = None
+    _Place.writer = _Place.requests = None
     sys.excepthook = sys.__excepthook__
 
 
@@ -162,16 +152,34 @@ class _LeastLevel(logging.Filter):
         return record.levelno >= (self._level if is_ours(record) else max(self._level, logging.WARNING))
 
 
+class _Listener(logging.Filter):
+    """Hears what a logger says that passes nothing on.
+
+    A filter, because Serve throws its logger's handlers away whenever `logging_config` changes.
+    """
+
+    def __init__(self, logger: logging.Logger, handler: logging.Handler) -> None:
+        super().__init__()
+        self._logger, self._handler = logger, handler
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not self._logger.propagate:
+            self._handler.handle(record)
+        return True
+
+
 def _connect(handler: logging.Handler, settings: LoggingSettings) -> None:
     """Hear what is said in this process: by the root logger, and by those that do not pass on to it."""
-    root = logging.getLogger()
-    for logger in (root, *map(logging.getLogger, (SERVE, *FRAMEWORKS))):
+    root, serve = logging.getLogger(), logging.getLogger(SERVE)
+    listener = _Listener(serve, handler)
+    serve.addFilter(listener)
+    _Place.undo.append(lambda: serve.removeFilter(listener))
+    for logger in (root, *map(logging.getLogger, FRAMEWORKS)):
         if logger is root or not logger.propagate:
             logger.addHandler(handler)
             _Place.undo.append(lambda logger=logger: logger.removeHandler(handler))  # type: ignore[misc]
     for name in OURS:
         _set_level(logging.getLogger(name), settings.level.upper())
-    serve = logging.getLogger(SERVE)
     if settings.level == "debug" and not serve.isEnabledFor(logging.DEBUG):
         _set_level(serve, "DEBUG")
     for name in TALKATIVE:

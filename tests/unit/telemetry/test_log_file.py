@@ -167,6 +167,20 @@ def test_every_logger_of_the_process_ends_in_the_same_file(joined, tmp_path: Pat
     assert error["error"]["type"] == "KeyError"
 
 
+def test_serves_logger_is_heard_once_whether_it_passes_on_or_its_handlers_are_thrown_away(
+    joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = joined()
+    serve = logging.getLogger("ray.serve")
+    serve.warning("one")
+    monkeypatch.setattr(serve, "propagate", False)
+    serve.warning("two")
+    monkeypatch.setattr(serve, "handlers", [])
+    serve.warning("three")
+    logs.flush_log()
+    assert [json.loads(line)["message"] for line in path.read_text().splitlines()] == ["one", "two", "three"]
+
+
 def test_off_is_off(joined, tmp_path: Path) -> None:
     handlers = list(logging.getLogger().handlers)
     path = joined(enabled=False)
