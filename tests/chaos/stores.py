@@ -111,9 +111,17 @@ class PostgresServer:
         options = {"listen_addresses": "127.0.0.1", "fsync": "off"} | self._options
         chosen = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         data = str(self._directory / "data")
-        self._process = self._popen("postgres", "-D", data, "-p", str(self.port), *chosen)
-        wait_for_port(self.port, self._process)
         give_up_at = time.monotonic() + START_TIMEOUT_S
+        while True:
+            self._process = self._popen("postgres", "-D", data, "-p", str(self.port), *chosen)
+            try:
+                wait_for_port(self.port, self._process)
+                break
+            except AssertionError:
+                # A child of one that was killed may hold its memory for a moment.
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(0.2)
         while self._try("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)):
             assert time.monotonic() < give_up_at
             time.sleep(0.05)
