@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from serving.api.routes.pages import CONSOLE, KINDS
+from serving.vision.quality_gates import QualityReason
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import Api
 
@@ -134,3 +135,10 @@ def test_what_the_script_looks_for_is_on_the_page(page: Tags) -> None:
     wanted = set(re.findall(r'\bpart\("([\w-]+)"\)', script))
     assert len(wanted) > 10
     assert wanted <= ids
+
+
+def test_refusals_that_have_titles_are_reasons_of_the_api() -> None:
+    (titles,) = re.findall(r"const REFUSALS = \{(.+?)\};", (CONSOLE / "check_in.js").read_text())
+    reasons = set(re.findall(r"(\w+):", titles))
+    assert reasons
+    assert reasons <= {each.value for each in QualityReason}
