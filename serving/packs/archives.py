@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -21,6 +22,16 @@ MAX_ENTRIES = 10_000
 _BLOCK_BYTES = 1 << 20
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 """The others may ask for gigabytes of memory to unpack a byte."""
+_DAMAGE = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    OverflowError,
+    IndexError,
+    struct.error,
+)
+"""What `zipfile` raises over archives that lie: of offsets before the file, say, or of fields cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,7 @@ def list_members(archive: Path) -> frozenset[str]:
         PackError: it is no zip file.
     """
     with _open(archive) as opened:
-        return frozenset(_base_name(entry) for entry in opened.infolist() if not entry.is_dir())
+        return frozenset(_base_name(entry) for entry in opened.infolist() if not _is_folder(entry))
 
 
 def extract_members(archive: Path, wanted: Collection[Wanted]) -> dict[str, str]:
@@ -98,7 +109,7 @@ def copy_checked(source: IO[bytes], wanted: Wanted, where: str) -> str:
 def _open(archive: Path) -> zipfile.ZipFile:
     try:
         opened = zipfile.ZipFile(archive)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except _DAMAGE as error:
         raise PackError(f"{archive} cannot be read as a zip file: {error}") from error
     if len(opened.infolist()) > MAX_ENTRIES:
         opened.close()
@@ -108,7 +119,7 @@ def _open(archive: Path) -> zipfile.ZipFile:
 
 def _extract(opened: zipfile.ZipFile, where: str, wanted: Wanted) -> str:
     entries = [
-        entry for entry in opened.infolist() if _base_name(entry) == wanted.name and not entry.is_dir()
+        entry for entry in opened.infolist() if _base_name(entry) == wanted.name and not _is_folder(entry)
     ]
     if len(entries) != 1:
         raise PackError(f"{where} has {len(entries)} files called {wanted.name}, and one was expected")
@@ -122,10 +133,14 @@ def _extract(opened: zipfile.ZipFile, where: str, wanted: Wanted) -> str:
     try:
         with opened.open(entry) as stream:
             return copy_checked(stream, wanted, where)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zlib.error, RuntimeError, EOFError, *_DAMAGE) as error:
         if isinstance(error, PackError):
             raise
         raise PackError(f"{where}: {entry.filename} cannot be unpacked: {error}") from error
+
+
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    return entry.filename.endswith("/")  # zipfile's own `is_dir` fails on a name of no characters
 
 
 def _base_name(entry: zipfile.ZipInfo) -> str:

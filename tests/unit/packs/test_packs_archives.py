@@ -39,6 +39,24 @@ def test_a_member_lands_where_we_say_whatever_its_path(tmp_path: Path, inside: s
     assert "model.onnx" in list_members(archive)
 
 
+def test_a_member_without_a_name_is_no_member(tmp_path: Path) -> None:
+    archive = _zip(tmp_path / "a.zip", ("?", b""), ("model.onnx", DATA))
+    nameless = archive.read_bytes().replace(b"?", b"\0")
+    archive.write_bytes(nameless)
+    assert list_members(archive) == {"", "model.onnx"}
+    assert extract_members(archive, [_want(tmp_path)]) == {"model.onnx": sha256(DATA)}
+
+
+def test_a_member_before_the_beginning_is_damage(tmp_path: Path) -> None:
+    archive = _zip(tmp_path / "a.zip", ("model.onnx", DATA))
+    data = bytearray(archive.read_bytes())
+    size = data.index(b"PK\x05\x06") + 12  # of the central directory: a little larger than it is
+    data[size : size + 4] = (int.from_bytes(data[size : size + 4], "little") + 40).to_bytes(4, "little")
+    archive.write_bytes(data)
+    with pytest.raises(PackError):
+        extract_members(archive, [_want(tmp_path)])
+
+
 def _link() -> zipfile.ZipInfo:
     info = zipfile.ZipInfo("model.onnx")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
