@@ -101,8 +101,9 @@ class Stack:
             )
 
     def start_service(self, name: str, words: list[str]) -> None:
-        """A service by the compose file's command."""
-        self.start(name, words, self.environment(name))
+        """A service by the compose file's command; like a container, it sees no processes but its own."""
+        alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        self.start(name, [*alone, *words], self.environment(name))
 
     def start_stores(self) -> None:
         """Redis and PostgreSQL, over TLS, as configured for the containers."""

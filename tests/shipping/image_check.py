@@ -83,7 +83,7 @@ def build_image(mirror: str) -> str:
 def use_image(mirror: str) -> str:
     """The version, the models, and a service that answers, all as the image's own user."""
     del mirror
-    container = buildah("from", "--pull-never", "--ulimit=nofile=65536", "localhost/rollcall:check").strip()
+    container = buildah("from", "--pull-never", "--ulimit=nofile=16384", "localhost/rollcall:check").strip()
     try:
         version = in_image(container, "rollcall", "--version").strip()
         in_image(container, "rollcall", "packs", "prepare")
