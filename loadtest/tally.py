@@ -50,6 +50,8 @@ class Cell:
     fates: Counter[str] = field(default_factory=Counter)
     accepted: Latencies = field(default_factory=Latencies)
     shed: Latencies = field(default_factory=Latencies)
+    shed_once_sent: Latencies = field(default_factory=Latencies)
+    """Of the same requests, without the generator's own delay."""
 
     @property
     def ended(self) -> int:
@@ -63,6 +65,7 @@ class Cell:
             self.accepted.add(outcome.latency_s)
         elif outcome.fate == "shed":
             self.shed.add(outcome.latency_s)
+            self.shed_once_sent.add(outcome.latency_s - outcome.lag_s)
 
     def merge(self, others: Iterable[Cell]) -> Cell:
         """Add others; returns itself."""
@@ -71,6 +74,7 @@ class Cell:
             self.fates.update(other.fates)
             self.accepted.merge([other.accepted])
             self.shed.merge([other.shed])
+            self.shed_once_sent.merge([other.shed_once_sent])
         return self
 
     def dump(self) -> dict[str, Any]:
@@ -80,6 +84,7 @@ class Cell:
             "fates": dict(self.fates),
             "accepted": self.accepted.dump(),
             "shed": self.shed.dump(),
+            "shed_once_sent": self.shed_once_sent.dump(),
         }
 
     @classmethod
@@ -90,6 +95,7 @@ class Cell:
             Counter(stored["fates"]),
             Latencies.read(stored["accepted"]),
             Latencies.read(stored["shed"]),
+            Latencies.read(stored["shed_once_sent"]),
         )
 
 

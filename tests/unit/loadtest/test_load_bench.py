@@ -57,7 +57,7 @@ def test_the_json_of_a_tiny_run_fits_the_schema(
     work = Part("work", (), ("--rounds", "1", "--without-large"), (5, 5), json_option="--output")
     others = [
         Part("gpu", (), (), (1, 1), explain_absence=lambda: "no such machine"),
-        Part("matcher", ("--no-such-option",), (), (1, 1)),
+        Part("matcher", (), ("--no-such-option",), (1, 1)),
     ]
     rest = [part for part in PARTS if part.name not in ("work", "gpu", "matcher")]
     monkeypatch.setattr("loadtest.bench.PARTS", (work, *others, *rest))

@@ -178,7 +178,10 @@ def test_overload_is_judged_by_what_was_answered_and_when() -> None:
             is_shed = 30 <= second < 60 and place % 3
             latency_s = 0.02 if is_shed else 0.9 if 30 <= second < 64 else 0.1
             fate = "shed" if is_shed else "accepted"
-            outcome = Outcome("one_face", at_s, fate, "503 overloaded", latency_s, says_when=True)  # type: ignore[arg-type]
+            lag_s = 0.3 if is_shed else 0.0
+            outcome = Outcome(
+                "one_face", at_s, fate, "503 overloaded", latency_s + lag_s, lag_s, says_when=True
+            )  # type: ignore[arg-type]
             tally.note(outcome)
     memory = [make_snapshot(float(at), 20.0 * at) for at in range(100)]
     overload = {
@@ -193,7 +196,8 @@ def test_overload_is_judged_by_what_was_answered_and_when() -> None:
     measured = {line.name: line.measured for line in lines}
     assert measured["p99 / p50 at 70 % of the peak"] == pytest.approx(2.6)
     assert measured["accepted / peak"] == pytest.approx(1.0, abs=0.05)
-    assert measured["p99 of refusals"] == pytest.approx(20.0, rel=0.01)
+    assert measured["p99 of refusals, once sent"] == pytest.approx(20.0, rel=0.01)
+    assert facts["refusals"]["p99_ms"] == pytest.approx(320.0, rel=0.01)
     assert measured["p99 back to normal after"] == pytest.approx(4.0, abs=1.0)
     assert measured["other failures"] == 0
     assert measured["memory, end / begin"] == pytest.approx(1.04, abs=0.02)
