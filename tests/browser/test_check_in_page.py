@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import uuid
@@ -236,3 +237,41 @@ async def test_a_refused_camera_and_a_busy_service_are_said_so(
     await page.wait_for(banner_is("match"))
     (first, _), (second, _) = pictures_sent(page)[:2]
     assert second - first >= 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "title"),
+    [
+        ("presentation_attack", "No live face"),
+        ("liveness_unknown", "Not sure yet"),
+        ("blurred", "Not clear enough"),
+    ],
+)
+async def test_a_refused_face_is_told_why(
+    page: Page, service: Service, token: str, gala: str, reason: str, title: str
+) -> None:
+    seen = {
+        "at": "2026-01-01T00:00:00Z",
+        "width": 640,
+        "height": 480,
+        "faces": [
+            {
+                "outcome": "refused",
+                "person": None,
+                "box": {"x": 100, "y": 100, "width": 200, "height": 200},
+                "faults": [{"reason": reason, "value": 1, "limit": 0, "hint": "Please look up."}],
+            }
+        ],
+    }
+    answer = {
+        "responseCode": 200,
+        "responseHeaders": [{"name": "Content-Type", "value": "application/json"}],
+        "body": base64.b64encode(json.dumps(seen).encode()).decode(),
+    }
+    await sign_in_by_token(page, service, token)
+    await allow_camera(page, service, "granted")
+    await page.intercept("*/check-ins?faces*", lambda _: answer)
+    await start_camera(page, gala)
+    await page.wait_for(banner_is("unclear"))
+    assert await page.text_of("banner-title") == title
+    assert await page.text_of("banner-detail") == "Please look up."
