@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from serving.database.location import parse_url, prepare_file
+from serving.database.postgres_tls import split_url
 from serving.database.sqlite import create_sqlite_engine, enable_wal
 from serving.errors import BackupError
 
@@ -96,11 +97,16 @@ async def _open(url: str, isolation: Any, begin: str) -> AsyncIterator[Session]:
             finally:
                 engine.dispose()
             return
+        plain_url, tls = split_url(parsed)
         remote = create_async_engine(
-            parsed,
+            plain_url,
             poolclass=NullPool,
             hide_parameters=True,
-            connect_args={"timeout": CONNECT_TIMEOUT_S, "server_settings": {"application_name": "rollcall"}},
+            connect_args={
+                **tls,
+                "timeout": CONNECT_TIMEOUT_S,
+                "server_settings": {"application_name": "rollcall"},
+            },
         )
         try:
             async with remote.connect() as link:

@@ -22,6 +22,7 @@ from serving.errors import (
     StageUnavailable,
     StorageFull,
 )
+from serving.operations.registry_session import open_snapshot, open_writing
 from serving.registry import NewFace, Registry
 from serving.settings.stores import DatabaseSettings
 from tests.chaos.faulty_proxy import FaultyProxy
@@ -232,3 +233,6 @@ async def test_tls_as_the_url_says_it(
     encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
     assert await database.read(lambda connection: connection.execute(text(encrypted)).scalar_one())
     await database.close()
+    for session_of in (open_snapshot(url, check_tables=False), open_writing(url)):  # of backup and restore
+        async with session_of as session:
+            assert await session.run(lambda connection: connection.execute(text(encrypted)).scalar_one())
