@@ -76,16 +76,6 @@ class RowFilter:
             self._dropped.setdefault(table, set()).add(key)
         return kept
 
-    def keeps_face(self, event_key: str, person_id: str, face_id: str) -> bool:
-        """Whether the vector of a face may come back, once its rows have been looked at."""
-        dropped = self._dropped
-        return (
-            (event_key,) not in dropped.get("event", ())
-            and (event_key, person_id) not in dropped.get("person", ())
-            and (event_key, person_id, face_id) not in dropped.get("face", ())
-            and (event_key, person_id, face_id) not in dropped.get("migrated_face", ())
-        )
-
     def _is_erased(self, table: str, row: Row) -> bool:
         name = _SUBJECTS.get(table)
         if name is None:

@@ -35,7 +35,7 @@ from serving.operations.registry_rows import (
 )
 from serving.operations.registry_session import Session, open_snapshot, open_writing
 from serving.operations.service_note import read_note
-from serving.operations.stored_faces import find_places, read_face
+from serving.operations.stored_faces import find_places, known_faces, read_face, read_places
 from serving.settings import Settings
 
 FACES_PER_CALL = 500
@@ -113,7 +113,7 @@ async def restore(
         rows = RowFilter(known)
         digests = await _insert_rows(session, file, report, kinds, rows, options, on_progress)
         await _compare_rows(session, kinds, digests)
-        await _restore_vectors(galleries, file, header, rows, report, on_progress)
+        await _restore_vectors(session, galleries, file, header, report, on_progress)
         if report.revision == HEAD:
             await session.run(_complete, known)
         await session.commit()
@@ -292,24 +292,26 @@ def _hash_row(row: Mapping[str, Any]) -> int:
 
 
 async def _restore_vectors(
+    session: Session,
     galleries: Galleries,
     file: BackupFile,
     header: Mapping[str, Any],
-    rows: RowFilter,
     report: RestoreReport,
     on_progress: OnProgress,
 ) -> None:
-    places = {each["folder"]: each for each in header["places"]}
+    """The vectors of the faces whose rows are back; others were erased, maybe while the backup was made."""
+    places = {each.folder: each for each in read_places(header["places"])}
     stored: dict[tuple[str, str], int] = {}
     for part in _parts_of(file, "vectors/"):
         place = places.get(part.name.rpartition("/")[0])
         if place is None:
             raise BackupError(f"the backup does not say whose {part.name} is")
-        pack_id, partition = place["pack_id"], place["partition"]
+        pack_id, partition = place.pack_id, place.partition
         gallery = await galleries.open(pack_id, create=True)
         assert gallery is not None
         faces = [read_face(row, partition, header["packs"][pack_id]) for row in read_rows(part)]
-        kept = [each for each in faces if rows.keeps_face(place["event_key"], each.person, each.face)]
+        known = await session.run(known_faces, place, [(each.person, each.face) for each in faces])
+        kept = [each for each in faces if (each.person, each.face) in known]
         report.vectors_passed_over += len(faces) - len(kept)
         for start in range(0, len(kept), FACES_PER_CALL):
             await gallery.upsert(kept[start : start + FACES_PER_CALL])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,21 @@ def find_places(connection: Connection) -> list[StoredPlace]:
         if next_pack is not None and next_partition is not None:
             places.append((event_key, next_partition, next_pack, True))
     return [StoredPlace(number, *each) for number, each in enumerate(places, 1)]
+
+
+def read_places(written: Sequence[Mapping[str, Any]]) -> list[StoredPlace]:
+    """The places that a backup's header names, in the order of `find_places`; raises BackupError."""
+    places: list[StoredPlace] = []
+    seen: set[str] = set()
+    try:
+        for each in written:
+            number = int(each["folder"].rpartition("/")[2])
+            event_key, partition, pack_id = each["event_key"], each["partition"], each["pack_id"]
+            places.append(StoredPlace(number, event_key, partition, pack_id, event_key in seen))
+            seen.add(event_key)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BackupError("the backup does not say where its vectors belong") from None
+    return places
 
 
 def _faces_of(place: StoredPlace) -> Any:

@@ -109,3 +109,11 @@ def make_data(tmp_path: Path) -> Callable[..., Data]:
         return Data(Settings(_env_file=None, data_dir=tmp_path / name, **settings))  # type: ignore[call-arg]
 
     return make
+
+
+@pytest.fixture
+def safe(tmp_path: Path) -> Path:
+    """A place for backups that nobody else can look into."""
+    path = tmp_path / "backups"
+    path.mkdir(mode=0o700)
+    return path

@@ -43,14 +43,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backing_up, "MAX_PAGE_FACES", 3, raising=False)
 
 
-@pytest.fixture
-def safe(tmp_path: Path) -> Path:
-    """A place that nobody else can look into."""
-    path = tmp_path / "backups"
-    path.mkdir(mode=0o700)
-    return path
-
-
 async def read_all(url: str) -> dict[str, list[dict[str, Any]]]:
     async with open_snapshot(url) as session:
         found = {}
