@@ -4,13 +4,16 @@
 at all, so processes that start together agree on one key. Running processes follow the directory within
 RESCAN_INTERVAL_S: to withdraw a key, and every token it signed, delete its file. A rotation leaves
 `signing-000001.until` beside each older key: when the last of its tokens has expired (Unix seconds). From
-then on the key verifies nothing, and whoever notices first removes both files.
+then on the key verifies nothing, and whoever notices first removes both files. The ends are written before
+the new key appears and say nothing of the key that is the newest, so that a rotation has happened altogether
+or not at all, wherever it stops. One process at a time rotates.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -19,8 +22,8 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,8 @@ from serving.errors import ConfigurationError
 RESCAN_INTERVAL_S = 5.0
 OVERLAP_S = 90 * 86400 + 600
 """How long an old key verifies: what `rollcall token` and the settings let a token live, and clocks apart."""
+ROTATION_WAIT_S = 30.0
+"""How long a rotation waits for another, which takes a few writes."""
 _UNTIL = ".until"
 _FILE_NAME = re.compile(r"signing-(\d{6})\.pem")
 _EXPOSED_BITS = stat.S_IRWXO | stat.S_IWGRP
@@ -170,14 +175,21 @@ class KeyRing(VerificationKeys):
         Args:
             overlap_s: how long older keys go on verifying, those apart that end sooner anyway. 0: from now on
                 only the new one does, so that every token signed so far is void.
+
+        Raises:
+            ConfigurationError: another rotation holds the directory for ROTATION_WAIT_S.
         """
         make_private_directory(self._directory)
-        older = self._paths()
-        number = _number_of(self._paths()[-1]) + 1 if self._paths() else 1
-        while not _publish_key(self._directory, number):
-            number += 1
-        for path in older:
-            _limit_key(path, time.time() + overlap_s)
+        with _hold_rotation(self._directory):
+            is_published = False
+            while not is_published:
+                older = self._paths()
+                for path in older:
+                    # What stands beside the newest is left of a rotation that stopped half-way.
+                    _limit_key(path, time.time() + overlap_s, anew=path == older[-1])
+                number = _number_of(older[-1]) + 1 if older else 1
+                # False where another process made the first key meanwhile, which is then an older one.
+                is_published = _publish_key(self._directory, number)
         self.load()
         assert self._newest is not None
         return self._newest.kid
@@ -224,10 +236,12 @@ class KeyRing(VerificationKeys):
         self._ending = {key.kid: key for key in by_file.values() if key.until_s != float("inf")}
 
     def _retire(self, loaded: dict[str, SigningKey]) -> dict[str, SigningKey]:
-        """Those that are not over; the files of the others are removed. The newest is never over."""
+        """Those that are not over; the files of the others are removed. The newest has no end."""
         kept: dict[str, SigningKey] = {}
         for place, (name, key) in enumerate(loaded.items(), 1):
-            if place < len(loaded) and key.is_over:
+            if place == len(loaded):
+                kept[name] = replace(key, until_s=float("inf"))
+            elif key.is_over:
                 with contextlib.suppress(OSError):  # a directory that only others may write to
                     (self._directory / name).unlink(missing_ok=True)
                     (self._directory / name).with_suffix(_UNTIL).unlink(missing_ok=True)
@@ -300,6 +314,25 @@ def _publish_key(directory: Path, number: int) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _hold_rotation(directory: Path) -> Iterator[None]:
+    """Keep other rotations out; what the kernel holds ends with the process."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    deadline_s = time.monotonic() + ROTATION_WAIT_S
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise ConfigurationError(f"Another rotation of {directory} is under way.") from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -331,10 +364,10 @@ def _read_limit(path: Path) -> float:
         ) from None
 
 
-def _limit_key(path: Path, until_s: float) -> None:
-    """Let a key end at that time, unless it ends sooner."""
+def _limit_key(path: Path, until_s: float, *, anew: bool) -> None:
+    """Let a key end at that time, unless it ends sooner; `anew` passes over what it had."""
     draft = path.with_name(f".draft-{secrets.token_hex(8)}")
-    if until_s >= _read_limit(path):
+    if not anew and until_s >= _read_limit(path):
         return
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -329,3 +330,54 @@ def test_key_material_is_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFi
     shown = repr(ring) + repr(ring.signing_key) + str(ring.signing_key) + caplog.text
     assert not any(line in shown for line in secret_lines)
     assert ring.signing_key.kid in repr(ring.signing_key)
+
+
+def test_rotations_at_once_leave_one_key_without_an_end(tmp_path: Path) -> None:
+    KeyRing(tmp_path).load_or_create()
+    with ThreadPoolExecutor(4) as pool:
+        kids = list(pool.map(lambda _: KeyRing(tmp_path).rotate(overlap_s=3600), range(8)))
+    ends = KeyRing(tmp_path).load().ends
+    assert set(kids) < set(ends)
+    assert [end == float("inf") for end in ends.values()] == [False] * 8 + [True]
+
+
+@pytest.mark.parametrize("step", ["_limit_key", "_publish_key", "_sync_directory"])
+def test_a_rotation_that_stops_half_way_ends_the_older_key_or_has_not_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    ring = KeyRing(tmp_path).load_or_create()
+    leaked = ring.signing_key.kid
+    with monkeypatch.context() as patch:
+        # All is done up to this call; with the last one also what it comes after.
+        patch.setattr(keys_module, step, stop)
+        with pytest.raises(InterruptedError):
+            KeyRing(tmp_path).rotate(overlap_s=0)
+    again = KeyRing(tmp_path).load()
+    if again.signing_key.kid == leaked:
+        assert again.find(leaked) is not None, "what signs verifies"
+        assert again.ends == {leaked: float("inf")}
+        again.rotate(overlap_s=3600)
+        assert again.ends[leaked] > time.time() + 3000, "nothing is left of the one that stopped"
+    else:
+        assert again.find(leaked) is None
+
+
+def stop(*_args: object, **_kwargs: object) -> bool:
+    raise InterruptedError
+
+
+def test_a_rotation_killed_after_it_published_has_ended_the_older_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = KeyRing(tmp_path).load_or_create()
+    leaked, publish = ring.signing_key.kid, keys_module._publish_key
+
+    def publish_and_stop(directory: Path, number: int) -> bool:
+        publish(directory, number)
+        raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys_module, "_publish_key", publish_and_stop)
+        with pytest.raises(InterruptedError):
+            KeyRing(tmp_path).rotate(overlap_s=0)
+    assert KeyRing(tmp_path).load().find(leaked) is None
