@@ -16,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.unread_bodies import BodyDrain
+from serving.front.haproxy import PATH_FLAG
 
 CHUNK = 2**16
 
@@ -222,7 +223,10 @@ async def test_a_real_client_that_waits_for_leave_is_answered_at_once() -> None:
         writer.close()
 
 
-async def test_behind_serves_own_proxy_no_connection_is_lost(tmp_path: Path) -> None:
+async def test_behind_serves_own_proxy_no_connection_is_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(PATH_FLAG, raising=False)  # HAProxy itself, not what amends its configuration
     part = bytes(CHUNK)
     async with serve(BodyDrain(refuse, max_wait_s=60)) as replica, proxy(replica, tmp_path) as port:
         for _ in range(5):

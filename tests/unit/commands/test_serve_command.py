@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -29,6 +30,18 @@ from serving.settings import load_settings
 
 ROOT = Path(__file__).parents[3]
 APPLICATION = {"name": "a", "import_path": "x:y"}
+
+
+@pytest.fixture(autouse=True)
+def _leave_the_process_as_it_was() -> Iterator[None]:
+    """The command sets its umask and environment, which its children inherit."""
+    before, mask = dict(os.environ), os.umask(0)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def read(path: Path, text: str) -> dict[str, Any]:

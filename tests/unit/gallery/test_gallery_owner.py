@@ -1,12 +1,14 @@
 """The embedded engine in its real owner actor, on a small Ray of its own."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, StageUnavailable
@@ -56,6 +58,11 @@ async def client(directory: Path) -> AsyncIterator[EmbeddedGalleryClient]:
 
 def kill_owner(client: EmbeddedGalleryClient, no_restart: bool) -> None:
     ray.kill(ray.get_actor(client.actor_name, namespace="rollcall"), no_restart=no_restart)
+
+
+def wait_for_end(pid: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(TIMEOUT_S)
 
 
 def wait_until_gone(path: Path, timeout_s: float) -> None:
@@ -217,6 +224,7 @@ async def test_the_owners_process_is_among_those_that_count(local_ray: None, tmp
         await client.search([Probe(new_event(), grid_vector(0), 1)])
         seen += [member.pid for member in node.read().members if member.deployment == "GalleryOwner"]
         kill_owner(client, no_restart=False)
+        await asyncio.to_thread(wait_for_end, seen[-1])
     assert len(set(seen)) == 2, "each life joins"
     assert os.getpid() not in seen
     await client.stop_owner()

@@ -32,7 +32,8 @@ def test_nobody_else_can_enter_the_folder(folder: Path, tmp_path: Path) -> None:
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "ca.key").stat().st_mode & 0o777 == 0o600
     open_to_all = tmp_path / "open"
-    open_to_all.mkdir(mode=0o755)
+    open_to_all.mkdir()
+    open_to_all.chmod(0o755)
     with pytest.raises(ConfigurationError, match="chmod 700"):
         make_secret_files(open_to_all, ["localhost"])
     assert not list(open_to_all.iterdir())
