@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from serving.accounts.tables import account
 from serving.database.location import make_private_directory
 from serving.database.metadata import metadata, now_utc
 from serving.errors import BackupError
 from serving.registry.erased import hash_subject
-from serving.registry.tables import erased_subject
+from serving.registry.tables import erased_subject, event
 
 FORMAT = 1
 MAX_LIST_BYTES = 2**30
@@ -48,6 +49,11 @@ _SUBJECTS: dict[str, Callable[[Row], str]] = {
     "account": lambda row: hash_subject("account", row["id"]),
     "api_key": lambda row: hash_subject("api_key", row["id"]),
 }
+
+
+def hash_row(table: str, row: Row) -> str:
+    """Under what hash the erasure of a row's subject is remembered; KeyError for a table of none."""
+    return _SUBJECTS[table](row)
 
 
 class RowFilter:
@@ -102,6 +108,20 @@ def read_erased(connection: Connection, since: datetime | None = None) -> dict[s
     if since is not None:
         statement = statement.where(erased_subject.c.erased_at >= since)
     return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def read_erased_if_akin(connection: Connection, hashes: Iterable[str]) -> Erased | None:
+    """As `read_erased`; None unless the registry has, or remembers to have erased, one of these.
+
+    Args:
+        hashes: of a backup's events and accounts. A registry with none of them is another's, or a fresh one,
+            and was told of no erasure.
+    """
+    erased = read_erased(connection)
+    known = set(erased)
+    known.update(hash_subject("event", key) for key in connection.execute(select(event.c.key)).scalars())
+    known.update(hash_subject("account", id) for id in connection.execute(select(account.c.id)).scalars())
+    return None if known.isdisjoint(hashes) else erased
 
 
 def write_list(path: Path, erased: Erased, written_at: datetime | None = None) -> None:

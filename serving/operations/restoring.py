@@ -23,7 +23,15 @@ from serving.gallery.protocol import Gallery
 from serving.gallery.records import FaceRecord, Probe
 from serving.operations.archive import BackupFile, Part, read_rows
 from serving.operations.backing_up import OnProgress
-from serving.operations.erasure_list import Erased, ErasureList, RowFilter, merge, read_erased
+from serving.operations.erasure_list import (
+    Erased,
+    ErasureList,
+    RowFilter,
+    hash_row,
+    merge,
+    read_erased,
+    read_erased_if_akin,
+)
 from serving.operations.galleries import Galleries
 from serving.operations.pack_files import PackFilesWriter
 from serving.operations.registry_rows import (
@@ -149,7 +157,7 @@ async def _find_known_erasures(
                 "give a later one"
             )
     if options.replace:
-        there = await _read_target_erasures(settings)
+        there = await _read_target_erasures(settings, file)
         if there is not None:
             lists.append(there)
     limit = now_utc() - timedelta(days=settings.backup.keep_erasures_days)
@@ -159,6 +167,7 @@ async def _find_known_erasures(
                 f"nobody here knows who was erased since {taken_at:%Y-%m-%d %H:%M} UTC, and they would come "
                 "back: give --erase-since LIST (rollcall erasures writes one), or, where there was nobody or "
                 "no list is left, --without-list"
+                + ("; the registry here has no event and no account of this backup" * options.replace)
             )
         if taken_at < limit:
             raise RestoreRefused(
@@ -169,10 +178,12 @@ async def _find_known_erasures(
     return merge(own, *lists)
 
 
-async def _read_target_erasures(settings: Settings) -> Erased | None:
+async def _read_target_erasures(settings: Settings, file: BackupFile) -> Erased | None:
+    tables = ("event", "account")
+    hashes = (hash_row(name, row) for name in tables for row in _rows_of(file, f"registry/{name}/"))
     try:
         async with open_snapshot(settings.registry_url) as session:
-            return await session.run(read_erased)
+            return await session.run(read_erased_if_akin, hashes)
     except BackupError:
         return None
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from serving.errors import RestoreRefused
 from serving.operations import backing_up
 from serving.operations.archive import BackupFile
 from serving.operations.backing_up import back_up
@@ -46,3 +48,27 @@ async def test_who_is_erased_after_the_vectors_were_read_leaves_none(
     gallery = target.open_gallery()
     assert [await gallery.count(each) for each in (key, doomed)] == [3, 0]
     await gallery.close()
+
+
+async def test_a_registry_that_is_not_the_backups_knows_of_no_erasure(
+    make_data: MakeData, safe: Path
+) -> None:
+    """It is replaced only with a list; the backup's own needs none, even with nothing left but erasures."""
+    data = make_data("data")
+    key = await data.fill(people=2)
+    backup = BackupFile((await back_up(data.settings, safe / "one", key=None)).path)
+    await data.with_registry(lambda registry, _: registry.delete_person(key, "p1"))
+    fresh, other = make_data("fresh"), make_data("other")
+    await fresh.with_registry(lambda registry, _: registry.check())  # what a first start makes
+    await other.fill(people=1, event="gala")
+    for target in (fresh, other):
+        with pytest.raises(RestoreRefused, match=r"--erase-since.*no event and no account of this backup"):
+            await restore(target.settings, backup, RestoreOptions(replace=True))
+
+    await data.with_registry(lambda registry, _: registry.begin_event_deletion("gala"))
+    await data.with_registry(lambda registry, _: registry.finish_event_deletion(key))
+    await data.with_registry(
+        lambda _, database: database.write(lambda link: link.execute(text("DELETE FROM account")))
+    )
+    report = await restore(data.settings, backup, RestoreOptions(replace=True))
+    assert (report.passed_over["event"], report.vectors) == (1, 0)
