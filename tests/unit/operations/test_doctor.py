@@ -9,6 +9,7 @@ import resource
 import shutil
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from typing import Any
 import pytest
 
 from serving.accounts.keys import KeyRing
+from serving.commands.secret_files import make_secret_files
 from serving.database import Database
 from serving.errors import InstallationConflict
 from serving.operations.doctor import checks, machine
@@ -311,6 +313,30 @@ def test_a_service_that_is_not_ready(
 ) -> None:
     monkeypatch.setattr(_Answers, "status", answer)
     assert look("service", replace(subject, url=server))[0].status == status
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[str]:
+    """One with a certificate for another name, of an authority that this machine does not know."""
+    make_secret_files(tmp_path / "secrets", ["faces.example.org"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "secrets" / "proxy.pem")
+    listening = HTTPServer(("127.0.0.1", 0), _Answers)
+    listening.socket = context.wrap_socket(listening.socket, server_side=True)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{listening.server_port}"
+    listening.shutdown()
+    listening.server_close()
+
+
+@pytest.mark.parametrize("name", ["service", "clocks"])
+def test_a_service_with_a_certificate_of_its_own(subject: Subject, tls_server: str, name: str) -> None:
+    write_note(subject.settings.data_dir, ServiceNote(os.getpid(), tls_server, "x:1"))
+    assert [row.status for row in look(name, subject)] == ["ok"], "its note is of this machine"
+    [row] = look(name, replace(subject, url=tls_server))
+    assert row.status == "fail", "a URL that is given is verified"
+    assert "certificate verify failed" in row.seen
+    assert row.cure
 
 
 def test_real_models_run(subject: Subject) -> None:
