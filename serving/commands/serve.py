@@ -209,9 +209,9 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
     finally:
         stopping.set()
         _ignore_stop_signals()
-        remove_note(settings.data_dir, os.getpid())
         if ray.is_initialized():
             ray.shutdown()
+        remove_note(settings.data_dir, os.getpid())  # what wrote to data_dir has ended
         logger.info("stopped")
         messages.print("[dim]Stopped.[/]")
     if failed.is_set():

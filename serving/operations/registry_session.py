@@ -22,6 +22,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10.0
+APPLICATION_NAME = "rollcall-operator"
+"""Not that of the service's own sessions, by which a restore knows that one runs."""
 
 
 class Session:
@@ -105,7 +107,7 @@ async def _open(url: str, isolation: Any, begin: str) -> AsyncIterator[Session]:
             connect_args={
                 **tls,
                 "timeout": CONNECT_TIMEOUT_S,
-                "server_settings": {"application_name": "rollcall"},
+                "server_settings": {"application_name": APPLICATION_NAME},
             },
         )
         try:

@@ -42,7 +42,7 @@ from serving.operations.registry_rows import (
     read_back,
 )
 from serving.operations.registry_session import Session, open_snapshot, open_writing
-from serving.operations.service_note import read_note
+from serving.operations.running_service import refuse_while_serving
 from serving.operations.stored_faces import find_places, known_faces, read_face, read_places
 from serving.settings import Settings
 
@@ -111,7 +111,7 @@ async def restore(
             f"the backup has the tables of revision {report.revision}, and this release knows {HEAD}: "
             f"restore with Rollcall {header['rollcall']} or newer"
         )
-    _refuse_while_serving(settings)
+    await refuse_while_serving(settings)
     known = await _find_known_erasures(settings, file, report.taken_at, options)
     if options.with_packs:
         report.pack_files = _restore_packs(settings, file)
@@ -137,12 +137,6 @@ async def restore(
         report.keys = _restore_keys(settings.keys_dir, file, replace=options.replace)
     report.passed_over = rows.dropped
     return report
-
-
-def _refuse_while_serving(settings: Settings) -> None:
-    note = read_note(settings.data_dir)
-    if note is not None:
-        raise RestoreRefused(f"a service runs on {settings.data_dir} (process {note.pid}): stop it first")
 
 
 async def _find_known_erasures(

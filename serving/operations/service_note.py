@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from serving.database.location import make_private_directory
 
 FILE_NAME = "service.json"
+LOCK_NAME = "service.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +29,21 @@ class ServiceNote:
     url: str
     ray_address: str
 
-    @property
-    def lives(self) -> bool:
-        """Whether a process of that id is there."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+
+_held: dict[Path, int] = {}
 
 
 def write_note(data_dir: Path, note: ServiceNote) -> None:
-    """Leave the note, mode 0600."""
+    """Leave the note, mode 0600, and hold a lock beside it until `remove_note` or the end of this process.
+
+    The kernel keeps the lock, so it tells a service in another container from one that was killed, which a
+    process id does not. It is shared: several services may use one data_dir.
+    """
     make_private_directory(data_dir)
+    if data_dir not in _held:
+        lock = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_SH)  # who looks, has it for no time
+        _held[data_dir] = lock
     draft = data_dir / f".{FILE_NAME}.{os.getpid()}"
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "w") as file:
@@ -49,19 +51,40 @@ def write_note(data_dir: Path, note: ServiceNote) -> None:
     os.replace(draft, data_dir / FILE_NAME)
 
 
-def read_note(data_dir: Path) -> ServiceNote | None:
-    """The note of a service that lives; None where there is none."""
+def is_served(data_dir: Path) -> bool:
+    """Whether a service on this machine holds its lock, in whatever container it is."""
     try:
-        content = json.loads((data_dir / FILE_NAME).read_text("utf-8"))
-        note = ServiceNote(int(content["pid"]), str(content["url"]), str(content["ray_address"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return note if note.lives else None
+        lock = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def read_note(data_dir: Path) -> ServiceNote | None:
+    """The note of a service that runs; None where there is none."""
+    return _read(data_dir) if is_served(data_dir) else None
 
 
 def remove_note(data_dir: Path, pid: int) -> None:
-    """Take away one's own note."""
-    note = read_note(data_dir)
+    """Take away one's own note, and let the lock go."""
+    note = _read(data_dir)
     if note is not None and note.pid == pid:
         with contextlib.suppress(OSError):
             (data_dir / FILE_NAME).unlink()
+    lock = _held.pop(data_dir, None)
+    if lock is not None:
+        os.close(lock)
+
+
+def _read(data_dir: Path) -> ServiceNote | None:
+    try:
+        content = json.loads((data_dir / FILE_NAME).read_text("utf-8"))
+        return ServiceNote(int(content["pid"]), str(content["url"]), str(content["ray_address"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -20,14 +20,14 @@ from serving.audit.store import add_entries
 from serving.database import Database
 from serving.database.metadata import now_utc
 from serving.errors import BackupError, RestoreRefused, UnknownPerson
-from serving.operations import archive, backing_up, registry_rows
+from serving.operations import archive, backing_up, registry_rows, running_service
 from serving.operations.archive import BackupFile
 from serving.operations.backing_up import back_up
 from serving.operations.backup_keys import add_key, read_keys
 from serving.operations.erasure_list import read_erased, read_list, write_list
 from serving.operations.registry_session import open_snapshot
 from serving.operations.restoring import RestoreOptions, restore
-from serving.operations.service_note import ServiceNote, write_note
+from serving.operations.service_note import ServiceNote, remove_note, write_note
 from serving.registry import Registry
 from tests.unit.operations.conftest import Data
 
@@ -263,7 +263,9 @@ async def test_a_key_file_holds_several_keys_and_the_last_encrypts(make_data: Ma
     assert os.stat(safe / "keys").st_mode & 0o777 == 0o600
 
 
-async def test_a_target_that_is_in_use_or_filled_is_refused(make_data: MakeData, safe: Path) -> None:
+async def test_a_target_that_is_in_use_or_filled_is_refused(
+    make_data: MakeData, safe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = make_data("source")
     key = await source.fill(people=2)
     backup = BackupFile((await back_up(source.settings, safe, key=None)).path)
@@ -272,9 +274,10 @@ async def test_a_target_that_is_in_use_or_filled_is_refused(make_data: MakeData,
     with pytest.raises(RestoreRefused, match="not empty"):
         await restore(target.settings, backup, NO_LIST)
     write_note(target.settings.data_dir, ServiceNote(os.getpid(), "http://127.0.0.1:1", "127.0.0.1:1"))
-    with pytest.raises(RestoreRefused, match="stop it first"):
+    monkeypatch.setattr(running_service, "END_WAIT_S", 0.1)
+    with pytest.raises(RestoreRefused, match="stop the service first"):
         await restore(target.settings, backup, RestoreOptions(replace=True, without_list=True))
-    (target.settings.data_dir / "service.json").unlink()
+    remove_note(target.settings.data_dir, os.getpid())
     await restore(target.settings, backup, RestoreOptions(replace=True, without_list=True))
     assert await target.find(key, "f1a") == "p1"
     gallery = target.open_gallery()
