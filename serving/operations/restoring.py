@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, delete, inspect, text
 
 from serving.database.compaction import compact_file
 from serving.database.location import find_sqlite_file, make_private_directory
@@ -44,6 +44,7 @@ from serving.operations.registry_rows import (
 from serving.operations.registry_session import Session, open_snapshot, open_writing
 from serving.operations.running_service import refuse_while_serving
 from serving.operations.stored_faces import find_places, known_faces, read_face, read_places
+from serving.registry.tables import erased_subject
 from serving.settings import Settings
 
 FACES_PER_CALL = 500
@@ -347,9 +348,10 @@ def _complete(connection: Connection, known: Erased) -> None:
     upgrade(connection)
     mend_sequences(connection)
     there = read_erased(connection)
-    rows = [
-        {"digest": digest, "erased_at": at.isoformat()} for digest, at in known.items() if digest not in there
-    ]
+    later = {digest: at for digest, at in known.items() if digest not in there or at > there[digest]}
+    for digest in later.keys() & there.keys():
+        connection.execute(delete(erased_subject).where(erased_subject.c.digest == digest))
+    rows = [{"digest": digest, "erased_at": at.isoformat()} for digest, at in later.items()]
     insert_rows(connection, "erased_subject", {"digest": "plain", "erased_at": "time"}, rows)
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from serving.database.metadata import now_utc
 from serving.errors import RestoreRefused
 from serving.operations import backing_up
 from serving.operations.archive import BackupFile
 from serving.operations.backing_up import back_up
-from serving.operations.restoring import RestoreOptions, restore
+from serving.operations.erasure_list import read_erased
+from serving.operations.registry_session import open_writing
+from serving.operations.restoring import RestoreOptions, _complete, restore
 from tests.unit.operations.conftest import Data
 
 MakeData = Callable[..., Data]
@@ -72,3 +76,13 @@ async def test_a_registry_that_is_not_the_backups_knows_of_no_erasure(
     )
     report = await restore(data.settings, backup, RestoreOptions(replace=True))
     assert (report.passed_over["event"], report.vectors) == (1, 0)
+
+
+async def test_of_several_erasures_the_latest_is_remembered(make_data: MakeData, database_url: str) -> None:
+    """Else who was enrolled between two of them would come back at the next restore."""
+    await make_data(database_url=database_url).with_registry(lambda registry, _: registry.check())
+    first, between, last = (now_utc() - timedelta(hours=hours) for hours in (3, 2, 1))
+    async with open_writing(database_url) as session:
+        for known in ({"a": first, "b": last}, {"a": last}, {"a": between, "b": first}):
+            await session.run(_complete, known)
+        assert await session.run(read_erased) == {"a": last, "b": last}
