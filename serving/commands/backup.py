@@ -114,6 +114,11 @@ def restore_backup(
     if report.passed_over or report.vectors_passed_over:
         rows = ", ".join(f"{count} of {name}" for name, count in report.passed_over.items())
         console.print(f"erased since and not brought back: {rows}; {report.vectors_passed_over} face vectors")
+    if report.compaction_error is not None:
+        messages.print(
+            f"[yellow]the registry's file was not compacted[/] ({escape(report.compaction_error)}): bytes of "
+            "what was replaced may stay in it; all is back nonetheless"
+        )
     if report.keys:
         console.print(
             f"{len(report.keys)} signing keys are back; if one had been withdrawn since, withdraw it again"

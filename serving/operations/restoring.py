@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, delete, inspect, text
 
 from serving.database.compaction import compact_file
-from serving.database.location import find_sqlite_file, make_private_directory
+from serving.database.location import find_sqlite_file
 from serving.database.metadata import metadata, now_utc
 from serving.database.migration import current_revision, upgrade
 from serving.database.migrations import HEAD
@@ -43,6 +42,7 @@ from serving.operations.registry_rows import (
 )
 from serving.operations.registry_session import Session, open_snapshot, open_writing
 from serving.operations.running_service import refuse_while_serving
+from serving.operations.signing_key_files import read_key_files, refuse_other_keys, write_key_files
 from serving.operations.stored_faces import find_places, known_faces, read_face, read_places
 from serving.registry.tables import erased_subject
 from serving.settings import Settings
@@ -75,7 +75,12 @@ class RestoreOptions:
 
 @dataclass
 class RestoreReport:
-    """What was brought back; `passed_over`: rows by table, and vectors, of what was erased since."""
+    """What was brought back.
+
+    Attributes:
+        passed_over: rows by table, and vectors, of what was erased since.
+        compaction_error: why bytes of what was replaced may still be in the SQLite file; None: they are not.
+    """
 
     taken_at: datetime
     revision: str
@@ -85,6 +90,7 @@ class RestoreReport:
     vectors_passed_over: int = 0
     keys: list[str] = field(default_factory=list)
     pack_files: int = 0
+    compaction_error: str | None = None
 
 
 async def restore(
@@ -114,6 +120,9 @@ async def restore(
         )
     await refuse_while_serving(settings)
     known = await _find_known_erasures(settings, file, report.taken_at, options)
+    keys = read_key_files(file) if options.with_keys else {}
+    if not options.replace:
+        refuse_other_keys(settings.keys_dir, keys)
     if options.with_packs:
         report.pack_files = _restore_packs(settings, file)
     async with Galleries(settings) as galleries, open_writing(settings.registry_url) as session:
@@ -132,10 +141,13 @@ async def restore(
             await session.run(_complete, known)
             await session.commit()
     path = find_sqlite_file(settings.registry_url)
+    write_key_files(settings.keys_dir, keys)
+    report.keys = list(keys)
     if path is not None:
-        compact_file(path)
-    if options.with_keys:
-        report.keys = _restore_keys(settings.keys_dir, file, replace=options.replace)
+        try:
+            compact_file(path)
+        except sqlite3.Error as error:  # all is back; what was replaced may still be in the file's free pages
+            report.compaction_error = str(error)
     report.passed_over = rows.dropped
     return report
 
@@ -353,29 +365,6 @@ def _complete(connection: Connection, known: Erased) -> None:
         connection.execute(delete(erased_subject).where(erased_subject.c.digest == digest))
     rows = [{"digest": digest, "erased_at": at.isoformat()} for digest, at in later.items()]
     insert_rows(connection, "erased_subject", {"digest": "plain", "erased_at": "time"}, rows)
-
-
-def _restore_keys(directory: Path, file: BackupFile, *, replace: bool) -> list[str]:
-    """Put the signing keys back, mode 0600; those that are there stay, unless their names are needed."""
-    restored: list[str] = []
-    for part in _parts_of(file, "keys/"):
-        name = part.name.partition("/")[2]
-        if "/" in name or not name.startswith("signing-"):
-            raise BackupError(f"the backup holds a key of a name that cannot be: {name[:60]!r}")
-        make_private_directory(directory)
-        path = directory / name
-        if path.exists() and path.read_bytes() != part.data:
-            if not replace:
-                raise RestoreRefused(f"{path} is there already and is another key: --replace overwrites it")
-            path.unlink()
-        if not path.exists():
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(handle, "wb") as target:
-                target.write(part.data)
-                target.flush()
-                os.fsync(target.fileno())
-        restored.append(name)
-    return restored
 
 
 def _restore_packs(settings: Settings, file: BackupFile) -> int:

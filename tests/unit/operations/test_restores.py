@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from serving.accounts.keys import KeyRing
 from serving.database.metadata import now_utc
 from serving.errors import RestoreRefused
-from serving.operations import backing_up
+from serving.operations import backing_up, restoring
 from serving.operations.archive import BackupFile
 from serving.operations.backing_up import back_up
 from serving.operations.erasure_list import read_erased
@@ -86,3 +88,28 @@ async def test_of_several_erasures_the_latest_is_remembered(make_data: MakeData,
         for known in ({"a": first, "b": last}, {"a": last}, {"a": between, "b": first}):
             await session.run(_complete, known)
         assert await session.run(read_erased) == {"a": last, "b": last}
+
+
+async def test_another_key_stops_a_restore_and_a_failed_compaction_does_not(
+    make_data: MakeData, safe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one before anything is changed; the other once all is back, keys included."""
+    data = make_data("data")
+    await data.fill(people=1)
+    backup = BackupFile((await back_up(data.settings, safe, key=None)).path)
+    target = make_data("target").settings
+    KeyRing(target.keys_dir).load_or_create()
+    with pytest.raises(RestoreRefused, match="is another key"):
+        await restore(target, backup, NO_LIST)
+    assert [path.name for path in target.data_dir.iterdir()] == [target.keys_dir.name]
+
+    def fail(path: Path) -> None:
+        assert (target.keys_dir / "signing-000001.pem").read_bytes() == wanted
+        raise sqlite3.OperationalError("database or disk is full")
+
+    wanted = (data.settings.keys_dir / "signing-000001.pem").read_bytes()
+    monkeypatch.setattr(restoring, "compact_file", fail)
+    report = await restore(target, backup, RestoreOptions(replace=True, without_list=True))
+    assert (report.keys, report.vectors) == (["signing-000001.pem"], 2)
+    assert report.compaction_error == "database or disk is full"
+    assert [path.name for path in target.keys_dir.iterdir()] == report.keys
