@@ -34,12 +34,13 @@ from serving.errors import (
     TokenMissing,
     TokenRevoked,
 )
+from serving.front.shedding import REQUEST_ID_FORM
 
 logger = logging.getLogger("ray.serve")
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "x-request-id"
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+_REQUEST_ID = re.compile(REQUEST_ID_FORM)
 
 
 class Problem(BaseModel):

@@ -23,7 +23,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from serving.errors.load import StageUnavailable
-from serving.front.shedding import add_shedding, answer_problem, quote
+from serving.front.shedding import REQUEST_ID_FORM, add_shedding, answer_problem, quote
 
 COMMAND = "rollcall-haproxy"
 PATH_FLAG = "RAY_SERVE_HAPROXY_BINARY_PATH"
@@ -109,6 +109,9 @@ def amend(config: str, options: FrontOptions) -> str:
     tls = f" ssl crt {quote(options.tls_certificate)} alpn h2,http/1.1" if options.tls_certificate else ""
     rules = [
         f"http-request set-header {PEER_HEADER} %[src]",
+        # Serve would repeat it on the answer, behind the id that the application gives in its place.
+        "http-request del-header X-Request-ID unless { req.fhdr_cnt(X-Request-ID) eq 1 } "
+        f"{{ req.fhdr(X-Request-ID) -m reg {quote(REQUEST_ID_FORM)} }}",
         *(
             f"http-after-response set-header {name} {value} unless {{ res.hdr({name}) -m found }}"
             for name, value in ANSWER_HEADERS.items()

@@ -19,8 +19,8 @@ RECOGNITION_PATHS = (
 )
 """The routes that work on pictures and change nothing (`RouteFacts.is_recognition`); all are POST."""
 
-REQUEST_ID_FORM = "^[A-Za-z0-9._-]{1,64}$"
-"""A caller's id for its request that is taken over; without quotes, since it becomes part of a JSON text."""
+REQUEST_ID_FORM = "^[!-~]{1,128}$"
+"""A caller's id for its request that is kept, by the proxy and the application; another one is replaced."""
 
 _REQUEST_ID = "txn.rollcall_refusal"
 
@@ -56,7 +56,7 @@ def add_shedding(config: str, max_pending_requests: int) -> str:
     """
     if not max_pending_requests:
         return config
-    refusal = answer_problem(Overloaded, Overloaded.title, f"%[var({_REQUEST_ID})]")
+    refusal = answer_problem(Overloaded, Overloaded.title, f"%[var({_REQUEST_ID}),json]")
 
     def write(found: re.Match[str]) -> str:
         backend = found[2]
@@ -68,8 +68,9 @@ def add_shedding(config: str, max_pending_requests: int) -> str:
             f"http-request set-var(txn.rollcall_replicas) nbsrv({backend})",
             f"http-request set-var(txn.rollcall_held) be_conn({backend}),div(txn.rollcall_replicas)",
             f"http-request set-var({_REQUEST_ID}) uuid() if METH_POST rollcall_picture {full}",
-            f"http-request set-var({_REQUEST_ID}) req.hdr(X-Request-ID) "
-            f"if {refused} {{ req.hdr(X-Request-ID) -m reg {quote(REQUEST_ID_FORM)} }}",
+            # What is ill-formed has been taken away (`rollcall-haproxy`).
+            f"http-request set-var({_REQUEST_ID}) req.fhdr(X-Request-ID) "
+            f"if {refused} {{ req.fhdr(X-Request-ID) -m found }}",
             f"http-request return {refusal} hdr X-Request-ID %[var({_REQUEST_ID})] if {refused}",
         )
         return "".join(f"    {rule}\n" for rule in rules) + found[0]

@@ -82,6 +82,27 @@ def test_who_called_is_said_by_the_proxy_and_by_nobody_else(proxy: Proxy) -> Non
     assert [value for name, value in arrived if name == "x-forwarded-for"] == ["8.8.8.8"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (["a"], True),
+        (['!~"\\,/<%'], True),
+        (["x" * 128], True),
+        (["x" * 129], False),
+        (["a b"], False),
+        (["a\tb"], False),
+        (["\xe9"], False),
+        ([""], False),
+        (["one", "two"], False),
+        (["one", "a b"], False),
+    ],
+)
+def test_request_ids_that_are_none_reach_nobody(proxy: Proxy, sent: list[str], kept: bool) -> None:
+    headers = [(b"X-Request-Id", each.encode("latin-1")) for each in sent]
+    arrived = httpx.get(proxy.url, headers=headers).json()
+    assert [value for name, value in arrived if name == "x-request-id"] == (sent if kept else [])
+
+
 @pytest.mark.parametrize("path", ["/", "/page", "/-/routes", "/-/healthz"])
 def test_every_answer_is_guarded_the_proxys_own_too(proxy: Proxy, path: str) -> None:
     answer = httpx.get(proxy.url + path)

@@ -73,8 +73,16 @@ def test_recognitions_alone_are_refused_while_no_replica_has_a_place(proxy: Prox
     problem = json.loads(body)
     assert problem["code"] == Overloaded.code
     assert problem["request_id"] == answer.headers["X-Request-ID"] == "mine-1"
-    odd_answer, odd_body = ask(proxy, "POST", "/v1/detect", request_id='x" y')
-    assert json.loads(odd_body)["request_id"] == odd_answer.headers["X-Request-ID"] != 'x" y'
+    for request_id, is_kept in (
+        ('x" y', False),
+        ("x" * 129, False),
+        ("x" * 128, True),
+        ('"door\\7",/%[src]', True),
+    ):
+        odd_answer, odd_body = ask(proxy, "POST", "/v1/detect", request_id=request_id)
+        assert odd_answer.status == 503
+        assert json.loads(odd_body)["request_id"] == odd_answer.headers["X-Request-ID"]
+        assert (odd_answer.headers["X-Request-ID"] == request_id) == is_kept
     assert ask(proxy, "POST", "/v1/events/gala/people", picture)[0].status == 200
     assert ask(proxy, "GET", "/v1/events")[0].status == 200
     held.join()
