@@ -272,7 +272,7 @@ async def test_a_target_that_is_in_use_or_filled_is_refused(
     target = make_data("target")
     await target.fill(people=1, event="mine")
     with pytest.raises(RestoreRefused, match="not empty"):
-        await restore(target.settings, backup, NO_LIST)
+        await restore(target.settings, backup, RestoreOptions(without_list=True, with_keys=False))
     write_note(target.settings.data_dir, ServiceNote(os.getpid(), "http://127.0.0.1:1", "127.0.0.1:1"))
     monkeypatch.setattr(running_service, "END_WAIT_S", 0.1)
     with pytest.raises(RestoreRefused, match="stop the service first"):
