@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from array import array
@@ -41,6 +42,9 @@ from serving.settings import Settings
 SUFFIX = ".rollcall-backup"
 CLOCK_SKEW_S = 120.0
 """How far the clocks of the replicas that note erasures may differ from this one."""
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+"""What file systems without hard links answer: vfat, SMB, many of FUSE."""
 
 OnProgress = Callable[[str, int, int], None]
 """Hears what is being worked on, how much of it is done, and of how much (0: not known)."""
@@ -115,7 +119,7 @@ async def back_up(
             os.fsync(file.fileno())
         report.size_bytes = draft.stat().st_size
         _read_back(BackupFile(draft, [key] if key is not None else []), report, on_progress)
-        os.link(draft, path)  # unlike a rename, it fails when the name is taken
+        _name(draft, path)
     except FileExistsError:
         raise BackupError(f"{path} is there already") from None
     except OSError as error:
@@ -124,6 +128,21 @@ async def back_up(
         draft.unlink(missing_ok=True)
     _sync(path.parent)
     return report
+
+
+def _name(draft: Path, path: Path) -> None:
+    """Give a file its name; raises FileExistsError where that is taken."""
+    try:
+        os.link(draft, path)  # unlike a rename, it fails when the name is taken
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        try:
+            os.replace(draft, path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def choose_path(target: Path, *, encrypted: bool) -> Path:

@@ -1,0 +1,41 @@
+"""How a backup gets its name where the file system has no hard links."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.errors import BackupError
+from serving.operations import backing_up
+from serving.operations.archive import BackupFile
+from serving.operations.backing_up import back_up
+from tests.unit.operations.conftest import Data
+
+
+@pytest.mark.parametrize("answer", [errno.EPERM, errno.EOPNOTSUPP])
+async def test_without_hard_links_a_name_is_reserved(
+    make_data: Callable[..., Data], safe: Path, monkeypatch: pytest.MonkeyPatch, answer: int
+) -> None:
+    """And what has taken the name meanwhile stays as it is."""
+
+    def refuse(source: Any, target: Any) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    data = make_data("data")
+    await data.with_registry(lambda registry, _: registry.check())
+    monkeypatch.setattr(os, "link", refuse)
+    BackupFile((await back_up(data.settings, safe / "one", key=None)).path).verify()
+
+    def take(*args: Any) -> None:
+        (safe / "two").write_bytes(b"another's")
+
+    monkeypatch.setattr(backing_up, "_read_back", take)
+    with pytest.raises(BackupError, match="is there already"):
+        await back_up(data.settings, safe / "two", key=None)
+    assert (safe / "two").read_bytes() == b"another's"
+    assert sorted(os.listdir(safe)) == ["one", "two"]
