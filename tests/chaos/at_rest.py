@@ -31,7 +31,7 @@ async def _compare(target: Target) -> list[str]:
         event = await registry.get_event(target.scene.enrol_event)
         for person in [*ledger.enrolled, *ledger.erased]:
             try:
-                known = (await registry.get_person(event.key, person)).faces
+                known = len((await registry.get_person(event.key, person)).face_ids)
             except UnknownPerson:
                 known = 0
             stored = gallery.faces_of(event.partition, person)

@@ -146,8 +146,8 @@ def test_neither_secrets_nor_people_are_in_any_line(
     key = client.post(
         "/v1/api-keys", json={"name": "door", "scopes": ["recognise"], "events": [event.rpartition("/")[2]]}
     )
-    account = client.post("/v1/accounts", json={"name": "grace@example.org", "password": password})
-    tokens = client.post("/v1/auth/sign-in", json={"name": "grace@example.org", "password": password})
+    account = client.post("/v1/accounts", json={"name": "lovelace@example.org", "password": password})
+    tokens = client.post("/v1/auth/sign-in", json={"name": "lovelace@example.org", "password": password})
     assert [key.status_code, account.status_code, tokens.status_code] == [201, 201, 200]
     with as_client(key.json()["key"]) as door:
         door.post(f"{event}/recognise", content=samples["portrait"].read_bytes())
@@ -167,7 +167,7 @@ def test_neither_secrets_nor_people_are_in_any_line(
         "Lovelace",
         "ada-lovelace",
     ]
-    secrets += [key.json()["key"], tokens.json()["access_token"], "grace@example.org"]
+    secrets += [key.json()["key"], tokens.json()["access_token"], "lovelace@example.org"]
     assert [secret for secret in secrets if secret in log] == []
 
 
