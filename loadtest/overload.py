@@ -131,8 +131,9 @@ def judge_overload(
     """A line for each thing that an overload must leave as it is, and the numbers beside them.
 
     Accepted requests are counted by when they were answered: what the service kept up while it was asked for
-    too much, without its first five seconds. Refusals are timed from when they were sent: the generator
-    (it may share cores with the service) is late by what `generator_lag` says, and `refusals` counts that in.
+    too much, without its first five seconds. Refusals are timed twice: from when they were due, as a client
+    whose own machine is late would see it, and from when they were sent, which leaves out the delay of a
+    generator that shares cores with the service (`generator_lag`).
     """
     before, during, after = overload["phases"]
     latency = usual["total"]["latency"]
@@ -143,7 +144,6 @@ def judge_overload(
     accepted_per_s = cells.count_answered(during["from_s"] + 5, during["to_s"]) / (
         during["to_s"] - during["from_s"] - 5
     )
-    shed_s = flood.shed_once_sent.percentile_s(99)
     other = sum(
         count
         for reason, count in overload["reasons"].items()
@@ -153,7 +153,8 @@ def judge_overload(
     lines = [
         Line("p99 / p50 at 70 % of the peak", "", 2.5, _divide(latency["p99_ms"], latency["p50_ms"])),
         Line("accepted / peak", "", 0.95, accepted_per_s / peak_per_s, at_least=True),
-        Line("p99 of refusals, once sent", " ms", 100.0, None if shed_s is None else 1000 * shed_s),
+        Line("p99 of refusals", " ms", 100.0, _as_ms(flood.shed.percentile_s(99))),
+        Line("p99 of refusals, once sent", " ms", 100.0, _as_ms(flood.shed_once_sent.percentile_s(99))),
         Line("refusals without Retry-After", "", 0.0, float(overload["shed_without_retry_after"])),
         Line("other failures", "", 0.0, float(other)),
         Line("memory, end / begin", "", 1.05, memory),
@@ -168,7 +169,7 @@ def judge_overload(
         "accepted_latency": flood.accepted.summarise(),
         "refusals": flood.shed.summarise(),
         "refusals_once_sent": flood.shed_once_sent.summarise(),
-        "normal_p99_ms": None if normal_s is None else 1000 * normal_s,
+        "normal_p99_ms": _as_ms(normal_s),
         "generator_lag": overload["generator_lag"],
         "reasons": overload["reasons"],
     }
@@ -214,6 +215,10 @@ def _measure_memory(document: dict[str, Any], from_s: float, to_s: float) -> flo
         totals = [sum(row["resident_bytes"].values()) for row in rows]
         means.append(sum(totals) / len(totals) if totals else 0.0)
     return means[1] / means[0] if all(means) else None
+
+
+def _as_ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
 
 
 def _divide(over: float | None, under: float | None) -> float | None:

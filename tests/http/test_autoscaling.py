@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from serving.settings import load_settings
 from tests.graph.conftest import Graph
 
 CLIENTS = 8
+POLL_S = 0.1
+"""Between two looks at the metrics: nobody may ask more often than 1,200 times in a minute."""
+
 QUICK = {
     "min_replicas": 1,
     "max_replicas": 3,
@@ -135,18 +139,19 @@ def test_replicas_follow_the_load_and_numbers_change_live_without_a_lost_request
     with clients.running():
         while count_detectors(client) < 2:
             assert not clients.outcomes.keys() - {200}, clients.outcomes
+            time.sleep(POLL_S)
         tuned: dict[str, Any] = {"max_batch_size": BATCH_SIZE, "batch_wait_timeout_s": 0.001}
         ingress = copy.deepcopy(graph.config["applications"][0]["deployments"][0]["user_config"])
         ingress["detector"]["max_parcel_tasks"] += 1
         graph.deploy(Detector=tuned, Ingress=ingress)
         while read_detector(client, "rollcall_batch_limit", stage="detector") != BATCH_SIZE:
-            pass
+            time.sleep(POLL_S)
         under_load = clients.outcomes.total()
         clients.many.clear()
         while count_detectors(client) > 1:
-            pass
+            time.sleep(POLL_S)
         asked_after = clients.outcomes.total()
         while clients.outcomes.total() < asked_after + 3:
-            pass
+            time.sleep(POLL_S)
     assert clients.outcomes.keys() == {200}, clients.outcomes
     assert under_load > CLIENTS

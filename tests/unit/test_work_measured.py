@@ -39,11 +39,11 @@ def test_one_face_costs_a_fraction_of_a_whole_search(result: dict[str, dict[str,
     assert new <= 0.5 * old
 
 
-def test_12_megapixels_reach_the_detector_for_less_than_a_whole_decode(
+def test_12_megapixels_reach_the_detector_for_less_than_half_of_a_whole_decode(
     result: dict[str, list[dict[str, float]]],
 ) -> None:
-    """0.26 to 0.32 when it was measured; `make bench` holds the target, this only that it is still done."""
+    """0.26 to 0.32 when it was measured; the fastest of each way, whose CPU time others disturbed least."""
     rounds = result["decoding_seconds"]
     for what in ("decode", "to the input,"):
-        ratio = min(each[f"{what} reduced"] / each[f"{what} whole"] for each in rounds)
-        assert ratio <= 0.75
+        reduced, whole = (min(each[f"{what} {way}"] for each in rounds) for way in ("reduced", "whole"))
+        assert reduced <= 0.45 * whole
