@@ -14,7 +14,7 @@ OTHERS  := $(filter-out $(patsubst onnxruntime-cpu,onnxruntime,onnxruntime-$(RUN
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: image-check compose-check manifests run test lint types unit agreement bench load chaos docs lock audit sbom fuzz clean help
+.PHONY: image-check compose-check manifests run test lint types unit agreement bench load chaos docs site lock audit sbom fuzz clean help
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,13 @@ manifests: $(VENV)/.dev-ready ## Write the serve configs that follow from serve_
 docs: $(VENV)/.dev-ready ## Write the pages that are made from code
 	@$(BIN)/python docs/generate.py
 
+site: $(VENV)/site/.ready ## The documentation as a site, into dist/site; every link is followed
+	@rm -rf dist/site dist/site-source && mkdir -p dist/site-source/docs
+	@cp docs/*.md docs/*.json docs/*.svg docs/*.png dist/site-source/docs/ && cp config/site/zensical.toml dist/site-source/
+	@cd dist/site-source && $(CURDIR)/$(VENV)/site/bin/zensical build --clean --strict
+	@mv dist/site-source/built dist/site && rm -rf dist/site-source
+	@$(VENV)/site/bin/python docs/site_links.py dist/site
+
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
 	--upgrade --extra build
 
@@ -78,7 +85,7 @@ lock: ## Resolve the dependencies anew into config/locks (needs uv)
 			-o $(LOCKS)/requirements-$$runtime.txt || exit 1; \
 	done
 
-	for tools in audit fuzz; do \
+	for tools in audit fuzz site; do \
 		$(filter-out --extra build,$(COMPILE)) --python-version 3.11 $(LOCKS)/requirements-$$tools.in \
 			-o $(LOCKS)/requirements-$$tools.txt || exit 1; \
 	done
@@ -128,6 +135,13 @@ $(VENV)/.dev-ready: $(LOCKS)/requirements-dev.txt pyproject.toml | $(BIN)/python
 $(VENV)/audit/.ready: $(LOCKS)/requirements-audit.txt | $(BIN)/python
 	@$(BIN)/python -m venv $(VENV)/audit
 	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	@touch $@
+
+$(VENV)/site/.ready: $(LOCKS)/requirements-site.txt | $(BIN)/python
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "The site's builder needs Python 3.11 or newer: make clean, then add PYTHON=python3.11"; exit 1; }
+	@$(BIN)/python -m venv $(VENV)/site
+	@$(VENV)/site/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	@touch $@
 
 $(VENV)/fuzz/.ready: $(LOCKS)/requirements-fuzz.txt | $(VENV)/.dev-ready

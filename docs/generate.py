@@ -1,5 +1,5 @@
-"""Writes what is made from code: configuration.md (settings), errors.md (errors), openapi.json (routes), and
-the tables in metrics.md.
+"""Writes what is made from code: configuration.md (settings), errors.md (errors), openapi.json and
+reference.md (routes), and the tables in metrics.md.
 
 Run it with `make docs`; a test fails when a page is not what this would write.
 """
@@ -86,6 +86,14 @@ def write_openapi() -> str:
     """docs/openapi.json, for those who make clients from it, and to see what a change does to them."""
     app = create_app(SimpleNamespace(settings=Settings(_env_file=None)))  # type: ignore[arg-type,call-arg]
     return json.dumps(app.openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+def write_reference() -> str:
+    """docs/reference.md."""
+    sys.path.insert(0, str(REPOSITORY / "docs"))
+    import reference
+
+    return MADE_BY + reference.write_reference(json.loads(write_openapi()))
 
 
 def write_metrics() -> str:
@@ -178,6 +186,7 @@ PAGES = {
     "logs.md": write_logs,
     "metrics.md": write_metrics,
     "openapi.json": write_openapi,
+    "reference.md": write_reference,
 }
 
 if __name__ == "__main__":
