@@ -11,6 +11,8 @@ from limits.errors import StorageError
 from limits.storage.base import TimestampedSlidingWindow
 
 MIN_SWEPT = 1024
+MAX_COUNTS = 100_000
+"""Some 30 MB. Names that somebody makes up for sign-ins are counted too, so nothing else bounds them."""
 
 _RELEASE = """
 for i = 2, 1, -1 do
@@ -26,8 +28,9 @@ class MemoryCounters(Storage, SlidingWindowCounterSupport, TimestampedSlidingWin
     """Storage for the strategies of `limits`.
 
     Its own storage goes through all keys on every hit to find the expired ones. This one does so when their
-    number has doubled, so that a hit costs the same however many callers there are. Nothing here awaits, so
-    a hit is one step.
+    number has doubled, so that a hit costs the same however many callers there are. Of `MAX_COUNTS` it
+    forgets the lower half, and of equal ones those that expire first: whoever makes up names to have others
+    forgotten counts one for each. Nothing here awaits, so a hit is one step.
     """
 
     STORAGE_SCHEME: list[str] | None = None
@@ -105,9 +108,15 @@ class MemoryCounters(Storage, SlidingWindowCounterSupport, TimestampedSlidingWin
             count, expires_at = 0, now + expiry
         self._counts[key] = count + amount, expires_at
         if len(self._counts) >= self._sweep_at:
-            self._counts = {name: each for name, each in self._counts.items() if each[1] > now}
-            self._sweep_at = max(MIN_SWEPT, 2 * len(self._counts))
+            self._sweep(now)
         return count + amount
+
+    def _sweep(self, now: float) -> None:
+        kept = [(name, each) for name, each in self._counts.items() if each[1] > now]
+        if len(kept) > MAX_COUNTS // 2:
+            kept = sorted(kept, key=lambda entry: entry[1])[-MAX_COUNTS // 2 :]
+        self._counts = dict(kept)
+        self._sweep_at = max(MIN_SWEPT, 2 * len(kept))
 
 
 class RedisCounters(RedisStorage):

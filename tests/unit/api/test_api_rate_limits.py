@@ -21,8 +21,9 @@ from pydantic import SecretStr
 from redis import Redis
 
 from serving.api import rate_limits
-from serving.api.rate_counters import MIN_SWEPT, MemoryCounters
-from serving.api.rate_limits import FIRST_BLOCK_S, LONGEST_BLOCK_S, RateLimiter
+from serving.api.rate_counters import MAX_COUNTS, MIN_SWEPT, MemoryCounters
+from serving.api.rate_limits import RateLimiter
+from serving.api.rate_windows import FIRST_BLOCK_S, LONGEST_BLOCK_S, RateWindows
 from serving.api.route_index import FoundRoute, RouteFacts
 from serving.errors import ConfigurationError, Overloaded, RateLimited, SignInFailed, WeakPassword
 from serving.settings import RateLimitSettings, load_settings
@@ -203,6 +204,20 @@ async def test_memory_forgets_callers_who_stay_away(clock: Callable[[float], Non
     assert len(counters) <= 2 * max(MIN_SWEPT, 1300)
 
 
+async def test_memory_is_bounded_and_made_up_names_do_not_push_out_who_is_guessed_at(
+    clock: Callable[[float], None],
+) -> None:
+    limiter, counters = RateLimiter(RateLimitSettings(sign_in_per_account="5/hour")), MemoryCounters()
+    limiter._own = RateWindows(counters)
+    for _ in range(5):
+        assert await guess(limiter, "victim")
+    for n in range(2 * MAX_COUNTS):
+        await counters.acquire_sliding_window_entry(f"made up {n}", 5, 60)
+    assert len(counters) <= MAX_COUNTS
+    clock(FIRST_BLOCK_S + 1)
+    assert not await guess(limiter, "victim")
+
+
 async def test_replicas_share_what_redis_counts(redis_port: int) -> None:
     settings = RateLimitSettings(redis_url=f"redis://127.0.0.1:{redis_port}", management="20/hour")  # type: ignore[arg-type]
     one, two = RateLimiter(settings), RateLimiter(settings)
@@ -223,7 +238,7 @@ async def test_replicas_share_what_redis_counts(redis_port: int) -> None:
 
 
 @pytest.mark.parametrize("silent", [False, True])
-async def test_without_redis_nothing_is_limited_and_one_warning_is_logged(
+async def test_without_redis_each_replica_counts_and_one_warning_is_logged(
     silent: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
@@ -231,14 +246,19 @@ async def test_without_redis_nothing_is_limited_and_one_warning_is_logged(
     if not silent:
         listener.close()  # refuses, where the other one never answers
     limiter = RateLimiter(
-        RateLimitSettings(redis_url=f"redis://:secret@127.0.0.1:{port}", management="1/hour")  # type: ignore[arg-type]
+        RateLimitSettings(
+            redis_url=f"redis://:secret@127.0.0.1:{port}",  # type: ignore[arg-type]
+            management="7/day",
+            sign_in_per_account="3/day",
+        )
     )
     started = time.monotonic()
     with caplog.at_level(logging.WARNING, "ray.serve"):
         logging.getLogger("ray.serve").addHandler(caplog.handler)
-        assert await count_admitted(limiter, 50) == 50
-        assert await guess(limiter)
-        assert await try_sign_in(limiter)
+        assert await count_admitted(limiter, 50) == 7
+        assert [await guess(limiter) for _ in range(5)] == [True] * 3 + [False] * 2
+        assert 1 <= await wait_of(limiter) <= FIRST_BLOCK_S
+        assert await try_sign_in(limiter, "bob")
         logging.getLogger("ray.serve").removeHandler(caplog.handler)
     assert time.monotonic() - started < 5
     warnings = {record.getMessage() for record in caplog.records if "Redis" in record.getMessage()}
