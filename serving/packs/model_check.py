@@ -22,10 +22,9 @@ def check_models(files: PreparedFiles) -> None:
             keeps weights in another file.
     """
     pack = files.pack
-    for path, part in ((files.detector_path, "detector"), (files.embedder_path, "embedder")):
-        check_is_whole(path, part)
     pictures = [np.full(_PICTURE_SHAPE, level, np.uint8) for level in (64, 128)]
     try:
+        check_is_whole(files.detector_path, "detector")
         load_finder(files).find_decoded(pictures)
     except RollcallError as error:
         raise PackError(f"{pack.id}: the detector does not run: {error.detail}") from error
@@ -34,6 +33,7 @@ def check_models(files: PreparedFiles) -> None:
     side = pack.embedder.size_px
     chips = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
     try:
+        check_is_whole(files.embedder_path, "embedder")
         embedder = load_embedder(files, max_batch=8)
         together = embedder.embed(chips)
         alone = np.concatenate([embedder.embed(chips[i : i + 1]) for i in range(len(chips))])

@@ -20,6 +20,7 @@ from serving.cli import main
 from tests.unit.packs.own_pack import write_folder
 
 TERMS = {"summary": "Ours.", "text": "Do no harm.", "url": "https://example.org/licence"}
+MOBILE_FACE_SHA256 = "7caa7fb0ad6c37b33e6c59f6411084b487aaabd596bba645d2cce391a5871120"
 
 
 @dataclass
@@ -91,9 +92,14 @@ def test_a_pack_from_a_folder_through_its_whole_life(packs: Command, shared_dir:
     assert "buffalo_sc-int8 is ready" in done.stdout
     assert "rollcall calibrate" not in done.stderr  # it comes with one
     assert "the models run" in packs("verify", "buffalo_sc-int8").stdout
-    assert "pinned by the manifest" in packs("info", "buffalo_sc-int8").stdout
+    shown = packs("info", "buffalo_sc-int8").stdout
+    assert "pinned by the manifest" in shown
+    assert MOBILE_FACE_SHA256 in shown
+    narrow = packs("info", "buffalo_sc-int8", COLUMNS="80").stdout
+    assert max(len(line) for line in narrow.splitlines()) <= 80
+    assert MOBILE_FACE_SHA256 in "".join(line.split()[-1] for line in narrow.splitlines() if line.strip())
     info = json.loads(packs("info", "buffalo_sc-int8", "--json").stdout)
-    assert info["embedder"]["sha256"] == "7caa7fb0ad6c37b33e6c59f6411084b487aaabd596bba645d2cce391a5871120"
+    assert info["embedder"]["sha256"] == MOBILE_FACE_SHA256
     configured = {"ROLLCALL_PACK__NAME": "buffalo_sc-int8"}
     packs("prepare", **configured)
     assert "--force" in packs("remove", "buffalo_sc-int8", "--yes", rc=1, **configured).stderr
@@ -117,7 +123,7 @@ def test_a_pack_without_calibration_says_what_is_to_be_done(
 
 def test_a_model_that_does_not_run_is_not_added(packs: Command, tmp_path: Path) -> None:
     done = packs("add", str(write_folder(tmp_path / "ours")), rc=1)
-    assert "the detector file is not an ONNX model" in done.stderr
+    assert "our-pack: the detector does not run: the detector file is not an ONNX model" in done.stderr
     assert "our-pack" not in packs("list", "--json").stdout
 
 
