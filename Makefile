@@ -14,7 +14,7 @@ OTHERS  := $(filter-out $(patsubst onnxruntime-cpu,onnxruntime,onnxruntime-$(RUN
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: image-check compose-check manifests run test lint types unit agreement bench load chaos docs site lock audit sbom fuzz clean help
+.PHONY: image-check compose-check manifests run test lint types unit agreement bench load chaos client docs site lock audit sbom fuzz clean help
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,9 @@ compose-check: $(VENV)/.dev-ready ## What docker-compose.yml starts, by hand: en
 
 manifests: $(VENV)/.dev-ready ## Write the serve configs that follow from serve_config.yaml
 	@$(BIN)/python -m tests.shipping.derived_configs
+
+client: $(VENV)/.dev-ready ## Write the parts of the Python client that follow from docs/openapi.json
+	@$(BIN)/python -m client_generator
 
 docs: $(VENV)/.dev-ready ## Write the pages that are made from code
 	@$(BIN)/python docs/generate.py
@@ -114,22 +117,22 @@ $(BIN)/python:
 		|| { echo "Rollcall needs Python 3.10 or newer; say which: make run PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run-ready-$(RUNTIME): $(LOCK) pyproject.toml | $(BIN)/python
+$(VENV)/.run-ready-$(RUNTIME): $(LOCK) pyproject.toml client/pyproject.toml | $(BIN)/python
 	@$(BIN)/python -c 'import sys; sys.exit("$(RUNTIME)" != "cpu" and sys.version_info < (3, 11))' \
 		|| { echo "Its ONNX Runtime needs Python 3.11 or newer: make clean, then add PYTHON=python3.11"; exit 1; }
 	@echo "Installing the locked dependencies (once; a minute or two)"
 	@rm -f $(VENV)/.*-ready*
 	@$(PIP) uninstall --quiet --yes $(OTHERS) 2>/dev/null
 	@$(PIP) install --quiet --require-hashes -r $(LOCK)
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable . --editable client
 	@touch $@
 
-$(VENV)/.dev-ready: $(LOCKS)/requirements-dev.txt pyproject.toml | $(BIN)/python
+$(VENV)/.dev-ready: $(LOCKS)/requirements-dev.txt pyproject.toml client/pyproject.toml | $(BIN)/python
 	@echo "Installing the locked dependencies, those for tests too (once; a minute or two)"
 	@rm -f $(VENV)/.*-ready*
 	@$(PIP) uninstall --quiet --yes onnxruntime-gpu onnxruntime-openvino 2>/dev/null
 	@$(PIP) install --quiet --require-hashes -r $(LOCKS)/requirements-dev.txt
-	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable . --editable client
 	@touch $@ $(VENV)/.run-ready-cpu
 
 $(VENV)/audit/.ready: $(LOCKS)/requirements-audit.txt | $(BIN)/python

@@ -1,0 +1,1 @@
+"""Made by client_generator: requests, as functions, by group."""
