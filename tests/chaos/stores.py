@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import Any
 import pytest
 
 START_TIMEOUT_S = 60.0
+FILL_ATTEMPTS = 100
+LOG_FILES = 20
+"""More than PostgreSQL prepares ahead, on a disk of a few hundred MB."""
 
 
 def find_postgres() -> Path | None:
@@ -49,16 +53,27 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.05)
 
 
+@contextlib.contextmanager
+def make_open_directory() -> Iterator[Path]:
+    """A directory that other users may pass through, deleted when the block ends.
+
+    pytest's own will not do: each session of it, also one beside this, closes them to others when it begins.
+    """
+    with tempfile.TemporaryDirectory(prefix="rollcall-chaos-") as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
+
+
 class PostgresServer:
     """One cluster in a directory; its database is `rollcall`. The test is skipped where it cannot be had.
 
     Args:
-        directory: an empty one, on the disk that the cluster is to live on.
+        disk: an empty directory to live in, which other users may pass through; None: one of its own.
         tls: a directory of `rollcall secrets init`: speaks TLS too, with the certificate there.
         options: more of its settings.
     """
 
-    def __init__(self, directory: Path, *, tls: Path | None = None, **options: str) -> None:
+    def __init__(self, disk: Path | None = None, *, tls: Path | None = None, **options: str) -> None:
         programs = find_postgres()
         if programs is None:
             pytest.skip("PostgreSQL's server is not installed")
@@ -70,7 +85,10 @@ class PostgresServer:
             except KeyError:
                 pytest.skip("there is no user postgres to run PostgreSQL as")
             self._user = "postgres"
-        self._directory = directory / "cluster"
+        self._cleanup = contextlib.ExitStack()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `__exit__`
+        self._cleanup.callback(self._log.close)
+        self._directory = (disk or self._cleanup.enter_context(make_open_directory())) / "cluster"
         self._directory.mkdir()
         self._options = {"unix_socket_directories": str(self._directory)} | options
         self._tls = tls
@@ -87,9 +105,6 @@ class PostgresServer:
         return f"postgresql://rollcall@127.0.0.1:{port}/rollcall"
 
     def __enter__(self) -> PostgresServer:
-        for each in [self._directory, *self._directory.parents]:
-            if self._user is not None and each.stat().st_uid == os.getuid() and each != Path("/"):
-                each.chmod(each.stat().st_mode | 0o011)  # so that the other user gets there
         if self._user is not None:
             shutil.chown(self._directory, self._user)
         data = str(self._directory / "data")
@@ -105,6 +120,7 @@ class PostgresServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self._cleanup.close()
 
     def start(self) -> None:
         """Start it on its port, and wait until it answers."""
@@ -120,7 +136,8 @@ class PostgresServer:
             except AssertionError:
                 # A child of one that was killed may hold its memory for a moment.
                 if time.monotonic() > give_up_at:
-                    raise
+                    self._log.seek(0)
+                    raise AssertionError(self._log.read()[-2000:].decode(errors="replace")) from None
                 time.sleep(0.2)
         while self._try("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)):
             assert time.monotonic() < give_up_at
@@ -156,6 +173,15 @@ class PostgresServer:
         arguments = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "rollcall", "-d", "rollcall"]
         return self._run("psql", *arguments, "-XAtq", "-c", statement).strip()
 
+    def use_up_log(self) -> None:
+        """Have it begin new files of its log until it cannot: on a full disk it gives up then."""
+        for _ in range(LOG_FILES):
+            try:
+                self.ask("SELECT pg_logical_emit_message(true, 'chaos', 'chaos'); SELECT pg_switch_wal()")
+            except AssertionError:
+                return
+        raise AssertionError("PostgreSQL found room for its log")
+
     def _offer_tls(self, secrets: Path) -> None:
         self._options["ssl"] = "on"
         for option, suffix in (("ssl_cert_file", "pem"), ("ssl_key_file", "key")):
@@ -177,7 +203,7 @@ class PostgresServer:
         ).returncode
 
     def _popen(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        how = self._how() | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        how = self._how() | {"stdout": self._log, "stderr": self._log}
         return subprocess.Popen([str(self._programs / program), *arguments], **how)
 
     def _how(self) -> dict[str, Any]:
@@ -236,26 +262,34 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def mount_small_disk(directory: Path, size_mib: int) -> Iterator[Path]:
-    """A file system of that size on a directory; the test is skipped where it may not be mounted."""
-    directory.mkdir()
-    size = f"size={size_mib}m"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(directory)], capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
+def mount_small_disk(size_mib: int) -> Iterator[Path]:
+    """A file system of that size; the test is skipped where it may not be mounted."""
+    with make_open_directory() as parent:
+        directory = parent / "disk"
+        directory.mkdir()
+        options = f"size={size_mib}m,mode=711"
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)], capture_output=True
+        )
+        if mounted.returncode != 0:
+            pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+        try:
+            yield directory
+        finally:
+            subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 def fill_disk(directory: Path, leave_mib: int = 0) -> Path:
     """A file that takes what is free on the disk, but for so much; delete it to make room again."""
-    state = os.statvfs(directory)
-    size_bytes = max(0, state.f_bavail * state.f_frsize - leave_mib * 2**20)
     ballast = directory / "ballast"
     with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size_bytes)
+        for _ in range(FILL_ATTEMPTS):
+            state = os.statvfs(directory)
+            more_bytes = state.f_bavail * state.f_frsize - leave_mib * 2**20
+            if more_bytes <= 0:
+                break
+            with contextlib.suppress(OSError):  # whoever works on the disk was there before
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, more_bytes)
+        else:
+            raise AssertionError(f"{directory} does not fill up")
     return ballast

@@ -19,7 +19,7 @@ ROLL_OUT_LIMIT_S = 120.0
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RayCluster, Target]]:
     """A head and a worker node; the gallery is embedded, and its owner lives on the head."""
     directory = tmp_path_factory.mktemp("chaos")
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+    with PostgresServer() as server:
         environment = {"ROLLCALL_DATABASE_URL": server.url}
         with start_cluster(directory, ("head", "worker"), environment) as served:
             yield served

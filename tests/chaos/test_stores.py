@@ -32,10 +32,10 @@ class World:
         unready: whether /readyz said during the failure that something is wrong.
     """
 
-    def __init__(self, stack: ExitStack, directory: Path) -> None:
+    def __init__(self, stack: ExitStack) -> None:
         self.unready = False
-        self.disk = stack.enter_context(mount_small_disk(directory / "gallery-disk", DISK_MIB))
-        postgres_disk = stack.enter_context(mount_small_disk(directory / "postgres-disk", 256))
+        self.disk = stack.enter_context(mount_small_disk(DISK_MIB))
+        postgres_disk = stack.enter_context(mount_small_disk(256))
         self.postgres_disk = postgres_disk
         self.postgres = stack.enter_context(PostgresServer(postgres_disk, fsync="on", shared_buffers="16MB"))
         self.redis = stack.enter_context(RedisServer())
@@ -71,9 +71,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world() -> Iterator[World]:
     with ExitStack() as stack:
-        yield World(stack, tmp_path_factory.mktemp("stores"))
+        yield World(stack)
 
 
 def set_read_only(postgres: PostgresServer, value: str) -> None:
@@ -91,8 +91,8 @@ def set_read_only(postgres: PostgresServer, value: str) -> None:
         ("PostgreSQL: silent", True),
         ("PostgreSQL: refusing", True),
         ("PostgreSQL: slow, 0.1 s each way", False),
-        ("PostgreSQL: read-only", False),
-        ("PostgreSQL: disk full", False),
+        ("PostgreSQL: read-only", True),
+        ("PostgreSQL: disk full", True),
         ("Redis: kill -9, started again", False),
         ("Redis: silent", False),
         ("embedded gallery: disk full", False),
@@ -103,6 +103,10 @@ def test_a_store_that_fails(world: World, failure: str, is_noticed: bool) -> Non
 
     def fill(disk: Path) -> None:
         ballast.append(fill_disk(disk))
+
+    def fill_postgres() -> None:
+        fill(world.postgres_disk)
+        world.postgres.use_up_log()
 
     def free() -> None:
         for file in ballast:
@@ -121,7 +125,7 @@ def test_a_store_that_fails(world: World, failure: str, is_noticed: bool) -> Non
             lambda: set_read_only(postgres, "on"),
             lambda: set_read_only(postgres, "off"),
         ),
-        "PostgreSQL: disk full": (lambda: fill(world.postgres_disk), free),
+        "PostgreSQL: disk full": (fill_postgres, free),
         "Redis: kill -9, started again": (redis.kill, redis.start),
         "Redis: silent": (to_redis.swallow, to_redis.heal),
         "embedded gallery: disk full": (lambda: fill(world.disk), free),

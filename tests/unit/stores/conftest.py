@@ -24,10 +24,10 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+def disk() -> Iterator[Path | None]:
     """A directory with a small file system of its own; None where it cannot be mounted."""
     with contextlib.ExitStack() as stack:
-        small = mount_small_disk(tmp_path_factory.mktemp("disk") / "small", DISK_MIB)
+        small = mount_small_disk(DISK_MIB)
         try:
             mounted = stack.enter_context(small)
         except pytest.skip.Exception:
@@ -36,10 +36,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
 
 
 @pytest.fixture(scope="module")
-def server(
-    disk: Path | None, secrets: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PostgresServer]:
+def server(disk: Path | None, secrets: Path) -> Iterator[PostgresServer]:
     """A PostgreSQL that speaks plainly and over TLS."""
-    directory = disk or tmp_path_factory.mktemp("postgres")
-    with PostgresServer(directory, tls=secrets / "ours", shared_buffers="16MB") as server:
+    with PostgresServer(disk, tls=secrets / "ours", shared_buffers="16MB") as server:
         yield server

@@ -20,8 +20,8 @@ VECTORS = random_vectors(20, 128, seed=1)
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    with mount_small_disk(tmp_path / "small", DISK_MIB) as disk:
+def disk() -> Iterator[Path]:
+    with mount_small_disk(DISK_MIB) as disk:
         yield disk
 
 
