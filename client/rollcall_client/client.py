@@ -171,8 +171,8 @@ class Client(AllRoutes):
     def _send(self, effect: Send) -> httpx.Response:
         ends_at = None if effect.left_s is None else self._clock() + effect.left_s
         response = self._http.send(effect.request, stream=True)
-        if effect.is_stream and response.is_success:
-            return response
+        if response.is_stream_consumed or (effect.is_stream and response.is_success):
+            return response  # the first: a transport that is none has read it already
         try:
             pieces = []
             for piece in response.iter_raw():
