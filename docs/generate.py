@@ -132,6 +132,9 @@ def write_logs() -> str:
 
 def write_doctor() -> str:
     """docs/doctor.md."""
+    sys.path.insert(0, str(REPOSITORY / "docs"))
+    from doctor_rows import list_faults
+
     lines = [
         "# rollcall doctor",
         "",
@@ -140,16 +143,38 @@ def write_doctor() -> str:
         "    rollcall doctor [--config FILE] [--json] [--url URL]",
         "",
         "Each row is `ok`, `warn` or `fail`, with what was seen and its cure. The exit code is 1 when",
-        "something fails, else 0, warnings or not. A check that crashes or hangs is a row that fails.",
+        "something fails, else 0, warnings or not. A check that crashes or hangs is a row that fails; one",
+        "that meets an error of Rollcall's own fails with what [errors.md](errors.md) says of it.",
         "",
         "Without `--config` it reads `config/laptop.yaml`, and without `--url` the service is looked at only",
         "where `rollcall serve` runs: on a cluster give both.",
         "",
         "| check | looks at | seconds at most |",
         "|---|---|---|",
-        *(f"| {each.name} | {each.about} | {each.deadline_s:g} |" for each in ALL_CHECKS),
+        *(
+            f"| [{each.name}](#{_anchor(each.name)}) | {each.about} | {each.deadline_s:g} |"
+            for each in ALL_CHECKS
+        ),
+        "",
+        "What each can find, and what to do then; … and words in capitals stand for what was seen.",
     ]
+    for each in ALL_CHECKS:
+        faults = list_faults(each)
+        lines += ["", f"## {each.name}", "", f"Looks at: {each.about}.", ""]
+        if faults:
+            rows = (f"| {fault.status} | {_cell(fault.seen)} | {_cell(fault.cure)} |" for fault in faults)
+            lines += ["| | seen | what to do |", "|---|---|---|", *rows]
+        else:
+            lines.append("Fails with an error of Rollcall's own alone.")
     return MADE_BY + "\n".join(lines) + "\n"
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
 def _is_section(field: FieldInfo) -> bool:

@@ -21,6 +21,18 @@ def test_made_pages_are_up_to_date(repository: Path) -> None:
         assert page == write(), f"docs/{name} is out of date: run `make docs`"
 
 
+def test_the_doctors_page_has_a_cure_for_every_fault(repository: Path) -> None:
+    page = (repository / "docs" / "doctor.md").read_text()
+    faults = re.findall(r"^\| (?:warn|fail) \| (.+) \| (.+) \|$", page, re.M)
+    source = "".join(
+        (repository / "serving" / "operations" / "doctor" / f"{name}.py").read_text()
+        for name in ("files", "machine", "stores")
+    )
+    # One call makes the rows of two checks: what does not answer.
+    assert len(faults) == len(re.findall(r"\b(?:warn|fail)\(", source)) + 1
+    assert not [seen for seen, cure in faults if len(cure.strip("… ")) < 8]
+
+
 def test_links_and_paths_lead_somewhere(repository: Path) -> None:
     pages = [repository / "README.md", *(repository / "docs").glob("*.md")]
     for page in pages:
