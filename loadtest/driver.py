@@ -6,6 +6,8 @@ late, the delay is counted and not hidden ("coordinated omission", Tene, How NOT
 
 from __future__ import annotations
 
+import functools
+import gc
 import json
 import logging
 import random
@@ -103,6 +105,13 @@ class Driver:
             connection_timeout=CONNECT_TIMEOUT_S,
             network_timeout=self._options.request_timeout,
         )
+        # Looked up once: each connection would else wait for a thread that asks for the address, and a
+        # refusal before the whole picture has been read ends its connection.
+        sockets = self._client._connection_pool
+        sockets._resolve = functools.cache(sockets._resolve)  # type: ignore[method-assign]
+        # What lives until the end is looked at no more: a collection of it all stops each request for 60 ms.
+        gc.collect()
+        gc.freeze()
         self.is_offering = True
 
     def wait_for_scene(self) -> None:

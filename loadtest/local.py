@@ -52,12 +52,13 @@ def run_locust(target: Target, arguments: Sequence[str], *, is_quiet: bool = Fal
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
     command += ["--host", target.url, *arguments]
     # The service's environment, so that the token stays off the command line.
-    own = os.environ if target.service is None else target.service.environment
-    environment = {**own, "ROLLCALL_TOKEN": target.token}
+    own = {} if target.service is None else target.service.environment
+    environment = {**os.environ, **own, "ROLLCALL_TOKEN": target.token}
     if is_quiet:
         command += ["--skip-log-setup"]
     output = subprocess.DEVNULL if is_quiet else None
-    return subprocess.run(command, env=environment, stdout=output).returncode
+    # In a session of its own, which can go before the service's (`take_niceness`).
+    return subprocess.run(command, env=environment, stdout=output, start_new_session=True).returncode
 
 
 def main(arguments: list[str] | None = None) -> int:

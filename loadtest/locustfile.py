@@ -15,6 +15,7 @@ from loadtest.arrivals import KindDraw, PoissonArrivals
 from loadtest.bisection import RateSearch
 from loadtest.driver import Driver, connect, finish_everywhere
 from loadtest.kinds import read_mix
+from loadtest.machine import take_niceness
 from loadtest.options import add_options, choose_user_rate, read_objectives, read_plan
 from loadtest.outcome import write_outcome
 from loadtest.scene import SceneError, build_scene, open_client, remove_scene
@@ -115,6 +116,7 @@ def _prepare(environment: Any, **_: Any) -> None:
     # Without a choice on the command line Locust would run all classes alike.
     if not options.user_classes and not options.class_picker:
         environment.user_classes = [MixedDay]
+    options.niceness = take_niceness(options.niceness)
     driver = Driver(environment)
     environment.rollcall = driver
     if isinstance(environment.runner, WorkerRunner):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -72,6 +73,19 @@ def describe_run() -> dict[str, Any]:
 def count_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def take_niceness(niceness: int) -> int:
+    """Give this process a niceness, -20..19, where its user may; the one that it has then.
+
+    Linux weighs sessions against each other before it looks at the processes in them ("autogroup",
+    sched(7)), so a process that leads a session of its own gives that the same niceness.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        if os.getsid(0) == os.getpid():
+            Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
+    return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def _find_processor() -> str:

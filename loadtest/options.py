@@ -13,6 +13,10 @@ SHAPES = ("none", "steady", "ramp", "spike", "soak", "steps", "search")
 USERS_AT_PEAK = 200
 """Simulated users at the highest rate of a plan: enough for the rate to be set to half a per cent."""
 
+DEFAULT_NICENESS = -10
+"""A few milliseconds of work for each request, which must not wait for a core behind the service's: a late
+generator offers bursts instead of its arrivals, and times its own delay."""
+
 DEFAULT_SOAK_S = 3600.0
 DEFAULT_SECONDS = 60.0
 
@@ -58,6 +62,11 @@ def add_options(parser: Any) -> None:
         "requests under way in one Locust process; one more is not sent and fails the run",
     )
     add("request-timeout", 35.0, "seconds after which an unanswered request has failed")
+    add(
+        "niceness",
+        DEFAULT_NICENESS,
+        "of this process, where its user may; below 0 it is not late when what it loads shares its cores",
+    )
     add("warm-up", 0.0, "seconds at the start that are not judged")
     add("seed", 1, "of the arrivals")
     add("report", "bench-results/load", "where the report goes, without .json and .html")
@@ -115,6 +124,6 @@ def describe_options(options: Namespace) -> dict[str, Any]:
     """Every option that shapes the load, for the report; secrets are left out."""
     names = (
         "host pictures gallery mix shape rate spike_rate seconds steps user_rate closed max_in_flight"
-        " request_timeout warm_up seed precision repeats num_users run_time processes"
+        " request_timeout niceness warm_up seed precision repeats num_users run_time processes"
     )
     return {name: getattr(options, name, None) for name in names.split()}

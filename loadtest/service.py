@@ -22,6 +22,11 @@ START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 60.0
 
 
+def _is_of_load(variable: str) -> bool:
+    """Whether it is one of `loadtest/options.py`, which Rollcall would refuse as a setting that is none."""
+    return variable.startswith("ROLLCALL_LOAD_") and not variable.startswith("ROLLCALL_LOAD__")
+
+
 class Service:
     """`rollcall serve` on a free loopback port.
 
@@ -46,7 +51,7 @@ class Service:
         self._config = config
         # The parent's ports are the parent's: a test session has them in its environment.
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if not _is_of_load(name)},
             **choose_own_ports(),
             "ROLLCALL_DATA_DIR": str(data_dir),
             **(environment or {}),

@@ -13,7 +13,7 @@ def _describe(*, max_replicas: int, max_batch_size: int, num_cpus: float, **othe
     """Options of a deployment, as a serve config gives them; others take the place of what stands here."""
     return {
         "autoscaling_config": {"min_replicas": 1, "max_replicas": max_replicas, "target_ongoing_requests": 2},
-        "max_ongoing_requests": 4,
+        "max_ongoing_requests": max_batch_size,
         "max_queued_requests": 16,
         "health_check_period_s": 10,
         "health_check_timeout_s": 30,
@@ -31,7 +31,6 @@ FURTHER_LINE: dict[str, dict[str, Any]] = {
         max_batch_size=32,
         num_cpus=0.1,
         autoscaling_config={"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": 4},
-        max_ongoing_requests=8,
         max_queued_requests=32,
         health_check_timeout_s=20,
     ),

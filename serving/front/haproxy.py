@@ -37,9 +37,18 @@ ANSWER_HEADERS = {
 }
 """Of every answer that does not say otherwise, the proxy's own among them."""
 HSTS = "max-age=31536000"
+NICENESS = -10
+"""Of HAProxy. A refusal is all its work; behind models and event loops it would wait for a core instead."""
+STREAM_PATH = "^/v1/events/[^/]+/stream$"
+"""The route that is a WebSocket."""
+TUNNEL_TIMEOUT_S = 75
+"""Of a WebSocket on which nothing passes: the service pings every 20 s, so that three were not answered."""
 _PR_SET_PDEATHSIG = 1
 _ENV_PREFIX = "ROLLCALL_WEB__"
-_ENV_OF_LOAD = {"max_pending_requests": "ROLLCALL_LOAD__MAX_PENDING_REQUESTS"}
+_ENV_OF_LOAD = {
+    "max_pending_requests": "ROLLCALL_LOAD__MAX_PENDING_REQUESTS",
+    "max_streams": "ROLLCALL_STREAM__MAX_OPEN",
+}
 _MARK = "# amended by rollcall-haproxy"
 _CIPHERS = "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets"
 
@@ -53,6 +62,7 @@ class FrontOptions:
     """What of `WebSettings` and `LoadSettings` the proxy is concerned with, under the same names.
 
     max_pending_requests: 0, as on a node that says nothing of it, leaves all refusing to the ingress.
+    max_streams: live streams of one ingress replica, which the proxy counts among its connections.
     """
 
     tls_certificate: str = ""
@@ -61,6 +71,7 @@ class FrontOptions:
     idle_timeout_s: int = 60
     statistics_host: str = "127.0.0.1"
     max_pending_requests: int = 0
+    max_streams: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> FrontOptions:
@@ -117,6 +128,8 @@ def amend(config: str, options: FrontOptions) -> str:
             for name, value in ANSWER_HEADERS.items()
         ),
         "http-after-response del-header server",
+        # Serve ends a request after its `request_timeout_s`, a live stream too, unless it is told not to.
+        f"http-request set-header x-request-timeout-seconds 0 if {{ path_reg {quote(STREAM_PATH)} }}",
     ]
     if options.https or options.tls_certificate:
         rules.append(f"http-after-response set-header Strict-Transport-Security {HSTS}")
@@ -126,7 +139,8 @@ def amend(config: str, options: FrontOptions) -> str:
         (
             r"^( *)timeout client \d+s\n",
             rf"\1timeout client {options.idle_timeout_s}s\n"
-            rf"\1timeout http-request {options.header_timeout_s}s\n",
+            rf"\1timeout http-request {options.header_timeout_s}s\n"
+            rf"\1timeout tunnel {TUNNEL_TIMEOUT_S}s\n",
         ),
         (r"^(frontend prometheus\n *bind) \S*:(\d+)\n", rf"\1 {statistics}:\2\n"),
         (r"^(listen stats\n *bind) \S*:(\d+)\n", rf"\1 {statistics}:\2\n"),
@@ -141,7 +155,8 @@ def amend(config: str, options: FrontOptions) -> str:
         config, count = re.subn(pattern, replacement, config, flags=re.MULTILINE)
         if count != 1:
             raise UnknownConfigError(f"{count} places of the form {pattern!r} where one was expected")
-    return add_shedding(config, options.max_pending_requests)
+    most = options.max_pending_requests
+    return add_shedding(config, most and most + options.max_streams)
 
 
 def _refuse_until_ready() -> str:
@@ -155,9 +170,16 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def _step_forward() -> None:
+    """Go before all else of the service, where the user may: its work is microseconds for each request."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+
+
 def main() -> None:
     """Amend the file after `-f`, then become HAProxy."""
     _die_with_parent()
+    _step_forward()
     try:
         path = Path(sys.argv[sys.argv.index("-f") + 1])
         amended = amend(path.read_text("utf-8"), FrontOptions.from_environment(os.environ))

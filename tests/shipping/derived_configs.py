@@ -48,8 +48,12 @@ def for_gpus(cluster: dict[str, Any], one_gpu: dict[str, Any]) -> dict[str, Any]
     for deployment, theirs in zip(application["deployments"], other["deployments"], strict=True):
         assert deployment["name"] == theirs["name"]
         if "num_gpus" in theirs["ray_actor_options"]:
-            for key in ("ray_actor_options", "user_config", "health_check_timeout_s"):
+            for key in ("ray_actor_options", "user_config", "health_check_timeout_s", "max_ongoing_requests"):
                 deployment[key] = theirs[key]
+    # A parcel fills a batch, and theirs are larger.
+    ours, other_stages = (each["deployments"][0]["user_config"] for each in (application, other))
+    for name, stage in ours.items():
+        stage["max_parcel_tasks"] = other_stages[name]["max_parcel_tasks"]
     return config
 
 

@@ -279,3 +279,4 @@ def test_serve_configs_bound_everything(config: ServeDeploySchema) -> None:
         room = deployment.max_ongoing_requests * deployment.autoscaling_config["min_replicas"]
         assert stage.max_calls <= room + deployment.max_queued_requests
         assert stage.max_parcel_tasks * stage.max_calls >= batch
+        assert deployment.max_ongoing_requests >= batch  # or Serve warns at each start, and at each tuning
