@@ -39,6 +39,7 @@ from serving.api.routes import (
     recognition,
     search,
     stateless,
+    stream,
     verification,
 )
 from serving.api.security_headers import make_answer_headers
@@ -90,6 +91,7 @@ def create_app(services: Services, job_runner: JobRunner | None = None) -> FastA
         jobs,
         migration,
         pages,
+        stream,
     )
     for part in parts:
         app.include_router(part.router)

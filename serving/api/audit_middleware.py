@@ -50,7 +50,7 @@ class AuditMiddleware:
             await self._app(scope, receive, send_when_written)
         except asyncio.CancelledError:
             if not written and _belongs(services, found, 499):
-                services.audit.offer_or_count(_make_entry(services, found, scope, 499, "caller_gone"))
+                services.audit.offer_or_count(make_entry(services, found, scope, 499, "caller_gone"))
             raise
         except Exception:
             if not written:
@@ -63,7 +63,7 @@ class AuditMiddleware:
         if not _belongs(services, found, status):
             return
         outcome = "ok" if status < 400 else code or str(status)
-        entry = _make_entry(services, found, scope, status, outcome)
+        entry = make_entry(services, found, scope, status, outcome)
         anonymous = entry.actor_kind == "anonymous" and status >= 400
         if status in DENIED or anonymous:
             origin = None if entry.address is None else network_of(entry.address)
@@ -81,7 +81,8 @@ def _belongs(services: Services, found: FoundRoute, status: int) -> bool:
     return facts.is_recognition and services.settings.audit.recognitions
 
 
-def _make_entry(services: Services, found: FoundRoute, scope: Scope, status: int, outcome: str) -> AuditEntry:
+def make_entry(services: Services, found: FoundRoute, scope: Scope, status: int, outcome: str) -> AuditEntry:
+    """What the trail says of a request, from its scope and what the routes left in its state."""
     state = scope["state"]
     identity = state.get("identity")
     event = state.get("event")

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from serving.errors import (
     ALL_ERRORS,
@@ -58,7 +59,7 @@ class Problem(BaseModel):
     request_id: str = Field(description="Name it when asking the operator.")
 
 
-def find_request_id(request: Request) -> str:
+def find_request_id(request: HTTPConnection) -> str:
     """The caller's or the proxy's id for this request; a new one when there is none of that form."""
     known = getattr(request.state, "request_id", None)
     if known is None:
@@ -83,7 +84,7 @@ def describe(error: RollcallError, request_id: str) -> dict[str, Any]:
     }
 
 
-def answer_error(request: Request, error: RollcallError) -> JSONResponse:
+def answer_error(request: HTTPConnection, error: RollcallError) -> JSONResponse:
     """`error` as an HTTP answer; its code is `request.state.error_code` from then on."""
     request.state.error_code = error.code
     headers = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from fastapi import Request
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.api.envelope import answer_error
@@ -30,11 +30,11 @@ class HostCheck:
         self._suffixes = tuple(host[1:] for host in hosts if host.startswith("*."))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in ASKED_BY_ANY_NAME:
+        if scope["type"] in ("http", "websocket") and scope["path"] not in ASKED_BY_ANY_NAME:
             given = [value for name, value in scope["headers"] if name == b"host"]
             host = _strip_port(given[0].decode("latin-1").lower()) if len(given) == 1 else ""
             if host not in self._names and not host.endswith(self._suffixes or ("\0",)):
-                await answer_error(Request(scope), UnknownHost())(scope, receive, send)
+                await answer_error(HTTPConnection(scope), UnknownHost())(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

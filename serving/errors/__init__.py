@@ -66,6 +66,7 @@ from serving.errors.pictures import (
     UnsupportedPictureType,
 )
 from serving.errors.requests import BodyTooLarge, InvalidRequest, MethodNotAllowed, NotFound, UnknownHost
+from serving.errors.streams import ForeignOrigin, StreamIdle, StreamOver, TooManyStreams
 
 __all__ = [
     "ALL_ERRORS",
@@ -85,6 +86,7 @@ __all__ = [
     "EventExists",
     "FalseMatchRateNotSupported",
     "Forbidden",
+    "ForeignOrigin",
     "IdempotencyKeyReused",
     "InstallationConflict",
     "InternalError",
@@ -123,12 +125,15 @@ __all__ = [
     "SignUpClosed",
     "StageUnavailable",
     "StorageFull",
+    "StreamIdle",
+    "StreamOver",
     "TokenExpired",
     "TokenInvalid",
     "TokenMissing",
     "TokenRevoked",
     "TooManyJobs",
     "TooManyPixels",
+    "TooManyStreams",
     "TruncatedPicture",
     "UnknownAccount",
     "UnknownApiKey",
@@ -154,5 +159,6 @@ ALL_ERRORS: tuple[type[RollcallError], ...] = (
     IdempotencyKeyReused, RequestInProgress,
     UnknownJob, JobNotFinished, JobFinished, TooManyJobs, BadArchive,
     Overloaded, StageUnavailable, StorageFull, DeadlineExceeded,
+    ForeignOrigin, StreamIdle, StreamOver, TooManyStreams,
 )  # fmt: skip
 """The errors a client can receive over HTTP."""

@@ -21,6 +21,7 @@ from serving.settings.recognition import (
 )
 from serving.settings.settings import Settings
 from serving.settings.stores import DatabaseSettings, GallerySettings
+from serving.settings.stream import StreamSettings
 from serving.settings.telemetry import LoggingSettings, TracingSettings
 from serving.settings.web import WebSettings
 
@@ -44,6 +45,7 @@ __all__ = [
     "RecognitionSettings",
     "RetentionSettings",
     "Settings",
+    "StreamSettings",
     "TracingSettings",
     "WebSettings",
     "load_settings",

@@ -20,6 +20,7 @@ from serving.settings.recognition import (
     RecognitionSettings,
 )
 from serving.settings.stores import DatabaseSettings, GallerySettings
+from serving.settings.stream import StreamSettings
 from serving.settings.telemetry import LoggingSettings, TracingSettings
 from serving.settings.web import WebSettings
 from serving.vision.execution import Execution
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     auth: AuthSettings = AuthSettings()
     load: LoadSettings = LoadSettings()
+    stream: StreamSettings = StreamSettings()
     quality: QualitySettings = QualitySettings()
     liveness: LivenessSettings = LivenessSettings()
     enrolment: EnrolmentSettings = EnrolmentSettings()

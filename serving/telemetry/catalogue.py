@@ -233,6 +233,29 @@ LIVENESS_SCORE = Metric(
     LIVENESS_SCORES,
 )
 
+STREAMS_OPEN = Metric("rollcall_streams_open", "gauge", "Live video streams now; bound: stream.max_open.")
+STREAMS = Metric(
+    "rollcall_streams_total",
+    "counter",
+    "Streams that have ended: `ok` when the client ended it, else the code of the error (docs/errors.md).",
+    ("outcome",),
+)
+STREAM_FRAMES = Metric(
+    "rollcall_stream_frames_total",
+    "counter",
+    "Frames of streams: `recognised` when a face was embedded, `tracked` when all were known or there was "
+    "none, `dropped` for a newer one, `refused` above stream.frames_per_s, `busy`, `failed` (no picture we "
+    "accept).",
+    ("outcome",),
+)
+STREAM_FRAME_SECONDS = Metric(
+    "rollcall_stream_frame_seconds",
+    "histogram",
+    "From the arrival of a frame to its answer, the wait for the frame before included.",
+    ("outcome",),
+    STAGE_SECONDS,
+)
+
 # Stores
 
 GALLERY_FACES = Metric(

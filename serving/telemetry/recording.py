@@ -19,6 +19,7 @@ OTHER = "other"
 FACE_OUTCOMES = ("match", "unknown", "refused", "no_face")
 VERIFICATION_OUTCOMES = ("verified", "refused")
 
+FrameOutcome = Literal["recognised", "tracked", "dropped", "refused", "busy", "failed"]
 Refusal = Literal["requests", "bytes", "queue", "backpressure", "rate_limit"]
 
 
@@ -58,6 +59,9 @@ def begin_ingress(packs: Iterable[Pack]) -> None:
     to see the first time."""
     for reason in get_args(Refusal):
         counter(catalogue.SHED).of(reason)
+    for outcome in get_args(FrameOutcome):
+        counter(catalogue.STREAM_FRAMES).of(outcome)
+    note_streams(0)
     note_in_flight(0)
     note_admitted(0, 0)
     note_audit_queue(0)
@@ -126,6 +130,27 @@ def note_faces(pack: str, event_id: str, faces: Iterable[tuple[str, float | None
             histogram(catalogue.BEST_FALSE_MATCH_RATE).of(pack, outcome).observe(false_match_rate)
     if not has_faces:
         counter(catalogue.FACE_OUTCOMES).of(pack, "no_face", event).add()
+
+
+def note_streams(count: int) -> None:
+    """So many live streams are open."""
+    gauge(catalogue.STREAMS_OPEN).of().set(count)
+
+
+def note_stream(outcome: str) -> None:
+    """A stream has ended."""
+    counter(catalogue.STREAMS).of(outcome).add()
+
+
+def note_frame(outcome: FrameOutcome, seconds: float | None = None) -> None:
+    """A frame of a stream came to this.
+
+    Args:
+        seconds: from its arrival to its answer; None: it was not worked on.
+    """
+    counter(catalogue.STREAM_FRAMES).of(outcome).add()
+    if seconds is not None:
+        histogram(catalogue.STREAM_FRAME_SECONDS).of(outcome).observe(seconds)
 
 
 def note_verification(pack: str, outcome: str) -> None:
