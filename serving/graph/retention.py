@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -10,10 +11,13 @@ from serving.audit.store import add_entries
 from serving.audit.trail import AuditTrail
 from serving.graph.lines import Lines
 from serving.graph.periodic import Periodic
+from serving.graph.steady_clock import SteadyClock
 from serving.graph.sweep import CALL_TIMEOUT_S, erase_orphans
 from serving.graph.vaults import erase_place
 from serving.registry.registry import Registry
 from serving.registry.retention import ExpiredEvent, ExpiredPerson, Retention
+
+logger = logging.getLogger("ray.serve")
 
 FIRST_WITHIN_S = 60.0
 """How soon after its start a replica looks, so that a service that is often restarted looks at all."""
@@ -28,12 +32,14 @@ class RetentionJob:
     """Runs in every ingress replica. Of several that find the same person one erases them, and says so once.
 
     A person is forgotten in the same transaction that writes the audit entry; the vectors go after that, and
-    if they cannot, the sweep erases them. Events of packs that do not serve are no exception.
+    if they cannot, the sweep erases them. Events of packs that do not serve are no exception. Nothing is
+    erased by a clock that has jumped within the last hour: it may be wrong, and what is erased is gone.
 
     Args:
         idempotency_s: how long the answers to requests with a key are kept.
         period_s: between two looks, on average.
         keep_erasures_days: how long it is remembered, by hash, who was erased.
+        clock: whether the wall clock can be believed.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class RetentionJob:
         idempotency_s: float,
         period_s: float,
         keep_erasures_days: int = 365,
+        clock: SteadyClock | None = None,
     ) -> None:
         self._registry = registry
         self._retention = retention
@@ -53,6 +60,7 @@ class RetentionJob:
         self._audit = audit
         self._idempotency_s = idempotency_s
         self._keep_erasures_days = keep_erasures_days
+        self._clock = clock or SteadyClock()
         self._periodic = Periodic(
             "retention", self.look_once, period_s=period_s, first_within_s=min(period_s, FIRST_WITHIN_S)
         )
@@ -80,6 +88,9 @@ class RetentionJob:
             self._audit.purge,
         )
         for step in steps:
+            if not self._clock.is_steady():
+                logger.error("retention: the clock has jumped; nothing is erased by it for an hour")
+                break
             await _try(step, failures)
         if failures:
             raise failures[0]
