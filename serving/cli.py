@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import serving
+from rollcall_client import RollcallError as ServiceRefusal
 from serving.commands import (
     accounts,
     backup,
@@ -15,13 +16,16 @@ from serving.commands import (
     calibrate,
     doctor,
     evaluate,
+    events,
     gallery,
     key_rotation,
     packs,
+    people,  # noqa: F401  # adds to those of bulk
+    recognition,
     secrets,
     serve,
 )
-from serving.commands.console import console, fail
+from serving.commands.console import console, fail, fail_at_service
 from serving.errors import RollcallError
 
 app = typer.Typer(
@@ -39,6 +43,9 @@ app.command("erasures")(backup.write_erasures)
 app.command("rotate-keys")(key_rotation.rotate_keys)
 app.command("token")(accounts.print_token)
 app.command("samples")(packs.write_samples)
+app.command("enroll")(bulk.import_people)
+app.command("recognize")(recognition.recognize)
+app.command("compare")(recognition.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(accounts.admin, name="admin")
@@ -47,6 +54,7 @@ app.add_typer(accounts.keys, name="keys")
 app.add_typer(packs.packs, name="packs")
 app.add_typer(gallery.gallery, name="gallery")
 app.add_typer(bulk.people, name="people")
+app.add_typer(events.events, name="events")
 app.add_typer(secrets.secrets, name="secrets")
 
 
@@ -78,6 +86,9 @@ def main() -> None:
         app()
     except RollcallError as error:
         fail(error)
+        sys.exit(1)
+    except ServiceRefusal as error:
+        fail_at_service(error)
         sys.exit(1)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
-import os
-import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.markup import escape
@@ -19,7 +18,6 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -27,42 +25,21 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from rollcall_client import AsyncClient
+from rollcall_client.bodies import UPLOAD_TYPES
+from rollcall_client.models import JobView
 from serving.commands.console import messages
 from serving.commands.folder_import import FolderImport, SentPictures, list_pictures, read_people
-from serving.commands.service_client import Refusal, ServiceClient
+from serving.commands.service_client import Refusal, connect, explain_refusals
+from serving.commands.service_options import DEFAULT_URL, PARTLY, AsJson, Event, Token, Url, print_json
 from serving.errors import CommandError
 from serving.jobs.records import Rejection
 
-REJECTED = 3
-"""Exit code when all is done and some items were rejected."""
 MAX_SHOWN = 20
 POLL_S = 1.0
-CHUNK_BYTES = 1024 * 1024
-DEFAULT_URL = "http://127.0.0.1:8000"
-CONTENT_TYPES = {
-    ".zip": "application/zip",
-    ".tar": "application/x-tar",
-    ".tgz": "application/gzip",
-    ".gz": "application/gzip",
-    ".ndjson": "application/x-ndjson",
-    ".jsonl": "application/x-ndjson",
-}
-
 ResultT = TypeVar("ResultT")
 
 people = typer.Typer(help="The people of an event, all at once.", no_args_is_help=True)
-
-Event = Annotated[str, typer.Option("--event", help="The event's id.")]
-Url = Annotated[str, typer.Option("--url", envvar="ROLLCALL_URL", help="Of the service.")]
-Token = Annotated[
-    str,
-    typer.Option(
-        "--token",
-        envvar="ROLLCALL_TOKEN",
-        help="An access token (`rollcall token` prints one) or API key; better given by ROLLCALL_TOKEN, "
-        "since others on this machine can see the command line.",
-    ),
-]
 
 
 @people.command("import")
@@ -90,9 +67,10 @@ def import_people(
         Path | None, typer.Option(help="Write what was rejected, and why, to this file as NDJSON.")
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, max=64, help="Pictures of a folder in flight.")] = 8,
+    as_json: AsJson = False,
 ) -> None:
     """Import people. Exit code 0: everybody; 3: some were rejected; 1: it failed and may be repeated."""
-    options = {
+    options: dict[str, Any] = {
         name: value
         for name, value in (
             ("on_duplicate", on_duplicate),
@@ -107,9 +85,12 @@ def import_people(
         found = run_against_service(_import_file(source, event, url, token, options))
     if rejections is not None:
         _write_rejections(rejections, found)
-    if found:
+    if as_json:
+        print_json({"rejected": [_describe(each) for each in found]})
+    elif found:
         show_rejections(found)
-        raise typer.Exit(REJECTED)
+    if found:
+        raise typer.Exit(PARTLY)
 
 
 @people.command("export")
@@ -124,7 +105,7 @@ def export_people(
 
 
 async def _import_folder(
-    folder: Path, event: str, url: str, token: str, options: dict[str, str], parallel: int
+    folder: Path, event: str, url: str, token: str, options: dict[str, Any], parallel: int
 ) -> list[Rejection]:
     pictures, facts, sent = list_pictures(folder), read_people(folder), SentPictures(folder, url, event)
     if not sent.open():
@@ -138,7 +119,7 @@ async def _import_folder(
             progress.update(task, advance=1, rejected=rejected)
 
         try:
-            async with ServiceClient(url, token) as client:
+            async with connect(url, token) as client:
                 work = FolderImport(client, folder, event, options, facts, sent, note)
                 await work.run(pictures, parallel)
                 complete = not work.rejections
@@ -152,76 +133,59 @@ async def _import_folder(
 
 
 async def _import_file(
-    path: Path, event: str, url: str, token: str, options: dict[str, str]
+    path: Path, event: str, url: str, token: str, options: dict[str, Any]
 ) -> list[Rejection]:
-    kind = CONTENT_TYPES.get(path.suffix.lower())
-    if kind is None:
-        raise CommandError(f"{path.name} is neither a folder nor ends in {', '.join(CONTENT_TYPES)}")
+    if path.suffix.lower() not in UPLOAD_TYPES:
+        raise CommandError(f"{path.name} is neither a folder nor ends in {', '.join(UPLOAD_TYPES)}")
+    kind: Any = UPLOAD_TYPES[path.suffix.lower()]
     size = (await asyncio.to_thread(path.stat)).st_size
     with show_progress() as progress:
-        async with ServiceClient(url, token) as client:
-            uploading = progress.add_task("upload (KiB)", total=size // 1024, rejected=0)
-            answer = await client.call(
-                "POST",
-                f"/v1/events/{event}/imports",
-                lambda: _read_pieces(path, progress, uploading),
-                params=options,
-                headers={"Content-Type": kind, "Content-Length": str(size)},
-            )
-            await _watch(client, event, answer.json()["id"], progress, "import")
-            return await _fetch_rejections(client, event, answer.json()["id"])
+        uploading = progress.add_task("upload (KiB)", total=size // 1024, rejected=0)
+
+        def note(sent_bytes: int) -> None:
+            progress.update(uploading, completed=sent_bytes // 1024)
+
+        async with connect(url, token) as client:
+            with explain_refusals(), WatchedFile(path, note) as file:
+                job = await client.jobs.import_people(event, file, content_type=kind, **options)
+                await _watch(client, event, job.id, progress, "import")
+                return [
+                    Rejection(each.item, each.name, each.code, each.detail)
+                    async for each in client.jobs.iterate_rejections(event, job.id, limit=1000)
+                ]
 
 
 async def _export(event: str, output: Path, url: str, token: str) -> None:
-    handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file, show_progress() as progress:
-            async with ServiceClient(url, token) as client:
-                answer = await client.call("POST", f"/v1/events/{event}/exports")
-                await _watch(client, event, answer.json()["id"], progress, "export")
-                path = f"/v1/events/{event}/jobs/{answer.json()['id']}/result"
-                async for piece in client.stream(path):
-                    await asyncio.to_thread(file.write, piece)
-        os.replace(name, output)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with show_progress() as progress:
+        async with connect(url, token) as client:
+            with explain_refusals():
+                job = await client.jobs.export_people(event)
+                await _watch(client, event, job.id, progress, "export")
+                async with client.jobs.result(event, job.id) as download:
+                    await download.save(output)
 
 
-async def _watch(client: ServiceClient, event: str, job_id: str, progress: Progress, title: str) -> None:
-    """Show how far the job is until it is done; raises CommandError when it ends otherwise."""
+async def _watch(client: AsyncClient, event: str, job_id: str, progress: Progress, title: str) -> None:
+    """Show how far the job is until it is done."""
     task = progress.add_task(title, total=None, rejected=0)
-    while True:
-        job = (await client.call("GET", f"/v1/events/{event}/jobs/{job_id}")).json()
-        progress.update(task, total=job["total"], completed=job["done"], rejected=job["rejected"])
-        if job["state"] == "done":
-            return
-        if job["state"] in ("failed", "cancelled"):
-            error = job["error"] or {"code": job["state"], "detail": "somebody ended it"}
-            raise CommandError(f"the job {job_id} {job['state']}: {error['code']}: {error['detail']}")
-        await asyncio.sleep(POLL_S)
+
+    def note(job: JobView) -> None:
+        progress.update(task, total=job.total, completed=job.done, rejected=job.rejected)
+
+    await client.wait_for_job(event, job_id, on_progress=note, poll_s=POLL_S)
 
 
-async def _fetch_rejections(client: ServiceClient, event: str, job_id: str) -> list[Rejection]:
-    found: list[Rejection] = []
-    cursor: str | None = None
-    while True:
-        params = {"limit": 1000, **({} if cursor is None else {"cursor": cursor})}
-        path = f"/v1/events/{event}/jobs/{job_id}/rejections"
-        page = (await client.call("GET", path, params=params)).json()
-        found += [Rejection(**each) for each in page["rejections"]]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return found
+class WatchedFile(io.BufferedReader):
+    """A file that says how far it has been read, in bytes."""
 
+    def __init__(self, path: Path, on_read: Callable[[int], None]) -> None:
+        super().__init__(io.FileIO(path))
+        self._on_read = on_read
 
-async def _read_pieces(path: Path, progress: Progress, task: TaskID) -> AsyncIterator[bytes]:
-    progress.update(task, completed=0)
-    file: BinaryIO
-    with path.open("rb") as file:
-        while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            yield piece
-            progress.update(task, advance=len(piece) // 1024)
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self._on_read(self.tell())
+        return piece
 
 
 def run_against_service(work: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -263,8 +227,9 @@ def show_rejections(found: list[Rejection]) -> None:
 
 
 def _write_rejections(path: Path, found: Iterable[Rejection]) -> None:
-    lines = [
-        json.dumps({"name": each.name, "code": each.code, "detail": each.detail}, ensure_ascii=False) + "\n"
-        for each in found
-    ]
+    lines = [json.dumps(_describe(each), ensure_ascii=False) + "\n" for each in found]
     path.write_text("".join(lines), encoding="utf-8")
+
+
+def _describe(rejection: Rejection) -> dict[str, str]:
+    return {"name": rejection.name, "code": rejection.code, "detail": rejection.detail}

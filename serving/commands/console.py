@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rollcall_client import RollcallError as ServiceRefusal
+from rollcall_client import ServiceError
 from serving.errors import RollcallError
 
 console = Console(highlight=False, soft_wrap=True)
@@ -19,6 +21,18 @@ def fail(error: RollcallError) -> None:
     """Say what went wrong and what to do about it."""
     messages.print(f"[bold red]{escape(error.title)}[/]: {escape(error.detail)}")
     messages.print(f"[bold]What to do:[/] {escape(error.cure)}")
+
+
+def fail_at_service(error: ServiceRefusal) -> None:
+    """Say what a running service refused, or why it was not reached."""
+    if isinstance(error, ServiceError):
+        messages.print(f"[bold red]{escape(error.title)}[/] ({error.code}): {escape(error.detail)}")
+        cure = "get a token with: rollcall token" if error.status == 401 else error.cure
+        said = f" The request was {escape(error.request_id)}." if error.request_id else ""
+    else:
+        messages.print(f"[bold red]The service does not answer as it should[/]: {escape(str(error))}")
+        cure, said = error.cure, ""
+    messages.print(f"[bold]What to do:[/] {escape(cure)}{said}")
 
 
 class StepBar:

@@ -12,9 +12,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from serving.commands.service_client import Refusal, ServiceClient
+from rollcall_client import AsyncClient
+from serving.commands.service_client import Refusal, explain_refusals
 from serving.errors import CommandError, RollcallError
 from serving.jobs import people_file
 from serving.jobs.entry_names import PEOPLE_FILE, find_person, is_clutter
@@ -119,17 +120,17 @@ class FolderImport:
 
     def __init__(
         self,
-        client: ServiceClient,
+        client: AsyncClient,
         folder: Path,
         event: str,
-        options: Mapping[str, str],
+        options: Mapping[str, Any],
         people: PeopleFile,
         sent: SentPictures,
         on_done: Callable[[int], None],
     ) -> None:
         self._client = client
         self._folder = folder
-        self._path = f"/v1/events/{event}/people"
+        self._event = event
         self._options = options
         self._people = people
         self._sent = sent
@@ -167,16 +168,17 @@ class FolderImport:
 
     async def _send(self, name: str, person: PersonFacts) -> None:
         data = await asyncio.to_thread(self._read, name)
-        fields = {**self._options, "person_id": person.id, **_describe(person)}
+        fields = {"person_id": person.id, **_describe(person, self._options)}
         digest = hashlib.sha256(data)
         digest.update(json.dumps(fields, sort_keys=True).encode())
-        await self._client.call(
-            "POST",
-            self._path,
-            data=fields,
-            files={"picture": (Path(name).name, data)},
-            headers={"Idempotency-Key": digest.hexdigest()},
-        )
+        with explain_refusals():
+            await self._client.people.enrol(
+                self._event,
+                data,
+                person_id=person.id,
+                idempotency_key=digest.hexdigest(),
+                **_describe(person, self._options),
+            )
 
     def _read(self, name: str) -> bytes:
         path = self._folder / name
@@ -185,12 +187,12 @@ class FolderImport:
         return path.read_bytes()
 
 
-def _describe(person: PersonFacts) -> dict[str, str]:
-    details, found = person.details, {}
+def _describe(person: PersonFacts, options: Mapping[str, Any]) -> dict[str, Any]:
+    details, found = person.details, dict(options)
     if details.name is not None:
         found["name"] = details.name
     if details.metadata is not None:
-        found["metadata"] = json.dumps(details.metadata)
+        found["metadata"] = details.metadata
     if details.consent_reference is not None:
         found["consent_reference"] = details.consent_reference
     return found

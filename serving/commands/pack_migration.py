@@ -12,18 +12,12 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from serving.commands.bulk import (
-    DEFAULT_URL,
-    REJECTED,
-    Token,
-    Url,
-    run_against_service,
-    show_progress,
-    show_rejections,
-)
+from rollcall_client import AsyncClient
+from serving.commands.bulk import run_against_service, show_progress, show_rejections
 from serving.commands.console import console, messages
 from serving.commands.folder_import import FolderImport, SentPictures, list_pictures
-from serving.commands.service_client import Refusal, ServiceClient
+from serving.commands.service_client import Refusal, connect, explain_refusals
+from serving.commands.service_options import DEFAULT_URL, PARTLY, Token, Url
 from serving.errors import CommandError
 from serving.jobs.people_file import PeopleFile
 from serving.jobs.records import PersonFacts, Rejection
@@ -108,7 +102,7 @@ def migrate(
         _show(event, outcome)
     is_short = finish and outcome.state != "finished"
     if outcome.rejections or is_short:
-        raise typer.Exit(REJECTED)
+        raise typer.Exit(PARTLY)
 
 
 async def _migrate(
@@ -121,38 +115,41 @@ async def _migrate(
     parallel: int,
     switch: dict[str, Any] | None,
 ) -> Outcome:
-    path = f"/v1/events/{event}/migration"
-    async with ServiceClient(url, token) as client:
+    async with connect(url, token) as client:
         if to is None:
-            await client.call("DELETE", path)
+            with explain_refusals():
+                await client.migration.abort(event)
             return Outcome("aborted")
         try:
-            begun = (await client.call("POST", path, json={"pack_id": to})).json()
+            with explain_refusals():
+                begun = await client.migration.begin(event, pack_id=to)
         except Refusal:
-            if (await client.call("GET", f"/v1/events/{event}")).json()["pack_id"] != to:
+            if (await client.events.get(event)).pack_id != to:
                 raise
             return Outcome("finished")  # by an earlier run, which may not have had the answer
         rejections = []
         if pictures is not None:
             # A note of what was sent is good for this move alone.
-            sent = SentPictures(pictures, url, f"{event} {begun['started_at']}")
+            sent = SentPictures(pictures, url, f"{event} {begun.started_at.isoformat()}")
             rejections = await _send_pictures(client, pictures, event, sent, options, parallel)
         outcome = Outcome("moving", rejections=rejections)
         if switch is not None:
             try:
-                answer = await client.call("POST", f"{path}/finish", params=switch)
+                with explain_refusals():
+                    answer = await client.migration.finish(event, **switch)
             except Refusal as refusal:
                 if refusal.code != "migration_incomplete":
                     raise
             else:
-                outcome.state, outcome.finished = "finished", answer.json()
+                outcome.state, outcome.finished = "finished", answer.model_dump(mode="json")
                 return outcome
-        outcome.progress = (await client.call("GET", path, params={"limit": MAX_SHOWN})).json()
+        with explain_refusals():
+            outcome.progress = (await client.migration.get(event, limit=MAX_SHOWN)).model_dump(mode="json")
         return outcome
 
 
 async def _send_pictures(
-    client: ServiceClient,
+    client: AsyncClient,
     folder: Path,
     event: str,
     sent: SentPictures,
@@ -184,13 +181,14 @@ class FaceImport(FolderImport):
         data = await asyncio.to_thread(self._read, name)
         digest = hashlib.sha256(data)
         digest.update(json.dumps([person.id, self._options], sort_keys=True).encode())
-        await self._client.call(
-            "POST",
-            f"{self._path}/{person.id}/faces",
-            data=dict(self._options),
-            files={"picture": (Path(name).name, data)},
-            headers={"Idempotency-Key": f"migrate-{digest.hexdigest()}"},
-        )
+        with explain_refusals():
+            await self._client.people.add_faces(
+                self._event,
+                person.id,
+                data,
+                idempotency_key=f"migrate-{digest.hexdigest()}",
+                **self._options,
+            )
 
 
 def _show(event: str, outcome: Outcome) -> None:

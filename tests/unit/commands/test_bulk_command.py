@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,21 @@ from typer.testing import CliRunner
 
 from serving import cli
 from serving.commands import bulk, service_client
-from serving.commands.service_client import ServiceClient
+from serving.commands.service_client import connect
+from serving.commands.service_options import PARTLY
 from serving.errors import CommandError
 
-JOB = {"id": "j1", "state": "done", "total": 3, "done": 3, "rejected": 0, "error": None}
+JOB = {
+    "id": "j1", "event_id": "gala", "kind": "import_pictures", "state": "done", "created_by": "me",
+    "created_at": "2026-05-01T18:00:00Z", "started_at": None, "finished_at": None,
+    "total": 3, "done": 3, "rejected": 0, "error": None, "has_result": False,
+}  # fmt: skip
+ENROLMENT = {
+    "request_id": "r", "event_id": "gala", "faces": [], "person": {
+        "id": "ada", "name": None, "metadata": {}, "consent_reference": None, "face_ids": [],
+        "created_at": "2026-05-01T18:00:00Z", "updated_at": "2026-05-01T18:00:00Z",
+    },
+}  # fmt: skip
 EXPORTED = b'{"person_id": "ada"}\n'
 
 
@@ -58,9 +69,9 @@ class FakeService:
             return self._enrol(request, body)
         if path == "/imports":
             self.uploads.append((request.headers["content-type"], body, dict(request.url.params)))
-            return httpx.Response(202, json={"id": "j1"})
+            return httpx.Response(202, json=JOB)
         if path == "/exports":
-            return httpx.Response(202, json={"id": "j1"})
+            return httpx.Response(202, json=JOB)
         if path == "/jobs/j1":
             return httpx.Response(200, json=self.jobs.pop(0) if len(self.jobs) > 1 else self.jobs[0])
         if path == "/jobs/j1/rejections":
@@ -84,20 +95,17 @@ class FakeService:
             return refusal
         self.pictures.append(fields)
         self.keys.append(request.headers["idempotency-key"])
-        return httpx.Response(201, json={})
+        return httpx.Response(201, json=ENROLMENT)
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeService:
     fake = FakeService()
 
-    def connect(url: str, token: str) -> ServiceClient:
-        return ServiceClient(url, token, httpx.MockTransport(fake))
-
-    monkeypatch.setattr(bulk, "ServiceClient", connect)
+    monkeypatch.setattr(bulk, "connect", lambda url, token: connect(url, token, httpx.MockTransport(fake)))
     monkeypatch.setattr(bulk, "POLL_S", 0.001)
-    monkeypatch.setattr(service_client, "FIRST_PAUSE_S", 0.001)
-    monkeypatch.setattr(service_client, "LONGEST_PAUSE_S", 0.002)
+    hasty = replace(service_client.PATIENCE, first_pause_s=0.001, longest_pause_s=0.002)
+    monkeypatch.setattr(service_client, "PATIENCE", hasty)
     for name in list(os.environ):
         if name.upper().startswith("ROLLCALL_"):
             monkeypatch.delenv(name)
@@ -134,7 +142,7 @@ def notes(folder: Path) -> list[Path]:
 
 def test_a_folder_is_sent_picture_by_picture(service: FakeService, folder: Path, tmp_path: Path) -> None:
     result = import_folder(folder, "--rejections", tmp_path / "out.ndjson", "--on-duplicate", "allow")
-    assert result.exit_code == bulk.REJECTED, result.output
+    assert result.exit_code == PARTLY, result.output
     sent = sorted(service.pictures, key=lambda each: each["picture"])
     assert [(each["person_id"], each["picture"]) for each in sent] == [
         ("ada", "ada/1.jpg"),
@@ -186,16 +194,16 @@ def test_what_was_sent_to_one_event_is_not_taken_as_sent_to_another(
     service: FakeService, folder: Path
 ) -> None:
     service.on_picture = lambda fields: problem(422, "no_face") if fields["person_id"] == "bob" else None
-    assert import_folder(folder).exit_code == bulk.REJECTED
+    assert import_folder(folder).exit_code == PARTLY
     count = len(service.pictures)
-    assert import_folder(folder, "--url", "http://other").exit_code == bulk.REJECTED
+    assert import_folder(folder, "--url", "http://other").exit_code == PARTLY
     assert len(service.pictures) == 2 * count
 
 
 def test_a_rejected_picture_is_tried_again_next_time(service: FakeService, folder: Path) -> None:
     good_only(folder)
     service.on_picture = lambda fields: problem(422, "no_face") if fields["person_id"] == "bob" else None
-    assert import_folder(folder).exit_code == bulk.REJECTED
+    assert import_folder(folder).exit_code == PARTLY
     service.on_picture = lambda _: None
     assert import_folder(folder).exit_code == 0
     assert [each["picture"] for each in service.pictures].count("bob.png") == 1
@@ -207,7 +215,7 @@ PASSING: dict[str, Callable[[], httpx.Response | Exception]] = {
     "rate limited": lambda: problem(429, "rate_limited", **{"Retry-After": "0"}),
     "late": lambda: problem(504, "deadline_exceeded"),
     "a proxy's own page": lambda: httpx.Response(502, text="<html>"),
-    "at work already": lambda: problem(409, "request_in_progress"),
+    "at work already": lambda: problem(409, "request_in_progress", **{"Retry-After": "0"}),
     "no connection": lambda: httpx.ConnectError("refused"),
     "cut off": lambda: httpx.RemoteProtocolError("gone"),
 }
@@ -270,7 +278,7 @@ def test_the_rejections_of_a_job_are_all_fetched(service: FakeService, tmp_path:
     ]
     out = tmp_path / "out.ndjson"
     result = run("import", tmp_path / "people.zip", "--event", "gala", "--rejections", out)
-    assert result.exit_code == bulk.REJECTED
+    assert result.exit_code == PARTLY
     assert len(out.read_text().splitlines()) == 5
     assert "p0/[bold].jpg" in result.stderr
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from serving import cli
 from serving.commands import pack_migration
-from serving.commands.service_client import ServiceClient
+from serving.commands.service_client import connect
 from serving.errors import CommandError
 from tests.unit.api.api_fakes import picture
 from tests.unit.api.conftest import (  # noqa: F401  # fixtures
@@ -31,9 +31,7 @@ from tests.unit.api.test_api_migration import NEW, Move
 def move(gala: Api, monkeypatch: pytest.MonkeyPatch) -> Move:  # noqa: F811
     made = Move(gala)
     transport = httpx.ASGITransport(app=gala.app)
-    monkeypatch.setattr(
-        pack_migration, "ServiceClient", lambda url, token: ServiceClient(url, token, transport)
-    )
+    monkeypatch.setattr(pack_migration, "connect", lambda url, token: connect(url, token, transport))
     return made
 
 
