@@ -144,7 +144,8 @@ class Target:
 
         def check_erased(client: httpx.Client, person: str) -> list[str]:
             answer = _insist(client, "GET", f"{event}/people/{person}")
-            return [] if answer.status_code == 404 else [f"{person}: erased, and here again"]
+            is_gone = answer.status_code == 404
+            return [] if is_gone else [f"{person}: erased, and here again: {answer.text[:200]}"]
 
         with self.make_client() as client, ThreadPoolExecutor(4) as pool:
             checks = [pool.submit(check_enrolled, client, *each) for each in list(ledger.enrolled.items())]
@@ -253,7 +254,7 @@ def _insist(client: httpx.Client, method: str, path: str, body: bytes = b"") -> 
     while True:
         with contextlib.suppress(httpx.TransportError):
             answer = client.request(method, path, content=body or None)
-            if answer.status_code < 500 or time.monotonic() > until_s:
+            if not (answer.status_code == 429 or answer.status_code >= 500) or time.monotonic() > until_s:
                 return answer
         if time.monotonic() > until_s:
             raise AssertionError(f"{method} {path}: no answer for {CHECK_TIMEOUT_S:g} s")

@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     }
     options.output.write_text(json.dumps(document))
     beyond = show(fitted, options.limit)
-    print(f"{len(answers)} requests, failed: {dict(failed) or 'none'}, lost: {lost or 'nothing'}")
+    print(f"{len(answers)} requests, failed: {dict(failed) or 'none'}, lost: {len(lost)} {lost[:10] or ''}")
     print(f"growing beyond {options.limit:g} % an hour: {', '.join(beyond) or 'none'}")
     return 1 if beyond or lost or failed else 0
 

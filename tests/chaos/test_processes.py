@@ -30,6 +30,8 @@ def target(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterato
 @pytest.mark.parametrize(
     ("failure", "role"),
     [
+        ("kill -9 of a detector", "Detector"),
+        ("kill -9 of the gallery's owner", "gallery"),
         ("kill -9 of the only ingress", "Ingress"),
         ("kill -9 of the only embedder", "Embedder"),
         ("kill -9 of the only matcher", "Matcher"),

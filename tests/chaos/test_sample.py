@@ -1,4 +1,4 @@
-"""Three failures that tell most for their time: a model's replica, the owner of all vectors, and a drain."""
+"""What tells most for its time: a model's replica and the owner of all vectors die at once, and a drain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import pytest
 
 from tests.chaos.endings import check_drain, end_under_load, look_at_rest, terminate
 from tests.chaos.harness import Target, start_target
+from tests.chaos.processes import count_ready, kill_role
+
+KILLED = ("Detector", "gallery")
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +19,18 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         yield target
 
 
-@pytest.mark.parametrize(
-    ("failure", "role"),
-    [("kill -9 of a detector", "Detector"), ("kill -9 of the gallery's owner", "gallery")],
-)
-def test_a_process_that_is_killed_loses_nothing(target: Target, failure: str, role: str) -> None:
-    row = target.suffer_kill(failure, role)
+def test_a_replica_and_the_gallery_killed_at_once_lose_nothing(target: Target) -> None:
+    before = {role: count_ready(target.data_dir, role) for role in KILLED}
+
+    def kill() -> None:
+        for role in KILLED:
+            kill_role(target.data_dir, role)
+
+    row = target.suffer(
+        "kill -9 of a detector and the gallery's owner at once",
+        kill,
+        is_whole=lambda: all(count_ready(target.data_dir, role) >= before[role] for role in KILLED),
+    )
     assert row.recovery_s is not None
     assert row.whole_s is not None
 
