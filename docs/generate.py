@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import click
+import typer
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.cli import get_docs_for_click
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from serving import cli  # noqa: E402
 from serving.api.app import create_app  # noqa: E402
 from serving.errors import ALL_ERRORS  # noqa: E402
 from serving.graph.tuning import BatchTuning, IngressTuning, StageTuning  # noqa: E402
@@ -177,6 +182,40 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*")
 
 
+def write_cli() -> str:
+    """docs/cli.md, from the commands themselves."""
+    page = get_docs_for_click(
+        obj=typer.main.get_command(cli.app), ctx=typer.Context(click.Command("rollcall")), name="rollcall"
+    )
+    return MADE_BY + CLI_HEAD + page.split("\n", 1)[1].rstrip() + "\n"
+
+
+CLI_HEAD = """# The command line
+
+Commands that talk to a running service (`events`, `people`, `enroll`, `recognize`, `compare`,
+`packs migrate`) take its address and a token or API key from `ROLLCALL_URL` and `ROLLCALL_TOKEN`, or
+from `--url` and `--token`. They are built on [the Python client](client.md): what passes is waited out.
+The others work where the service's data lies.
+
+Where there is `--json`, it prints one JSON document in place of a table. Results go to standard output,
+progress and errors to standard error. `rollcall --install-completion` teaches the shell to complete
+commands and options.
+
+| exit code | |
+|---|---|
+| 0 | done; `recognize`: somebody was recognised; `compare`: the same person |
+| 1 | it failed; the message says what to do, and whether to repeat the command |
+| 2 | wrong usage, or a file that is not there |
+| 3 | done, but: `enroll` and `people import` rejected items (they are listed); `recognize` knew \
+nobody, or a picture was refused; `compare`: not the same person; `packs migrate`: not everybody has moved |
+
+`enroll` sends a folder of pictures, one folder or file for each person, and may be repeated after
+whatever cut it off: [bulk.md](bulk.md). Measuring under load is `make load`,
+[load-testing.md](load-testing.md).
+
+"""
+
+
 def _is_section(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
@@ -205,6 +244,7 @@ def _show(value: Any) -> str:
 
 
 PAGES = {
+    "cli.md": write_cli,
     "configuration.md": write_configuration,
     "doctor.md": write_doctor,
     "errors.md": write_errors,
@@ -217,3 +257,4 @@ PAGES = {
 if __name__ == "__main__":
     for name, write in PAGES.items():
         (REPOSITORY / "docs" / name).write_text(write())
+    runpy.run_module("client_generator", run_name="__main__")  # it follows from openapi.json
