@@ -21,7 +21,7 @@ from serving.errors import (
 )
 
 BEFORE_THE_SERVICE_IS_UP = (ConfigurationError, CommandError, EvaluationDataError, PackError)
-STATUSES = {400, 401, 403, 404, 405, 409, 413, 415, 421, 422, 429, 500, 503, 504}
+STATUSES = {400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500, 503, 504}
 
 
 def subclasses(kind: type[RollcallError] = RollcallError) -> Iterator[type[RollcallError]]:

@@ -23,6 +23,7 @@ from serving.front.haproxy import (
     HSTS,
     PATH_FLAG,
     PEER_HEADER,
+    TUNNEL_TIMEOUT_S,
     FrontOptions,
     UnknownConfigError,
     amend,
@@ -101,6 +102,16 @@ def test_request_ids_that_are_none_reach_nobody(proxy: Proxy, sent: list[str], k
     headers = [(b"X-Request-Id", each.encode("latin-1")) for each in sent]
     arrived = httpx.get(proxy.url, headers=headers).json()
     assert [value for name, value in arrived if name == "x-request-id"] == (sent if kept else [])
+
+
+@pytest.mark.parametrize(
+    ("path", "timeouts"),
+    [("/v1/events/gala/stream", ["0"]), ("/v1/events/gala/streams", ["7"]), ("/v1/events/a/b/stream", ["7"])],
+)
+def test_a_live_stream_has_no_request_timeout(proxy: Proxy, path: str, timeouts: list[str]) -> None:
+    arrived = httpx.get(proxy.url + path, headers={"X-Request-Timeout-Seconds": "7"}).json()
+    assert [value for name, value in arrived if name == "x-request-timeout-seconds"] == timeouts
+    assert f"timeout tunnel {TUNNEL_TIMEOUT_S}s" in proxy.config.read_text()
 
 
 @pytest.mark.parametrize("path", ["/", "/page", "/-/routes", "/-/healthz"])
