@@ -44,6 +44,8 @@ def service(
         "ROLLCALL_PICTURE__MAX_PIXELS": "20000000",
         "ROLLCALL_METRICS__PORT": str(find_free_port()),
         "ROLLCALL_LOGGING__LEVEL": "debug",
+        "ROLLCALL_STREAM__LOST_AFTER_S": "30",  # so that a slow machine makes nobody somebody new
+        "ROLLCALL_STREAM__RECHECK_S": "1",
         "ROLLCALL_TRACING__ENDPOINT": collector.endpoint,
         "ROLLCALL_TRACING__SAMPLE_RATIO": "0",
         "ROLLCALL_TRACING__TIMEOUT_S": "1",
