@@ -19,9 +19,8 @@ import onnx
 from onnx import TensorProto, helper
 from rich.console import Console
 
-import serving.packs
-from serving.errors import PackError, RollcallError
-from serving.evaluation.stored_json import write_json
+from serving.errors import PackError
+from serving.evaluation.measured_data import store_measured
 from serving.packs.catalogue import find_pack
 from serving.packs.centerface_int8 import RANGES_FILE, list_stored_tensors
 from serving.packs.centerface_onnx import INPUT_NAME, convert_centerface
@@ -82,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     for directory in options.pictures:
         found = sorted(path for path in directory.rglob("*") if path.suffix.lower() in _SUFFIXES)
         paths += found[:: max(1, len(found) // options.per_folder)]
-    try:
+
+    def measure() -> object:
         store = open_store(load_settings())
         pack = find_pack("starter", "fp32")
         store.prepare_files(pack)
@@ -90,14 +90,11 @@ def main(arguments: list[str] | None = None) -> int:
         if source is None:
             raise PackError("the detector's file is not in the model cache")
         console.print(f"measuring over {len(paths)} pictures")
-        ranges = measure_centerface_ranges(
+        return measure_centerface_ranges(
             source.read_bytes(), (decode_picture(path.read_bytes()) for path in paths)
         )
-        write_json(Path(serving.packs.__path__[0]) / "data" / RANGES_FILE, ranges)
-    except RollcallError as error:
-        console.print(f"{error.detail}\n{error.cure}", style="red")
-        return 1
-    return 0
+
+    return store_measured(RANGES_FILE, measure, console)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-import serving.packs
-from serving.errors import RollcallError
+from serving.evaluation.measured_data import store_measured
 from serving.evaluation.people_folder import collect_chips
-from serving.evaluation.stored_json import write_json
 from serving.packs.catalogue import find_pack
 from serving.packs.configured import open_store
 from serving.packs.loading import load_finder
@@ -38,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
-    try:
+
+    def measure() -> object:
         files = open_store(load_settings()).prepare_files(find_pack("starter", "fp32"))
         with Progress(console=console) as bar:
             task = bar.add_task("finding faces", total=None)
@@ -49,12 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
             )
         console.print(f"{len(chips.chips)} chips, {chips.skipped} pictures without a face; measuring")
         step = max(1, len(chips.chips) // _CHIPS)
-        ranges = measure_ranges(files.embedder_path.read_bytes(), chips.chips[::step])
-        write_json(Path(serving.packs.__path__[0]) / "data" / RANGES_FILE, ranges)
-    except RollcallError as error:
-        console.print(f"{error.detail}\n{error.cure}", style="red")
-        return 1
-    return 0
+        return measure_ranges(files.embedder_path.read_bytes(), chips.chips[::step])
+
+    return store_measured(RANGES_FILE, measure, console)
 
 
 if __name__ == "__main__":

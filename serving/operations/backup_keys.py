@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import secrets
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.database.location import make_private_directory
 from serving.errors import BackupError
+from serving.operations.private_files import write_private_file
 
 KEY_BYTES = 32
 ID_BYTES = 8
@@ -63,18 +62,7 @@ def add_key(path: Path) -> BackupKey:
     known = path.read_text("ascii") if path.exists() and read_keys(path) else ""
     secret = secrets.token_bytes(KEY_BYTES)
     line = f"{_PREFIX}{base64.b64encode(secret).decode()}\n"
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        make_private_directory(path.parent)
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(known + ("" if known.endswith("\n") or not known else "\n") + line)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise BackupError(f"{path} cannot be written: {error.strerror}") from None
+    write_private_file(path, known + ("" if known.endswith("\n") or not known else "\n") + line)
     return _make_key(secret)
 
 

@@ -7,8 +7,6 @@ a file, small enough to leave the machine every few minutes; a restore of an old
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,9 +16,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from serving.accounts.tables import account
-from serving.database.location import make_private_directory
 from serving.database.metadata import metadata, now_utc
 from serving.errors import BackupError
+from serving.operations.private_files import write_private_file
 from serving.registry.erased import hash_subject
 from serving.registry.tables import erased_subject, event
 
@@ -126,22 +124,10 @@ def read_erased_if_akin(connection: Connection, hashes: Iterable[str]) -> Erased
 
 def write_list(path: Path, erased: Erased, written_at: datetime | None = None) -> None:
     """Write a list, mode 0600, in place of one that is there; raises BackupError."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     head = {"rollcall_erasures": FORMAT, "written_at": (written_at or now_utc()).isoformat()}
-    try:
-        make_private_directory(path.absolute().parent)
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(json.dumps(head) + "\n")
-            for digest, at in sorted(erased.items()):
-                file.write(json.dumps([digest, at.isoformat()]) + "\n")
-            file.write(json.dumps({"end": len(erased)}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise BackupError(f"{path} cannot be written: {error.strerror}") from None
+    rows = ([digest, at.isoformat()] for digest, at in sorted(erased.items()))
+    lines = [json.dumps(each) for each in (head, *rows, {"end": len(erased)})]
+    write_private_file(path, "\n".join(lines) + "\n")
 
 
 def read_list(path: Path) -> ErasureList:

@@ -6,15 +6,13 @@ else the command opens the files itself. A server is asked by a connection of on
 
 from __future__ import annotations
 
-import fcntl
-import os
 from pathlib import Path
-from types import TracebackType
 
 from serving.errors import BackupError, PackError
 from serving.gallery.engines import connect_gallery
 from serving.gallery.protocol import Gallery
 from serving.gallery.records import collection_name
+from serving.operations.file_locks import is_held
 from serving.operations.service_note import read_note
 from serving.packs.configured import find_configured_pack
 from serving.packs.manifest import Pack
@@ -41,12 +39,7 @@ class Galleries:
     async def __aenter__(self) -> Galleries:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for gallery in self._opened.values():
             await gallery.close()
         if self._joined_ray:
@@ -123,14 +116,4 @@ class Galleries:
 
 def is_owned(directory: Path, collection: str) -> bool:
     """Whether a process holds the files of an embedded collection."""
-    try:
-        handle = os.open(directory / f"{collection}.lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+    return is_held(directory / f"{collection}.lock")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from serving.database.location import make_private_directory
+from serving.operations.file_locks import is_held
 
 FILE_NAME = "service.json"
 LOCK_NAME = "service.lock"
@@ -53,17 +54,7 @@ def write_note(data_dir: Path, note: ServiceNote) -> None:
 
 def is_served(data_dir: Path) -> bool:
     """Whether a service on this machine holds its lock, in whatever container it is."""
-    try:
-        lock = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return is_held(data_dir / LOCK_NAME)
 
 
 def read_note(data_dir: Path) -> ServiceNote | None:
