@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
 import sys
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -53,3 +59,73 @@ def test_the_doctor_knows_the_running_service(service: Service) -> None:
     assert rows["service"]["status"] == "ok", rows["service"]
     assert rows["registry"]["status"] == rows["gallery"]["status"] == "ok"
     assert os.path.exists(service.environment["ROLLCALL_DATA_DIR"] + "/service.json")
+
+
+def key_of(token: str) -> str:
+    head = token.split(".")[0]
+    return str(json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"])
+
+
+def test_keys_rotate_under_load_and_every_token_is_answered_rightly(
+    service: Service, client: httpx.Client, as_client: Callable[[str | None], httpx.Client]
+) -> None:
+    person = {"name": f"rotating-{uuid.uuid4().hex}", "password": "correct horse battery staple"}
+    assert client.post("/v1/accounts", json=person).status_code == 201
+
+    def sign_in() -> dict[str, str]:
+        answer = client.post("/v1/auth/sign-in", json=person)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    first = sign_in()
+    head, claims, signature = first["access_token"].split(".")
+    swapped = signature[:20] + signature[20:40].swapcase() + signature[40:]
+    tokens = {"first": first["access_token"], "newest": first["access_token"]}
+    tokens["forged"] = f"{head}.{claims}.{swapped}"
+    statuses: dict[str, list[int]] = defaultdict(list)
+    ended = threading.Event()
+
+    def ask(kind: str) -> None:
+        with as_client(None) as asking:
+            while not ended.wait(0.2):  # well below rate_limits.management
+                bearer = {"Authorization": f"Bearer {tokens[kind]}"}
+                statuses[kind].append(asking.get("/v1/auth/whoami", headers=bearer).status_code)
+
+    def wait_for_answers(count: int) -> None:
+        already = {kind: len(statuses[kind]) for kind in tokens}
+        give_up_at = time.monotonic() + 60
+        while any(len(statuses[kind]) < already[kind] + count for kind in tokens):
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
+
+    def rotate_by_command() -> None:
+        done = run(service, "rotate-keys")
+        assert done.returncode == 0, done.stderr
+
+    def rotate_by_route() -> None:
+        assert client.post("/v1/auth/keys/rotate").status_code == 200
+
+    askers = [threading.Thread(target=ask, args=(kind,)) for kind in tokens]
+    for asker in askers:
+        asker.start()
+    try:
+        used = [key_of(tokens["first"])]
+        for rotate in (rotate_by_command, rotate_by_route):
+            wait_for_answers(2)
+            rotate()
+            session = sign_in()
+            tokens["newest"] = session["access_token"]
+            used.append(key_of(tokens["newest"]))
+            wait_for_answers(3)
+        renewed = client.post("/v1/auth/refresh", json={"refresh_token": first["refresh_token"]})
+        assert renewed.status_code == 200, "nobody is signed out"
+        assert key_of(renewed.json()["access_token"]) == used[-1]
+    finally:
+        ended.set()
+        for asker in askers:
+            asker.join(60)
+    assert len(set(used)) == 3, "each rotation's key signs at once"
+    published = {key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]}
+    assert set(used) <= published
+    right = {"first": {200}, "newest": {200}, "forged": {401}}
+    assert {kind: set(seen) for kind, seen in statuses.items()} == right
