@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,10 +20,10 @@ COLLECTOR_SECRET = "collector-sesame-4711"
 """What the collector is told with each export, and no log line ever holds."""
 
 
-def make_client(service: Service, token: str | None) -> httpx.Client:
-    """A client of `service` that carries `token`."""
+def make_client(service: Service, token: str | None, trust: ssl.SSLContext | bool = True) -> httpx.Client:
+    """A client of `service` that carries `token`, and trusts whom `trust` says."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=service.url, headers=headers, timeout=60)
+    return httpx.Client(base_url=service.url, headers=headers, verify=trust, timeout=60)
 
 
 @pytest.fixture(scope="session")

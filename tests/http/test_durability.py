@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from loadtest.service import Service
+from tests.http.encrypted_service import EncryptedService
 from tests.service_fixtures import make_client
 
 KILLS = 1
@@ -18,7 +19,9 @@ KILLS = 1
 def test_kill_9_right_after_an_enrolment_loses_nothing_and_ctrl_c_leaves_nothing(
     tmp_path: Path, repository: Path, samples: dict[str, Path], request: pytest.FixtureRequest
 ) -> None:
-    service = Service(tmp_path / "data", config=repository / "config" / "laptop.yaml")
+    """Once over HTTP, and after the kill over HTTPS, which `rollcall serve` speaks by itself."""
+    config = repository / "config" / "laptop.yaml"
+    service = Service(tmp_path / "data", config=config)
     request.addfinalizer(service.kill)  # should an assertion fail half way
     service.run_command("admin", "create", "tester")
     token = service.run_command("token")
@@ -52,9 +55,16 @@ def test_kill_9_right_after_an_enrolment_loses_nothing_and_ctrl_c_leaves_nothing
                 enrolled.append(person)
         service.kill()
 
+    service = EncryptedService(tmp_path / "data", config=config, secrets=tmp_path / "secrets")
+    request.addfinalizer(service.kill)
     seconds = service.start()
-    with make_client(service, token) as client:
+    with make_client(service, token, service.trust) as client:
+        assert client.get("/healthz").headers["strict-transport-security"].startswith("max-age=")
         check_everyone(client)
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(f"{service.url}/healthz")
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://127.0.0.1:{service.port}/healthz", timeout=10)
     processes = service.processes()
     assert len(processes) > 5
     assert service.stop() == []
