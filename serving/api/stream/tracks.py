@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +25,11 @@ from serving.vision.quality_gates import Fault
 SURE_OVERLAP = 0.4
 """From which on the box alone says that it is the same face, unless it has a rival: two faces of one frame
 overlap by less, since nobody's head is within another's."""
+SURE_LOOK = 0.75
+"""Correlation of two chips, in 16 x 16 greys, from which on they may show the same face a moment later. With
+the starter pack, of 7,112 pairs of different people in LFW 99 % had less than 0.753; of 119 faces turned by 6
+degrees, moved and lit otherwise all had more than 0.77."""
+LOOK_PX = 16
 RIVAL_OVERLAP = 0.1
 """From which on another face may have changed places with this one."""
 PROOF_PERIOD_S = 0.5
@@ -125,6 +131,23 @@ def measure_merit(quality: FaceQuality) -> float:
     )
 
 
+def compare_looks(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> float:
+    """Correlation -1..1 of two chips uint8 [S,S,3]; 1 where one shows nothing at all."""
+    (a, a_norm), (b, b_norm) = _sketch(before), _sketch(now)
+    if a_norm * b_norm == 0:
+        return 1.0
+    return float(np.vdot(a, b)) / (a_norm * b_norm)
+
+
+def _sketch(chip: NDArray[np.uint8]) -> tuple[NDArray[np.float32], float]:
+    grey = cv2.cvtColor(
+        cv2.resize(chip, (LOOK_PX, LOOK_PX), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
+    )
+    sketch = grey.astype(np.float32)
+    sketch -= sketch.mean()
+    return sketch, float(np.linalg.norm(sketch))
+
+
 class Tracker:
     """The faces of one stream.
 
@@ -166,6 +189,8 @@ class Tracker:
         if track.vector is None:
             return False  # there is no name to carry on
         if likeness.overlap < SURE_OVERLAP or track.seen_at_s < self._frame_at_s:
+            return True
+        if compare_looks(track.face.crop, matching.faces[place].crop) < SURE_LOOK:
             return True
         if self._has_rival(track, place, matching):
             track.is_unproved = True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from serving.api.stream.geometry import compare_boxes, find_overlap
-from serving.api.stream.tracks import Tracker, measure_merit
+from serving.api.stream.geometry import compare_boxes, find_centre, find_overlap
+from serving.api.stream.tracks import SURE_OVERLAP, Tracker, measure_merit
 from serving.vision.pipeline import FacePipeline
 from tests.unit.api.api_fakes import GOOD_QUALITY
 from tests.unit.stream.films import SIZE, Door, Picture, named, read_person, show
@@ -96,6 +97,21 @@ def test_who_comes_back_is_looked_up_anew_and_nobody_inherits_a_name(
     [back] = door.see(show((guest, MIDDLE)), 3.0)
     assert back.number not in (first.number, other.number)
     assert named([back])
+
+
+def test_a_face_in_the_place_of_another_inherits_no_name(
+    door: Door, guest: Picture, stranger: Picture
+) -> None:
+    """Between two frames, as at a cut of the picture."""
+    [alone] = door.see(show((stranger, MIDDLE)), -60.0)
+    [first] = door.see(show((guest, MIDDLE)), 0.0)
+    scale = first.face.box[2] / alone.face.box[2]
+    away, there = find_centre(alone.face.box), find_centre(first.face.box)
+    place = (there[0] - scale * (away[0] - MIDDLE[0]), there[1] - scale * (away[1] - MIDDLE[1]))
+    [other] = door.see(show((cv2.resize(stranger, None, fx=scale, fy=scale), place)), 0.1)
+    assert find_overlap(first.face.box, other.face.box) > SURE_OVERLAP  # the boxes alone would not have told
+    assert named([first])
+    assert not named([other])
 
 
 def test_a_face_that_shows_clearly_better_is_looked_up_again(door: Door, samples: dict[str, Path]) -> None:
