@@ -22,9 +22,9 @@ import httpx
 from loadtest.kinds import Scene
 from loadtest.scene import build_scene, open_client
 from loadtest.service import Service
-from tests.chaos.ledger import Answered, Ledger, find_recovery_s
+from tests.chaos.ledger import KINDS, Answered, Ledger, find_recovery_s
 from tests.chaos.load import BackgroundLoad
-from tests.chaos.processes import count_ready, find_processes, kill_processes, kill_role
+from tests.chaos.processes import count_ready, find_processes, kill_processes, kill_role, wait_until
 from tests.chaos.results import Row, record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -128,6 +128,17 @@ class Target:
         began_s = time.monotonic()
         recovery = self._await_recovery(began_s, WARM_UP_LIMIT_S)
         assert recovery is not None, f"not well: {dict(self.ledger.count_failed(began_s))}"
+
+    def await_answers(self) -> None:
+        """Wait, under load, until every kind of request has succeeded once since now."""
+        began_s = time.monotonic()
+        wait_until(
+            lambda: {each.kind for each in self._answers_since(began_s) if not each.is_failed} == set(KINDS),
+            "a success of every kind",
+        )
+
+    def _answers_since(self, since_s: float) -> list[Answered]:
+        return [each for each in self.ledger.read_answers() if each.sent_s >= since_s]
 
     def find_lost(self) -> list[str]:
         """What was acknowledged and is not so: people enrolled and not found, people erased and still there.

@@ -20,7 +20,11 @@ from typing import Any
 import pytest
 
 START_TIMEOUT_S = 60.0
-FILL_ATTEMPTS = 100
+FILL_ATTEMPTS = 1000
+FILL_STEP_BYTES = 16 * 2**20
+"""What does not fit is taken back by the kernel; that costs less for less."""
+FULL_BYTES = 64 * 1024
+"""So little left counts as nothing."""
 LOG_FILES = 20
 """More than PostgreSQL prepares ahead, on a disk of a few hundred MB."""
 
@@ -286,10 +290,11 @@ def fill_disk(directory: Path, leave_mib: int = 0) -> Path:
         for _ in range(FILL_ATTEMPTS):
             state = os.statvfs(directory)
             more_bytes = state.f_bavail * state.f_frsize - leave_mib * 2**20
-            if more_bytes <= 0:
+            if more_bytes < FULL_BYTES:
                 break
+            size_bytes = os.fstat(file.fileno()).st_size
             with contextlib.suppress(OSError):  # whoever works on the disk was there before
-                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, more_bytes)
+                os.posix_fallocate(file.fileno(), size_bytes, min(more_bytes, FILL_STEP_BYTES))
         else:
             raise AssertionError(f"{directory} does not fill up")
     return ballast

@@ -37,6 +37,6 @@ def test_a_replica_and_the_gallery_killed_at_once_lose_nothing(target: Target) -
 
 def test_a_drain_answers_what_is_under_way_and_loses_nothing(target: Target) -> None:
     """The last one of this service."""
-    ending = end_under_load(target, lambda: terminate(target))
+    ending = end_under_load(target, lambda: terminate(target), is_known_well=True)
     check_drain(ending)
     look_at_rest(target, "SIGTERM (a drain)", ending)
