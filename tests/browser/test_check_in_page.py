@@ -11,44 +11,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
-import numpy as np
 import pytest
 import pytest_asyncio
 
 from loadtest.service import Service
 from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.scenes import allow_camera
 
 CHROMIUM = find_chromium()
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
-
-SCENE = (640, 480)
-FRAMES_OF_EACH = 120
-"""Four seconds: Chromium plays such a file at 30 pictures a second, over and over."""
-
-
-def set_scene(picture: Path, zoom: float) -> bytes:
-    """A JPEG of the picture before a wall."""
-    width, height = SCENE
-    wall = np.full((height, width, 3), (96, 104, 112), np.uint8)
-    person = cv2.resize(cv2.imread(str(picture)), None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    person = person[:height, :width]
-    top, left = (height - person.shape[0]) // 2, (width - person.shape[1]) // 2
-    wall[top : top + person.shape[0], left : left + person.shape[1]] = person
-    return cv2.imencode(".jpg", wall, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
-
-
-@pytest.fixture(scope="module")
-def film(samples: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The guest stands before the camera, then somebody who is not enrolled."""
-    guest, stranger = set_scene(samples["guest"], 1.7), set_scene(samples["portrait"], 3)
-    path = tmp_path_factory.mktemp("film") / "door.mjpeg"
-    path.write_bytes(guest * FRAMES_OF_EACH + stranger * FRAMES_OF_EACH)
-    return path
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -65,24 +40,6 @@ async def page(browser: Any, service: Service) -> AsyncIterator[Page]:
     await allow_camera(page, service, "granted")
     yield page
     await page.command("Page.close")
-
-
-@pytest.fixture
-def gala(client: httpx.Client, samples: dict[str, Path]) -> str:
-    """The id of an event where the guest is enrolled."""
-    event = client.post("/v1/events", json={"name": "Winter gala"}).json()["id"]
-    enrolled = client.post(
-        f"/v1/events/{event}/people",
-        data={"person_id": "guest", "name": "A guest"},
-        files={"picture": samples["guest"].read_bytes()},
-    )
-    assert enrolled.status_code == 201, enrolled.text
-    return str(event)
-
-
-async def allow_camera(page: Page, service: Service, setting: str) -> None:
-    camera = {"name": "camera"}
-    await page.command("Browser.setPermission", permission=camera, setting=setting, origin=service.url)
 
 
 async def sign_in_by_token(page: Page, service: Service, token: str) -> None:

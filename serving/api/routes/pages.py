@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 
 from fastapi import APIRouter, Response
@@ -49,6 +50,7 @@ def _load(name: str) -> tuple[bytes, str]:
 
 
 PAGE = "check_in.html"
+LIVE_PAGE = "live.html"
 PARTS = {
     name: _load(name)
     for name in (
@@ -61,14 +63,32 @@ PARTS = {
     )
 }
 """Read once: a page is a few kilobytes."""
+LIVE_PARTS = {
+    name: _load(name)
+    for name in (LIVE_PAGE, "live.css", "live.js", "live_sound.js", "live_stream.js", "session.js")
+}
 DOCS_PAGE, DOCS_SCRIPT = "api_docs.html", "api_docs.js"
 DOCS_PARTS = {name: _load(name) for name in (DOCS_PAGE, DOCS_SCRIPT)}
+
+
+@router.get("/")
+async def show_live() -> Response:
+    """The console's first page: everyone in view of a camera, with a name."""
+    return _answer(LIVE_PAGE, LIVE_PARTS)
+
+
+@router.get("/console/{name}")
+async def show_part_of_live(name: str) -> Response:
+    """How the page looks and what it does."""
+    if name not in LIVE_PARTS or name == LIVE_PAGE:
+        raise NotFound
+    return _answer(name, LIVE_PARTS)
 
 
 @router.get("/check-in")
 async def show_check_in() -> Response:
     """The camera at the door."""
-    return _answer(PAGE)
+    return _answer(PAGE, PARTS)
 
 
 @router.get("/check-in/{name}")
@@ -76,7 +96,7 @@ async def show_part_of_check_in(name: str) -> Response:
     """How the page looks and what it does."""
     if name not in PARTS or name == PAGE:
         raise NotFound
-    return _answer(name)
+    return _answer(name, PARTS)
 
 
 @router.get("/docs")
@@ -93,6 +113,6 @@ async def show_docs_script() -> Response:
     return Response(content, media_type=kind, headers=DOCS_HEADERS)
 
 
-def _answer(name: str) -> Response:
-    content, kind = PARTS[name]
+def _answer(name: str, parts: Mapping[str, tuple[bytes, str]]) -> Response:
+    content, kind = parts[name]
     return Response(content, media_type=kind, headers=HEADERS)

@@ -16,6 +16,9 @@ from tests.unit.api.conftest import Api
 PAGE = "/check-in"
 SCRIPTS = ["check_in.js", "check_in_calls.js", "check_in_camera.js", "check_in_drawing.js"]
 FILES = [PAGE, *(f"/check-in/{name}" for name in ("check_in.css", *SCRIPTS))]
+LIVE_SCRIPTS = ["live.js", "live_sound.js", "live_stream.js", "session.js"]
+LIVE_FILES = ["/", *(f"/console/{name}" for name in ("live.css", *LIVE_SCRIPTS))]
+PAGES = {"/": "live.html", PAGE: "check_in.html"}
 DOCS = ["api_docs.html", "api_docs.js"]
 POLICY = {
     "default-src": "'none'",
@@ -52,15 +55,15 @@ class Tags(HTMLParser):
             self.inline += data.strip()
 
 
-@pytest.fixture(scope="module")
-def page() -> Tags:
-    return Tags((CONSOLE / "check_in.html").read_text())
+@pytest.fixture(scope="module", params=PAGES.values())
+def page(request: pytest.FixtureRequest) -> Tags:
+    return Tags((CONSOLE / request.param).read_text())
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", [*FILES, *LIVE_FILES])
 async def test_every_part_is_served_without_a_token_and_guarded(api: Api, path: str) -> None:
     answer = await api.anonymous().get(path)
-    name = "check_in.html" if path == PAGE else path.rpartition("/")[2]
+    name = PAGES.get(path) or path.rpartition("/")[2]
     assert answer.status_code == 200
     assert answer.content == (CONSOLE / name).read_bytes()
     assert answer.headers["content-type"] == KINDS[name.rpartition(".")[2]]
@@ -72,7 +75,16 @@ async def test_every_part_is_served_without_a_token_and_guarded(api: Api, path: 
     assert answer.headers["referrer-policy"] == "no-referrer"
 
 
-@pytest.mark.parametrize("path", ["/check-in/", "/check-in/check_in.html", "/check-in/../pages.py"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/check-in/",
+        "/check-in/check_in.html",
+        "/check-in/../pages.py",
+        "/console/live.html",
+        "/console/check_in.js",
+    ],
+)
 async def test_nothing_else_is_served(api: Api, path: str) -> None:
     answer = await api.anonymous().get(path, follow_redirects=True)
     assert answer.status_code in (200, 404)
@@ -101,11 +113,13 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_inline(page: Tags) -> None:
             assert not name.startswith("on"), (tag, name)
             if name in ("src", "href", "action"):
                 assert value is not None
-                assert re.fullmatch(r"check-in/check_in\.(js|css)|data:,", value), (tag, value)
-    for name in ("check_in.css", *SCRIPTS):
+                assert re.fullmatch(
+                    r"check-in/check_in\.(js|css)|console/live\.(js|css)|check-in|docs|data:,", value
+                ), (tag, value)
+    for name in ("check_in.css", "live.css", *SCRIPTS, *LIVE_SCRIPTS):
         text = (CONSOLE / name).read_text()
         assert not re.findall(r"(?:https?:)?//[a-z]", re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE))
-    script = "".join((CONSOLE / name).read_text() for name in SCRIPTS)
+    script = "".join((CONSOLE / name).read_text() for name in (*SCRIPTS, *LIVE_SCRIPTS))
     for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("):
         assert dangerous not in script
     for kept in ("localStorage", "sessionStorage", "document.cookie", "indexedDB"):
@@ -126,12 +140,15 @@ def test_every_control_has_a_label_and_ids_are_unique(page: Tags) -> None:
 
 
 def test_all_that_is_in_the_folder_is_served() -> None:
-    assert {each.name for each in CONSOLE.iterdir()} == {"check_in.html", "check_in.css", *SCRIPTS, *DOCS}
+    live = {"live.css", *LIVE_SCRIPTS}
+    served = {*PAGES.values(), "check_in.css", *SCRIPTS, *live, *DOCS}
+    assert {each.name for each in CONSOLE.iterdir()} == served
 
 
 def test_what_the_script_looks_for_is_on_the_page(page: Tags) -> None:
     ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    script = (CONSOLE / "check_in.js").read_text()
+    title = next(attributes for tag, attributes in page.tags if tag == "script")["src"]
+    script = (CONSOLE / (title or "").rpartition("/")[2]).read_text()
     wanted = set(re.findall(r'\bpart\("([\w-]+)"\)', script))
     assert len(wanted) > 10
     assert wanted <= ids

@@ -1,0 +1,58 @@
+// Who is signed in: tokens, what they allow, and calls in their name. Tokens live in memory and nowhere else.
+
+import { Problem, send } from "../check-in/check_in_calls.js";
+
+const MAX_EVENT_PAGES = 5;
+
+// A session from a sign-in, or from a token or key alone; raises Problem when it may not recognise.
+export async function openSession({ name, password, token }) {
+  let tokens = { access_token: token, refresh_token: null };
+  if (!token) tokens = await send("POST", "auth/sign-in", { json: { name, password } });
+  const opened = { token: tokens.access_token, refreshToken: tokens.refresh_token };
+  const me = await send("GET", "auth/whoami", { token: opened.token });
+  opened.permissions = new Set(me.permissions);
+  opened.events = me.events;
+  if (!opened.permissions.has("recognise")) throw new Problem(403, "forbidden", "This identity may not recognise people.");
+  return opened;
+}
+
+// A call; where the token has expired it is renewed once and the call repeated.
+export async function call(session, method, path, options = {}) {
+  try {
+    return await send(method, path, { token: session.token, ...options });
+  } catch (problem) {
+    if (problem.status !== 401 || !session.refreshToken) throw problem;
+    await renew(session);
+    return send(method, path, { token: session.token, ...options });
+  }
+}
+
+// New tokens in the place of the old ones; a refresh token is good once, so that those who ask together share it.
+export function renew(session) {
+  session.renewal ??= send("POST", "auth/refresh", { json: { refresh_token: session.refreshToken } })
+    .then((tokens) => {
+      session.token = tokens.access_token;
+      session.refreshToken = tokens.refresh_token;
+    })
+    .finally(() => { session.renewal = null; });
+  return session.renewal;
+}
+
+export function closeSession(session) {
+  if (session?.refreshToken) send("POST", "auth/sign-out", { token: session.token }).catch(() => {}); // a pasted token stays good for others
+}
+
+// The open events within reach, { id, name }, and whether these are all.
+export async function listEvents(session) {
+  if (!session.permissions.has("read_events")) {
+    return { offered: (session.events ?? []).map((id) => ({ id, name: null })), isWhole: true };
+  }
+  const offered = [];
+  let cursor = null;
+  for (let page = 0; page < MAX_EVENT_PAGES && (page === 0 || cursor); page += 1) {
+    const found = await call(session, "GET", "events", { query: { closed: "false", limit: "200", cursor } });
+    offered.push(...found.events.map(({ id, name }) => ({ id, name })));
+    cursor = found.next_cursor;
+  }
+  return { offered, isWhole: cursor === null };
+}

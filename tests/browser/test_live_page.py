@@ -1,0 +1,138 @@
+"""The live page in a real browser, before the real service: a film of the sample pictures is its camera."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from loadtest.service import Service
+from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.scenes import allow_camera
+
+CHROMIUM = find_chromium()
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def page(
+    film: Path,
+    service: Service,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Page]:
+    assert CHROMIUM is not None
+    profile = tmp_path_factory.mktemp("chromium")
+    async with open_browser(CHROMIUM, profile, f"--use-file-for-fake-video-capture={film}") as open_page:
+        page = await open_page()
+        await allow_camera(page, service, "granted")
+        yield page
+
+
+def banner_is(kind: str) -> str:
+    return f"document.getElementById('banner').dataset.kind === '{kind}'"
+
+
+def frames_sent(page: Page) -> int:
+    return sum(
+        event["method"] == "Network.webSocketFrameSent" and event["params"]["response"]["opcode"] == 2
+        for event in page.events
+    )
+
+
+def answers(page: Page) -> list[dict[str, Any]]:
+    """What the service said over the WebSocket."""
+    return [
+        json.loads(event["params"]["response"]["payloadData"])
+        for event in page.events
+        if event["method"] == "Network.webSocketFrameReceived" and event["params"]["response"]["opcode"] == 1
+    ]
+
+
+async def test_everyone_in_view_has_a_box_and_a_name(
+    page: Page,
+    service: Service,
+    client: httpx.Client,
+    token: str,
+    gala: str,
+    tmp_path: Path,
+) -> None:
+    await page.open(f"{service.url}/")
+    await page.look(tmp_path / "sign-in-phone-dark.png", width=390, height=844, phone=True, scheme="dark")
+    await page.click("radio", "Token or API key")
+    await page.evaluate(f"document.getElementById('token').value = {json.dumps(token)}")
+    await page.click("button", "Sign in")
+    await page.wait_for("!document.getElementById('choose').hidden")
+    assert await page.evaluate("document.getElementById('token').value") == ""
+    await page.evaluate(f"document.getElementById('event').value = {json.dumps(gala)}")
+    await page.evaluate("document.getElementById('check-in').value = 'yes'")
+    await page.fill("textbox", "Place (may be left out)", "north door")
+    await page.look(tmp_path / "choose-light.png")
+    await page.click("button", "Start the camera")
+
+    await page.wait_for(banner_is("match"))
+    assert await page.text_of("banner-title") == "A guest"
+    await page.wait_for(
+        "(() => { const c = document.getElementById('overlay');"
+        "const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        "for (let i = 0; i < d.length; i += 4) if (d[i] === 0x35 && d[i + 1] === 0xd0) return true; })()"
+    )
+    await page.look(tmp_path / "guest-light.png")
+    await page.look(tmp_path / "guest-phone.png", width=390, height=844, phone=True)
+    await page.wait_for(banner_is("unknown"))
+    await page.wait_for("document.querySelector('#arrivals li[data-kind=unknown]') !== null")
+    await page.look(tmp_path / "stranger-dark.png", scheme="dark")
+    assert (await page.text_of("counter")).startswith("1 recognised, ")
+    shown = await page.evaluate("[...document.querySelectorAll('#arrivals .who')].map(e => e.innerText)")
+    assert sorted(set(shown)) == ["? Unknown", "✓ A guest"]
+    [arrival] = client.get(f"/v1/events/{gala}/check-ins").json()["check_ins"]
+    assert (arrival["person_id"], arrival["place"]) == ("guest", "north door")
+
+    seen = [message for message in answers(page) if message["type"] == "faces"]
+    looked_up = sum(face["looked_up"] for message in seen for face in message["faces"])
+    assert looked_up < len(seen)
+    assert len(seen) <= frames_sent(page) <= len(seen) + 1  # the next when the last is answered
+    elsewhere = [
+        event["params"]["request"]["url"]
+        for event in page.events
+        if event["method"] == "Network.requestWillBeSent"
+        and not event["params"]["request"]["url"].startswith((f"{service.url}/", "data:", "blob:", "about:"))
+    ]
+    assert elsewhere == []
+    opened = [e["params"]["url"] for e in page.events if e["method"] == "Network.webSocketCreated"]
+    assert opened == [f"{service.url.replace('http', 'ws', 1)}/v1/events/{gala}/stream"]  # and no token in it
+    assert page.complaints() == []
+
+
+async def test_it_comes_back_by_itself_and_ends_when_the_event_is_closed(
+    page: Page, client: httpx.Client, gala: str, tmp_path: Path
+) -> None:
+    """Goes on where the test before it has left the page."""
+    await page.evaluate("document.getElementById('change-event').click()")
+    await page.evaluate(f"document.getElementById('event').append(new Option('gala', {json.dumps(gala)}))")
+    await page.evaluate(f"document.getElementById('event').value = {json.dumps(gala)}")
+    # The next stream is lost at once, as when a proxy ends it.
+    await page.evaluate(
+        "(() => { const Real = window.WebSocket; window.lost = 0;"
+        "window.WebSocket = class extends Real { constructor(...given) { super(...given);"
+        "if (!window.lost++) this.addEventListener('open', () => this.close(4000)); } }; })()"
+    )
+    await page.click("button", "Start the camera")
+    await page.wait_for(banner_is("trouble"))
+    await page.wait_for(banner_is("match"))
+    assert await page.evaluate("window.lost") == 2
+    await page.click("button", "Sound")
+    assert await page.evaluate("document.getElementById('sound').getAttribute('aria-pressed')") == "false"
+    assert client.post(f"/v1/events/{gala}/close").status_code == 200
+    await page.wait_for("document.getElementById('choose-problem').innerText.includes('closed')")
+    await page.look(tmp_path / "closed-light.png")
+    assert await page.evaluate("document.getElementById('video').srcObject === null")
+    await page.click("button", "Sign out")
+    await page.find("button", "Sign in")
