@@ -239,6 +239,7 @@ class Identity:
         self, request: Request[Any], content: dict[str, Any], session: Session | None, left_s: float | None
     ) -> httpx.Request:
         headers = {
+            "Host": self.url.netloc.decode("ascii"),  # httpx sets none beside a stream
             "User-Agent": f"rollcall-client/{__version__}",
             "Accept": "application/json, application/problem+json, */*;q=0.5",
             **self.headers,

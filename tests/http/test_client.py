@@ -53,7 +53,7 @@ def test_both_clients_from_enrolment_to_erasure(
         assert sum(face.outcome == "unknown" for face in seen.faces) == 5
         assert [person.id for person in rollcall.people.iterate(name, limit=1)] == ["guest"]
         assert rollcall.operations.readiness().status == "ok"
-        assert "rollcall_requests_total" in rollcall.operations.metrics()
+        assert "rollcall_http_requests_total" in rollcall.operations.metrics()
 
     async def go_on() -> None:
         async with AsyncClient(service.url, token=token) as rollcall:

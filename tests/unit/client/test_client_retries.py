@@ -345,6 +345,7 @@ def test_uploads_are_read_anew_for_each_try_where_they_can_be(play: Any, tmp_pat
         assert script.bodies == [content] * tries
         sent = script.requests[0]
         assert sent.headers["content-type"] == "application/gzip"
+        assert sent.headers["host"] == "rollcall"
         assert ("content-length" in sent.headers) == isinstance(upload, (Path, io.BytesIO))
 
 
