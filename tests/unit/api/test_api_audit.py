@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from serving.api.audit_middleware import AuditMiddleware
 from serving.api.callers import CallerWatch
 from serving.api.route_index import RouteIndex
+from serving.api.stream.report import FACTS
 from serving.database import Database
 from serving.errors import StageUnavailable
 from tests.unit.api.api_fakes import fail_next, picture
@@ -52,7 +53,7 @@ def test_every_action_is_documented(shared_app: Any, repository: Path) -> None:
     existing = {
         route.action for route in routes if route.is_change or route.is_personal_read or route.is_recognition
     }
-    without_route = {"access.denied", "audit.lost", "jobs.finish"}
+    without_route = {"access.denied", "audit.lost", "jobs.finish", FACTS.action}
     assert sorted(documented) == sorted(existing | without_route)
 
 
