@@ -45,6 +45,11 @@ def test_links_and_paths_lead_somewhere(repository: Path) -> None:
             assert (repository / path).exists(), f"README speaks of {path}"
 
 
+def test_every_page_is_in_the_sites_navigation(repository: Path) -> None:
+    named = re.findall(r'"([\w-]+\.md)"', (repository / "config" / "site" / "zensical.toml").read_text())
+    assert sorted(named) == sorted(page.name for page in (repository / "docs").glob("*.md"))
+
+
 @pytest.mark.parametrize("name", ["serve_config.yaml", "config/laptop.yaml", "config/one-gpu.yaml"])
 def test_operators_find_every_deployment(repository: Path, name: str) -> None:
     text = (repository / name).read_text()
