@@ -16,6 +16,7 @@ from client_generator.types import Types
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENT = REPOSITORY / "docs" / "openapi.json"
+ERRORS = REPOSITORY / "docs" / "errors.md"
 PACKAGE = REPOSITORY / "client" / "rollcall_client"
 FOLDERS = ("models", "requests", "routes", "async_routes")
 
@@ -50,7 +51,7 @@ def make_files(document: dict[str, Any] | None = None) -> dict[str, str]:
             made[f"{manner.package}/{group}.py"] = routes.write_methods(group, members, types, manner)
     for manner in (routes.SYNC, routes.ASYNC):
         made[f"{manner.package}/__init__.py"] = routes.write_index(sorted(groups), manner)
-    made["problems.py"] = problems.write_problems(problems.collect_problems(document))
+    made["problems.py"] = problems.write_problems(problems.collect_problems(document, ERRORS.read_text()))
     return _format(made)
 
 

@@ -13,6 +13,9 @@ HEADER = (
     "from __future__ import annotations\n\n"
 )
 
+SECRETS = frozenset({"access_token", "refresh_token", "key"})
+"""Fields that no log may get by way of `repr`."""
+
 
 def collect_models(components: Mapping[str, Schema], names: Iterable[str]) -> list[str]:
     """`names` and whatever they are made of, each after what it needs."""
@@ -96,6 +99,9 @@ def write_model(components: Mapping[str, Schema], types: Types, name: str) -> st
         if keyword.iskeyword(field):
             attribute = f"{field}_"
             default = f' = Field(alias="{field}")'
+        if field in SECRETS:
+            assert not default, f"{name}.{field} would be shown by repr"
+            default = " = Field(repr=False)"
         lines.append(f"    {attribute}: {kind}{default}")
         if each.get("description"):
             lines += write_docstring(each["description"], 4)

@@ -1,7 +1,8 @@
-"""Writes a class for each error code of the document."""
+"""Writes a class for each error code."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +18,20 @@ FAMILIES = {
 }
 
 
-def collect_problems(document: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
-    """Status, title and cure by code."""
-    found: dict[str, tuple[str, str, str]] = {}
+_ROW = re.compile(r"^\| `(\w+)` \| (\d{3}) \| (.*) \| (.*) \|$", re.MULTILINE)
+
+
+def collect_problems(document: Mapping[str, Any], page: str) -> dict[str, tuple[str, str, str]]:
+    """Status, title and cure by code.
+
+    Args:
+        document: names errors by route.
+        page: docs/errors.md, which also holds those that any address may answer.
+    """
+    found: dict[str, tuple[str, str, str]] = {
+        code: (status, title, cure.partition(" `Retry-After:")[0])
+        for code, status, title, cure in _ROW.findall(page)
+    }
     for operations in document["paths"].values():
         for operation in operations.values():
             for status, answer in operation["responses"].items():
@@ -34,7 +46,7 @@ def collect_problems(document: Mapping[str, Any]) -> dict[str, tuple[str, str, s
 def write_problems(problems: Mapping[str, tuple[str, str, str]]) -> str:
     """`problems.py`."""
     lines = [
-        '"""Made by client_generator from docs/openapi.json: a class for each error code of the service."""',
+        '"""Made by client_generator from docs/errors.md: a class for each error code of the service."""',
         "",
         "from __future__ import annotations",
         "",

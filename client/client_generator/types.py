@@ -29,7 +29,8 @@ class Types:
         if "$ref" in schema:
             name = str(schema["$ref"]).rpartition("/")[2]
             self.used.add(name)
-            return name
+            is_open = not self.is_input and "enum" in self.components[name]
+            return f"{name} | str" if is_open else name
         for word in ("anyOf", "oneOf"):
             if word in schema:
                 return self._union(schema, schema[word])
@@ -59,8 +60,9 @@ class Types:
         named = schema.get("title") if schema.get("title") in same else (same[0] if same else None)
         if named is not None:
             self.used.add(named)
-            return str(named)
-        return f"Literal[{', '.join(_quote(each) for each in schema['enum'])}]"
+        words = named or f"Literal[{', '.join(_quote(each) for each in schema['enum'])}]"
+        # A newer service may answer words that are not known here; nobody may send one.
+        return words if self.is_input else f"{words} | str"
 
     def _array(self, schema: Schema) -> str:
         if "prefixItems" in schema:

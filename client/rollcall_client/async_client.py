@@ -17,6 +17,7 @@ from rollcall_client.bodies import Picture
 from rollcall_client.connection import make_identity
 from rollcall_client.conversation import Conversation, Exclusively, Load, Pause, Send
 from rollcall_client.downloads import AsyncDownload, OpenAsyncDownload
+from rollcall_client.errors import DeadlinePassed
 from rollcall_client.models import JobView
 from rollcall_client.request import Request
 from rollcall_client.requests import authentication
@@ -51,8 +52,9 @@ class AsyncClient(AllAsyncRoutes):
             url, token, api_key, session, on_session, timeout_s, retries or Retries(), clock, os.environ
         )
         self._http = httpx.AsyncClient(transport=transport, verify=verify)
-        self._sleep = sleep
+        self._clock, self._sleep = clock, sleep
         self._renewal = asyncio.Lock()
+        self._renewals: set[asyncio.Task[Any]] = set()
         super().__init__(self)
 
     async def __aenter__(self) -> AsyncClient:
@@ -68,6 +70,7 @@ class AsyncClient(AllAsyncRoutes):
 
     async def close(self) -> None:
         """Close its connections."""
+        await asyncio.gather(*self._renewals, return_exceptions=True)
         await self._http.aclose()
 
     @property
@@ -115,9 +118,10 @@ class AsyncClient(AllAsyncRoutes):
 
     @asynccontextmanager
     async def _open(self, request: Request[bytes], timeout_s: float | None) -> AsyncIterator[AsyncDownload]:
+        ends_at = None if timeout_s is None else self._clock() + timeout_s
         response: Any = await self.perform(request, timeout_s)
         try:
-            yield AsyncDownload(response)
+            yield AsyncDownload(response, ends_at, self._clock)
         finally:
             await response.aclose()
 
@@ -138,10 +142,30 @@ class AsyncClient(AllAsyncRoutes):
                 elif isinstance(effect, Load):
                     came = await asyncio.to_thread(effect.work)
                 elif isinstance(effect, Exclusively):
-                    async with self._renewal:
-                        came = await self._hold(effect.conversation)
+                    await self._wait_for_renewal(effect)
             except Exception as raised:
                 error = raised
+
+    async def _wait_for_renewal(self, effect: Exclusively) -> None:
+        # A task of its own: whoever stops waiting would else lose a refresh token that is good once.
+        renewal = asyncio.create_task(self._renew(effect))
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._forget_renewal)
+        try:
+            await asyncio.wait_for(asyncio.shield(renewal), effect.left_s)
+        except asyncio.TimeoutError:  # another class than TimeoutError until Python 3.11
+            if renewal.done():
+                raise
+            raise DeadlinePassed("the session was not renewed in time") from None
+
+    def _forget_renewal(self, renewal: asyncio.Task[Any]) -> None:
+        self._renewals.discard(renewal)
+        if not renewal.cancelled():
+            renewal.exception()  # seen, though nobody may be waiting for it any more
+
+    async def _renew(self, effect: Exclusively) -> None:
+        async with self._renewal:
+            await self._hold(effect.conversation)
 
     async def _send(self, effect: Send) -> httpx.Response:
         sending = asyncio.wait_for(self._exchange(effect), effect.left_s)

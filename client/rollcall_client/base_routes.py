@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol, TypeVar
 
 from rollcall_client.downloads import OpenAsyncDownload, OpenDownload
+from rollcall_client.errors import UnexpectedAnswer
 from rollcall_client.request import Request
 
 T = TypeVar("T")
@@ -43,9 +44,15 @@ class Routes:
         while True:
             page = self._performer.perform(ask(cursor), timeout_s)
             yield page
-            cursor = read_cursor(page)
+            cursor = _go_on(cursor, read_cursor(page))
             if cursor is None:
                 return
+
+
+def _go_on(cursor: str | None, following: str | None) -> str | None:
+    if following is not None and following == cursor:
+        raise UnexpectedAnswer("a page says that it is followed by itself", 200)
+    return following
 
 
 class AsyncRoutes:
@@ -64,6 +71,6 @@ class AsyncRoutes:
         while True:
             page = await self._performer.perform(ask(cursor), timeout_s)
             yield page
-            cursor = read_cursor(page)
+            cursor = _go_on(cursor, read_cursor(page))
             if cursor is None:
                 return

@@ -53,7 +53,7 @@ UPLOAD_TYPES = {
 class JsonBody:
     """JSON; pictures in it travel as base64."""
 
-    value: Mapping[str, Any]
+    value: Mapping[str, Any] = field(repr=False)
     content_type: str = "application/json"
     holds_pictures: bool = False
     can_repeat: bool = True
@@ -68,8 +68,8 @@ class JsonBody:
 class FormBody:
     """Pictures, each in a field `picture`, with options beside them."""
 
-    pictures: Sequence[Picture]
-    options: Mapping[str, Any]
+    pictures: Sequence[Picture] = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
     can_repeat: bool = True
 
     def load(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class FormBody:
 class UploadBody:
     """A file, read while it is sent."""
 
-    source: Upload
+    source: Upload = field(repr=False)
     content_type: str | None = None
     _start: int | None = field(default=None, init=False)
 
@@ -114,7 +114,7 @@ class UploadBody:
         return {"stream": _Pieces(self._read), "headers": headers}
 
     def _find_size(self) -> int | None:
-        if isinstance(self.source, bytes):
+        if isinstance(self.source, (bytes, bytearray)):
             return len(self.source)
         if isinstance(self.source, (str, os.PathLike)):
             return os.stat(self.source).st_size
@@ -127,8 +127,8 @@ class UploadBody:
 
     def _read(self) -> Iterator[bytes]:
         source = self.source
-        if isinstance(source, bytes):
-            yield source
+        if isinstance(source, (bytes, bytearray)):
+            yield bytes(source)
         elif isinstance(source, (str, os.PathLike)):
             with open(source, "rb") as opened:
                 yield from _read_file(opened)

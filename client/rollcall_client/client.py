@@ -15,7 +15,9 @@ import httpx
 from rollcall_client.bodies import Picture
 from rollcall_client.connection import make_identity
 from rollcall_client.conversation import Conversation, Exclusively, Load, Pause, Send
+from rollcall_client.deadlines import TimedBody
 from rollcall_client.downloads import Download, OpenDownload
+from rollcall_client.errors import DeadlinePassed
 from rollcall_client.models import JobView
 from rollcall_client.request import Request
 from rollcall_client.requests import authentication
@@ -140,9 +142,10 @@ class Client(AllRoutes):
 
     @contextmanager
     def _open(self, request: Request[bytes], timeout_s: float | None) -> Iterator[Download]:
+        ends_at = None if timeout_s is None else self._clock() + timeout_s
         response: Any = self.perform(request, timeout_s)
         try:
-            yield Download(response)
+            yield Download(response, ends_at, self._clock)
         finally:
             response.close()
 
@@ -163,13 +166,21 @@ class Client(AllRoutes):
                 elif isinstance(effect, Load):
                     came = effect.work()
                 elif isinstance(effect, Exclusively):
-                    with self._renewal:
+                    wait_s = -1 if effect.left_s is None else max(effect.left_s, 0)
+                    if not self._renewal.acquire(timeout=wait_s):
+                        raise DeadlinePassed("the session was not renewed in time")
+                    try:
                         came = self._hold(effect.conversation)
+                    finally:
+                        self._renewal.release()
             except Exception as raised:
                 error = raised
 
     def _send(self, effect: Send) -> httpx.Response:
-        ends_at = None if effect.left_s is None else self._clock() + effect.left_s
+        ends_at = None
+        if effect.left_s is not None:
+            ends_at = self._clock() + effect.left_s
+            effect.request.stream = TimedBody(effect.request, ends_at, self._clock)
         response = self._http.send(effect.request, stream=True)
         if response.is_stream_consumed or (effect.is_stream and response.is_success):
             return response  # the first: a transport that is none has read it already

@@ -32,11 +32,20 @@ def make_identity(
     found = url or environment.get("ROLLCALL_URL")
     if not found:
         raise ValueError("give the service's URL, or set ROLLCALL_URL")
-    address = httpx.URL(found)
+    try:
+        address = httpx.URL(found)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"no URL of a service: {error}") from None
+    if "@" in found or address.query or address.fragment:  # not quoted: it may hold a password
+        raise ValueError("the service's URL must hold neither a user nor a query nor a fragment")
     if address.scheme not in ("http", "https") or not address.host:
         raise ValueError(f"no URL of a service: {found!r}; it begins with http:// or https://")
     if token is None and api_key is None and session is None:
         token = environment.get("ROLLCALL_TOKEN")
+    for secret in (token, api_key, None if session is None else session.access_token):
+        if secret is not None and not (secret.isascii() and secret.isprintable() and " " not in secret):
+            # Never quoted: errors end in logs.
+            raise ValueError("the token or API key holds a space, a line break or what is not ASCII")
     headers: dict[str, str] = {}
     if token:
         headers["Authorization"] = f"Bearer {token}"

@@ -18,10 +18,12 @@ from pydantic import BaseModel, ValidationError
 
 from rollcall_client import __version__
 from rollcall_client.bodies import write_query
+from rollcall_client.deadlines import TimeLeft
 from rollcall_client.errors import (
     ConnectionFailed,
     DeadlinePassed,
     JobFailed,
+    Missing,
     RollcallError,
     ServiceError,
     UnexpectedAnswer,
@@ -34,15 +36,14 @@ from rollcall_client.requests import authentication, jobs
 from rollcall_client.retry import Retries, read_retry_after_s
 from rollcall_client.session import Session, make_session
 
-CONNECT_TIMEOUT_S = 10.0
-IDLE_TIMEOUT_S = 60.0
-"""Between two pieces of what has no deadline."""
 PASSING = frozenset({409, 429, 502, 503, 504})
 """Status codes after which another try may do better; of 409 only with `Retry-After`."""
 REFUSED_AT_THE_DOOR = frozenset({"rate_limited", "overloaded"})
 """Nothing was done, so that anything may be sent again."""
 NOT_WORTH_WAITING = frozenset({"too_many_jobs", "job_not_finished", "sign_in_failed"})
 """May pass, but not within the pauses of tries; the caller knows better what to do."""
+LAST_LOOK_S = 0.05
+"""With less time left a job is not asked for again."""
 
 T = TypeVar("T")
 
@@ -72,9 +73,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Exclusively:
-    """Hold this conversation while no other of its kind runs on the client."""
+    """Hold this conversation while no other of its kind runs on the client; wait no longer than that."""
 
     conversation: Conversation[Any]
+    left_s: float | None
 
 
 Effect: TypeAlias = Send | Pause | Load | Exclusively
@@ -87,7 +89,7 @@ class Identity:
 
     Attributes:
         url: of the service.
-        headers: that every request has, an API key's among them.
+        headers: that say who asks while there is no session.
         session: what a sign-in gave; stronger than a token or key.
         on_session: told of each new session.
         clock: monotonic, in seconds.
@@ -95,7 +97,7 @@ class Identity:
     """
 
     url: httpx.URL
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
     retries: Retries
     timeout_s: float
     clock: Callable[[], float]
@@ -126,7 +128,7 @@ class Identity:
         while True:
             tries += 1
             if is_signed and self.session is not None and self.session.is_ending(self.now()):
-                yield Exclusively(self._renew(self.session, self._left_s(ends_at)))
+                yield Exclusively(self._renew(self.session, ends_at), self._left_s(ends_at))
             used = self.session if is_signed else None
             left_s = self._left_s(ends_at)
             if left_s is not None and left_s <= 0:
@@ -137,8 +139,9 @@ class Identity:
             retry_after_s: float | None = None
             try:
                 is_stream = request.answers is bytes
-                answer = yield Send(self._write(request, content, used, left_s), left_s, is_stream)
-            except httpx.TransportError as error:
+                sent = self._write(request, content, used, ends_at, is_signed)
+                answer = yield Send(sent, left_s, is_stream)
+            except httpx.RequestError as error:
                 late = isinstance(error, httpx.TimeoutException) and not isinstance(
                     error, httpx.ConnectTimeout
                 )
@@ -147,27 +150,29 @@ class Identity:
                     raise DeadlinePassed(
                         f"{request.method} {request.path} was not answered within {timeout_s:g} s"
                     ) from error
-                said = f"{type(error).__name__} {error}".strip()
+                is_ours = isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol))
+                # What cannot be sent as it is may be quoted in full, a token among it.
+                said = type(error).__name__ if is_ours else f"{type(error).__name__} {error}".strip()
                 trouble = ConnectionFailed(f"no answer of {self.url}: {said}")
-                trouble.__cause__ = error
+                trouble.__cause__ = None if is_ours else error
                 is_unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
-                may_repeat |= is_unsent and _can_send_twice(request)
+                may_repeat = not is_ours and (may_repeat or (is_unsent and _can_send_twice(request)))
                 may_be_done |= not is_unsent
             else:
                 if answer.is_success:
                     return read_answer(request, answer)
-                if answer.status_code == 404 and request.method == "DELETE" and may_be_done:
-                    return read_answer(request, answer)  # an earlier try has deleted it
                 refusal = read_problem(answer)
+                if isinstance(refusal, Missing) and request.method == "DELETE" and may_be_done:
+                    return read_answer(request, answer)  # an earlier try has deleted it
                 retry_after_s = getattr(refusal, "retry_after_s", None)
                 trouble = refusal
                 code = getattr(refusal, "code", None)
-                if code in ("token_expired", "token_revoked", "token_invalid") and used and not has_renewed:
+                is_stale = code in ("token_expired", "token_revoked", "token_invalid") and not has_renewed
+                if is_stale and used and used.refresh_token is not None and _can_send_twice(request):
                     has_renewed = True
-                    if used.refresh_token is not None:
-                        yield Exclusively(self._renew(used, self._left_s(ends_at)))
-                        tries -= 1
-                        continue
+                    yield Exclusively(self._renew(used, ends_at), self._left_s(ends_at))
+                    tries -= 1
+                    continue
                 passes = answer.status_code in PASSING and code not in NOT_WORTH_WAITING
                 passes &= answer.status_code != 409 or retry_after_s is not None
                 is_untouched = code in REFUSED_AT_THE_DOOR
@@ -210,16 +215,16 @@ class Identity:
                 why = "somebody ended it" if view.error is None else f"{code}: {view.error.detail}"
                 raise JobFailed(f"the job {job} {view.state}: {why}", job, view.state, code)
             left_s = self._left_s(ends_at)
-            if left_s is not None and left_s <= poll_s:
+            if left_s is not None and left_s <= LAST_LOOK_S:
                 raise DeadlinePassed(f"the job {job} was not done within {timeout_s:g} s; it goes on")
-            yield Pause(poll_s)
+            yield Pause(poll_s if left_s is None else min(poll_s, left_s / 2))
 
-    def _renew(self, old: Session, timeout_s: float | None) -> Conversation[None]:
+    def _renew(self, old: Session, ends_at: float | None) -> Conversation[None]:
         if self.session is not old or old.refresh_token is None:
             return  # another conversation has done it meanwhile, or nobody can
         request = authentication.refresh(refresh_token=old.refresh_token)
         try:
-            tokens = yield from self.converse(request, timeout_s, is_signed=False)
+            tokens = yield from self.converse(request, self._left_s(ends_at), is_signed=False)
         except ServiceError as error:
             if error.status == 401:
                 self.session = Session(old.access_token, old.expires_at, None)  # it cannot be tried again
@@ -236,34 +241,46 @@ class Identity:
         return None if ends_at is None else ends_at - self.clock()
 
     def _write(
-        self, request: Request[Any], content: dict[str, Any], session: Session | None, left_s: float | None
+        self,
+        request: Request[Any],
+        content: dict[str, Any],
+        session: Session | None,
+        ends_at: float | None,
+        is_signed: bool,
     ) -> httpx.Request:
+        left_s = self._left_s(ends_at)
         headers = {
             "Host": self.url.netloc.decode("ascii"),  # httpx sets none beside a stream
             "User-Agent": f"rollcall-client/{__version__}",
             "Accept": "application/json, application/problem+json, */*;q=0.5",
-            **self.headers,
             **request.headers,
             **content.get("headers", {}),
         }
         if session is not None:
             headers["Authorization"] = f"Bearer {session.access_token}"
+        elif is_signed:
+            headers.update(self.headers)
         if request.takes_timeout and left_s is not None:
             headers["X-Timeout-S"] = f"{max(left_s, 0.001):.3f}"
         url = self.url.copy_with(raw_path=self.url.raw_path.rstrip(b"/") + request.path.encode())
         query = write_query(request.query)
         if query:
             url = url.copy_merge_params(query)
-        first_s = IDLE_TIMEOUT_S if left_s is None else left_s
-        timeout = httpx.Timeout(first_s, connect=min(first_s, CONNECT_TIMEOUT_S))
+        timeout = TimeLeft(ends_at, self.clock)
         body = {name: value for name, value in content.items() if name != "headers"}
-        return httpx.Request(
-            request.method, url, headers=headers, extensions={"timeout": timeout.as_dict()}, **body
-        )
+        return httpx.Request(request.method, url, headers=headers, extensions={"timeout": timeout}, **body)
 
 
 def _can_send_twice(request: Request[Any]) -> bool:
     return request.body is None or request.body.can_repeat
+
+
+def _name_site(here: httpx.URL, location: str) -> str:
+    try:
+        there = here.join(location)
+    except httpx.InvalidURL:
+        return "no URL"
+    return f"{there.scheme}://{there.netloc.decode('ascii')}"
 
 
 def read_answer(request: Request[T], answer: httpx.Response) -> T:
@@ -303,5 +320,9 @@ def read_problem(answer: httpx.Response) -> RollcallError:
         if status in PASSING and status != 409:  # a proxy's own page
             said = {"code": str(status), "detail": f"{answer.reason_phrase} (not by Rollcall itself)"}
             return find_family(status)(said, status, retry_after_s)
-        return UnexpectedAnswer(f"{status} without a problem document from {answer.request.url.host}", status)
+        what = f"{status} without a problem document from {answer.request.url.host}"
+        elsewhere = answer.headers.get("Location") if answer.is_redirect else None
+        if elsewhere:  # never followed: it would get the token
+            what += f", which points to {_name_site(answer.request.url, elsewhere)}"
+        return UnexpectedAnswer(what, status)
     return PROBLEMS.get(problem["code"], find_family(status))(problem, status, retry_after_s)

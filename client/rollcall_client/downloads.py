@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from rollcall_client.errors import ConnectionFailed
+from rollcall_client.errors import ConnectionFailed, DeadlinePassed
+
+TOO_SLOW = "the answer did not come to its end in time"
 
 
 class Download(Iterator[bytes]):
     """An answer's body; iterate over its pieces, or save it."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(
+        self,
+        response: httpx.Response,
+        ends_at: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pieces = response.iter_bytes()
+        self._ends_at, self._clock = ends_at, clock
 
     def __next__(self) -> bytes:
+        if self._ends_at is not None and self._clock() > self._ends_at:
+            raise DeadlinePassed(TOO_SLOW)
         try:
             return next(self._pieces)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
+            if isinstance(error, httpx.TimeoutException) and self._ends_at is not None:
+                raise DeadlinePassed(TOO_SLOW) from error
             raise ConnectionFailed(f"the answer was cut off: {type(error).__name__}") from error
 
     def save(self, path: str | os.PathLike[str]) -> int:
@@ -33,6 +47,7 @@ class Download(Iterator[bytes]):
         Raises:
             OSError: it cannot be written.
             ConnectionFailed: the answer was cut off.
+            DeadlinePassed: it did not come within `timeout_s`, where one was given.
         """
         partial = _name_partial(path)
         size = 0
@@ -50,14 +65,30 @@ class Download(Iterator[bytes]):
 class AsyncDownload(AsyncIterator[bytes]):
     """An answer's body; iterate over its pieces, or save it."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(
+        self,
+        response: httpx.Response,
+        ends_at: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._pieces = response.aiter_bytes()
+        self._ends_at, self._clock = ends_at, clock
 
     async def __anext__(self) -> bytes:
+        left_s = None if self._ends_at is None else self._ends_at - self._clock()
+        if left_s is not None and left_s < 0:
+            raise DeadlinePassed(TOO_SLOW)
         try:
-            return await self._pieces.__anext__()
-        except httpx.TransportError as error:
+            return await asyncio.wait_for(self._read(), left_s)
+        except (asyncio.TimeoutError, httpx.TimeoutException) as error:
+            if left_s is not None:
+                raise DeadlinePassed(TOO_SLOW) from error
             raise ConnectionFailed(f"the answer was cut off: {type(error).__name__}") from error
+        except httpx.RequestError as error:
+            raise ConnectionFailed(f"the answer was cut off: {type(error).__name__}") from error
+
+    async def _read(self) -> bytes:
+        return await self._pieces.__anext__()
 
     async def save(self, path: str | os.PathLike[str]) -> int:
         """Write it to a new file, as `Download.save` does."""

@@ -44,6 +44,9 @@ class UnexpectedAnswer(RollcallError):
         super().__init__(message)
         self.status = status
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.status)
+
 
 class JobFailed(RollcallError):
     """A job ended without being done.
@@ -59,6 +62,9 @@ class JobFailed(RollcallError):
     def __init__(self, message: str, job_id: str, state: str, code: str | None) -> None:
         super().__init__(message)
         self.job_id, self.state, self.code = job_id, state, code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.job_id, self.state, self.code)
 
 
 class ServiceError(RollcallError):

@@ -1,4 +1,4 @@
-"""Made by client_generator from docs/openapi.json: a class for each error code of the service."""
+"""Made by client_generator from docs/errors.md: a class for each error code of the service."""
 
 from __future__ import annotations
 
@@ -76,6 +76,12 @@ class Forbidden(NotAllowed):
     """403: This identity may not do that. Ask an administrator for the role that context.needs names."""
 
 
+class ForeignOrigin(NotAllowed):
+    """403: Pages of this origin may not open streams here. Open the stream from the service's own pages;
+    operators list other origins in web.cors_origins.
+    """
+
+
 class IdempotencyKeyReused(RequestRefused):
     """422: This Idempotency-Key came with another request before. Use a new key for each new request, and
     the same one only for a retry.
@@ -110,6 +116,10 @@ class LivenessNotConfigured(Conflict):
     """409: Liveness is asked for, but this service has no liveness model. Name a liveness pack in the
     setting liveness.model and restart, or set the event's liveness to off.
     """
+
+
+class MethodNotAllowed(RequestRefused):
+    """405: This address does not take that method. See /docs for the routes."""
 
 
 class MigrationIncomplete(Conflict):
@@ -221,6 +231,23 @@ class StageUnavailable(ServiceTrouble):
     """503: A part of the service is restarting. Try again after Retry-After seconds."""
 
 
+class StorageFull(ServiceTrouble):
+    """503: Nothing more can be stored: a disk is full or cannot be written. For the operator: free space on
+    the disk that the detail names, or make it writable again; recognition goes on meanwhile, and nothing
+    need be restarted. For callers: try again later.
+    """
+
+
+class StreamIdle(RequestRefused):
+    """408: Nothing came over the stream for too long. Connect again; send a frame at least every
+    context.idle_timeout_s seconds.
+    """
+
+
+class StreamOver(RequestRefused):
+    """408: The stream has lasted as long as a stream may. Connect again."""
+
+
 class TokenExpired(NotAuthenticated):
     """401: The bearer token has expired. Get a new token; `rollcall token` prints one."""
 
@@ -251,6 +278,12 @@ class TooManyPixels(RequestRefused):
     """413: The picture has too many pixels. Scale it down; context.max_pixels is the limit."""
 
 
+class TooManyStreams(TooManyRequests):
+    """429: There are as many streams open as there may be. End another stream of this account, or try again
+    after Retry-After seconds.
+    """
+
+
 class TruncatedPicture(RequestRefused):
     """400: The picture file ends too early or is damaged. Send the whole file; the upload was probably cut
     off.
@@ -271,6 +304,12 @@ class UnknownEvent(Missing):
 
 class UnknownFace(Missing):
     """404: This person has no such face. Look at the person with GET /v1/events/{event}/people/{person}."""
+
+
+class UnknownHost(RequestRefused):
+    """421: The service does not answer under this name. Ask it by the name it is published under; operators
+    list the names in web.allowed_hosts.
+    """
 
 
 class UnknownJob(Missing):
@@ -304,6 +343,7 @@ PROBLEMS: dict[str, type[ServiceError]] = {
     "event_exists": EventExists,
     "false_match_rate_not_supported": FalseMatchRateNotSupported,
     "forbidden": Forbidden,
+    "foreign_origin": ForeignOrigin,
     "idempotency_key_reused": IdempotencyKeyReused,
     "internal_error": InternalError,
     "invalid_request": InvalidRequest,
@@ -311,6 +351,7 @@ PROBLEMS: dict[str, type[ServiceError]] = {
     "job_not_finished": JobNotFinished,
     "last_administrator": LastAdministrator,
     "liveness_not_configured": LivenessNotConfigured,
+    "method_not_allowed": MethodNotAllowed,
     "migration_incomplete": MigrationIncomplete,
     "migration_running": MigrationRunning,
     "no_face": NoFace,
@@ -331,17 +372,22 @@ PROBLEMS: dict[str, type[ServiceError]] = {
     "sign_in_failed": SignInFailed,
     "sign_up_closed": SignUpClosed,
     "stage_unavailable": StageUnavailable,
+    "storage_full": StorageFull,
+    "stream_idle": StreamIdle,
+    "stream_over": StreamOver,
     "token_expired": TokenExpired,
     "token_invalid": TokenInvalid,
     "token_missing": TokenMissing,
     "token_revoked": TokenRevoked,
     "too_many_jobs": TooManyJobs,
     "too_many_pixels": TooManyPixels,
+    "too_many_streams": TooManyStreams,
     "truncated_picture": TruncatedPicture,
     "unknown_account": UnknownAccount,
     "unknown_api_key": UnknownApiKey,
     "unknown_event": UnknownEvent,
     "unknown_face": UnknownFace,
+    "unknown_host": UnknownHost,
     "unknown_job": UnknownJob,
     "unknown_person": UnknownPerson,
     "unsupported_picture_type": UnsupportedPictureType,

@@ -43,7 +43,7 @@ class Request(Generic[T]):
     path: str
     answers: type[T] | None
     query: Mapping[str, Any] = field(default_factory=dict)
-    body: Body | None = None
+    body: Body | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     can_repeat: bool = False
     takes_timeout: bool = False

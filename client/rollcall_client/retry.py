@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Retries:
         """
         if tries >= self.max_tries:
             return None
-        backoff_s = min(self.first_pause_s * 2.0 ** (tries - 1), self.longest_pause_s)
+        backoff_s = min(self.first_pause_s * 2.0 ** min(tries - 1, 60), self.longest_pause_s)
         jittered_s = backoff_s * (0.5 + draw() / 2)
         if retry_after_s is None:
             return jittered_s
@@ -55,9 +56,11 @@ def read_retry_after_s(text: str | None, now: datetime | None = None) -> float |
     if not text:
         return None
     try:
-        return max(float(text), 0.0)
+        seconds = float(text)
     except ValueError:
         pass
+    else:
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:

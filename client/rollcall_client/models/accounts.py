@@ -14,7 +14,7 @@ class AccountSummary(Answer):
     id: str
     """Never changes."""
     name: str
-    role: Role
+    role: Role | str
     disabled: bool
     has_password: bool
     """Whether it can sign in with a password."""
@@ -37,7 +37,7 @@ class AccountView(Answer):
     id: str
     """Never changes."""
     name: str
-    role: Role
+    role: Role | str
     disabled: bool
     has_password: bool
     """Whether it can sign in with a password."""

@@ -35,7 +35,7 @@ class ComparedReference(Answer):
     """Raw cosine similarity, never rescaled."""
     false_match_rate: float
     """Share of pairs of different people that score as high, by the pack's calibration."""
-    band: Literal["high", "medium", "low", "none"]
+    band: Literal["high", "medium", "low", "none"] | str
     same_person: bool
     """Whether the cosine reaches the threshold."""
 
@@ -55,7 +55,7 @@ class Comparison(Answer):
     pack_id: str
     dimension: int
     """Numbers in a vector."""
-    metric: Literal["cosine", "euclidean"]
+    metric: Literal["cosine", "euclidean"] | str
     threshold: float
     """The raw cosine that decided."""
     query_face: FaceView | None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import Field
+
 from rollcall_client.models.common import Scope
 from rollcall_client.request import Answer
 
@@ -15,7 +17,7 @@ class ApiKeyView(Answer):
     name: str
     account: str
     """Name of the account that made it."""
-    scopes: list[Scope]
+    scopes: list[Scope | str]
     all_events: bool
     events: list[str]
     created_at: datetime
@@ -40,7 +42,7 @@ class MadeApiKey(Answer):
     name: str
     account: str
     """Name of the account that made it."""
-    scopes: list[Scope]
+    scopes: list[Scope | str]
     all_events: bool
     events: list[str]
     created_at: datetime
@@ -48,5 +50,5 @@ class MadeApiKey(Answer):
     last_used_at: datetime | None
     """To the minute."""
     revoked_at: datetime | None
-    key: str
+    key: str = Field(repr=False)
     """Shown this once. Send it as `X-API-Key` or `Authorization: Bearer`."""

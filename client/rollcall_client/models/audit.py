@@ -13,7 +13,7 @@ class AuditEntryView(Answer):
 
     id: int
     at: datetime
-    actor_kind: Literal["account", "api_key", "service", "anonymous"]
+    actor_kind: Literal["account", "api_key", "service", "anonymous"] | str
     actor_id: str | None
     """Of the account or the key."""
     actor: str | None

@@ -56,7 +56,7 @@ class CheckedInFace(Answer):
     detection_score: float
     quality: QualityView
     liveness: LivenessView
-    outcome: Literal["match", "unknown", "refused"]
+    outcome: Literal["match", "unknown", "refused"] | str
     """`match` when the nearest person reaches the threshold, `refused` when the face falls short of the
     quality asked for, or is not live where that is enforced, and was not compared.
     """
@@ -67,8 +67,8 @@ class CheckedInFace(Answer):
     may not read people.
     """
     false_match_rate: float | None
-    band: Literal["high", "medium", "low", "none"] | None
-    arrived: Literal["now", "before"] | None
+    band: Literal["high", "medium", "low", "none"] | str | None
+    arrived: Literal["now", "before"] | str | None
     """`now` when this sighting made them arrive; null unless it is a match."""
     first_at: datetime | None
     """When they arrived."""

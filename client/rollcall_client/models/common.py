@@ -63,7 +63,7 @@ QualityReason: TypeAlias = Literal[
 class FaultView(Answer):
     """One way in which a face falls short of a quality level."""
 
-    reason: QualityReason
+    reason: QualityReason | str
     """Stable; branch on this."""
     value: float
     """What was measured; of an angle, its amount without sign."""
@@ -90,7 +90,7 @@ LivenessStatus: TypeAlias = Literal["live", "spoof", "not_checked", "unavailable
 class LivenessView(Answer):
     """Whether the face is that of a person before the camera; docs/liveness.md says how far to trust it."""
 
-    status: LivenessStatus
+    status: LivenessStatus | str
     """`not_checked`: nobody asked, or the picture shows too little around the face; `unavailable`: the
     check did not answer in time.
     """
@@ -160,7 +160,7 @@ class EventPolicy(Answer):
     """Raw cosine, never rescaled. It belongs to the pack: GET /v1/model says what it means."""
     false_match_rate: float | None = None
     """Share of pairs of different people that may match; the calibration finds the cosine."""
-    strictness: Strictness | None = None
+    strictness: Strictness | str | None = None
     """strict, balanced or lenient: a false match rate of 1e-4, 1e-3 or 1e-2."""
 
 
@@ -191,14 +191,14 @@ class EventView(Answer):
     """
     decision_false_match_rate: float | None
     """What that threshold stands for; never below what the calibration supports."""
-    request_policy: RequestPolicy
-    quality_level: QualityLevel | None
+    request_policy: RequestPolicy | str
+    quality_level: QualityLevel | str | None
     """As it was given; null when it was not."""
-    effective_quality_level: QualityLevel
+    effective_quality_level: QualityLevel | str
     """What faces are held to at enrolment."""
-    liveness: LivenessMode | None
+    liveness: LivenessMode | str | None
     """As it was given; null when it was not."""
-    effective_liveness: LivenessMode
+    effective_liveness: LivenessMode | str
     """What becomes of faces that are not live."""
     retention_days: int | None
     consent_required: bool

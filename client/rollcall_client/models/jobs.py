@@ -21,8 +21,8 @@ class JobView(Answer):
 
     id: str
     event_id: str
-    kind: JobKind
-    state: JobState
+    kind: JobKind | str
+    state: JobState | str
     """`done`, `failed` and `cancelled` are final."""
     created_by: str
     """The account that asked for it."""

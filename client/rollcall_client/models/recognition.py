@@ -30,13 +30,13 @@ class CandidateView(Answer):
     """Raw cosine similarity, never rescaled."""
     false_match_rate: float
     """Share of pairs of different people that score as high, by the pack's calibration."""
-    band: Literal["high", "medium", "low", "none"]
+    band: Literal["high", "medium", "low", "none"] | str
 
 
 class RecognisedFace(Answer):
     """One face of the picture and who it is."""
 
-    outcome: Literal["match", "unknown", "refused"]
+    outcome: Literal["match", "unknown", "refused"] | str
     """`match` when the best candidate reaches the threshold, `refused` when the face falls short of the
     quality asked for, or is not live where that is enforced, and was not compared.
     """
@@ -88,7 +88,7 @@ class ComparedPicture(Answer):
     cosine: float | None
     """With the person's nearest face; null as the decision's."""
     false_match_rate: float | None
-    band: Literal["high", "medium", "low", "none"] | None
+    band: Literal["high", "medium", "low", "none"] | str | None
 
 
 class UsedPicture(Answer):
@@ -101,7 +101,7 @@ class UsedPicture(Answer):
 class Identification(Answer):
     """Who the one person in several pictures is."""
 
-    outcome: Literal["match", "unknown", "refused"]
+    outcome: Literal["match", "unknown", "refused"] | str
     """`match` when the best candidate reaches the threshold, `refused` when the face falls short of the
     quality asked for, or is not live where that is enforced, and was not compared.
     """
@@ -141,7 +141,7 @@ class Recognition(Answer):
 class Verdict(Answer):
     """Who a face or vector is."""
 
-    outcome: Literal["match", "unknown", "refused"]
+    outcome: Literal["match", "unknown", "refused"] | str
     """`match` when the best candidate reaches the threshold, `refused` when the face falls short of the
     quality asked for, or is not live where that is enforced, and was not compared.
     """
@@ -184,7 +184,7 @@ class Verification(Answer):
     cosine: float | None
     """The mean cosine of the pictures with the person's nearest face."""
     false_match_rate: float | None
-    band: Literal["high", "medium", "low", "none"] | None
+    band: Literal["high", "medium", "low", "none"] | str | None
     face_id: str | None
     """The enrolled face that was nearest."""
     pictures: list[Annotated[ComparedPicture | FailedPicture, Field(discriminator="status")]]

@@ -23,6 +23,7 @@ from client_generator.names import to_class
 from rollcall_client import Client, problems
 from rollcall_client import requests as request_modules
 from rollcall_client.async_routes import AllAsyncRoutes
+from rollcall_client.errors import find_family
 from rollcall_client.request import Request
 from rollcall_client.routes import AllRoutes
 from tests.unit.client.schema_samples import make_sample
@@ -240,6 +241,12 @@ def test_every_documented_error_has_its_class() -> None:
                     if status >= "400":
                         kind = getattr(problems, to_class(value["code"]))
                         assert problems.PROBLEMS[value["code"]] is kind
+    page = (Path(__file__).parents[3] / "docs" / "errors.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| (\d+)", page, re.MULTILINE)
+    assert set(problems.PROBLEMS) == {code for code, _ in listed}
+    assert {"storage_full", "unknown_host", "method_not_allowed"} <= set(problems.PROBLEMS)
+    for code, status in listed:
+        assert issubclass(problems.PROBLEMS[code], find_family(int(status)))
 
 
 def test_the_versions_are_in_step(repository: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import pickle
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -27,95 +26,7 @@ from rollcall_client import (
 )
 from rollcall_client.errors import RequestRefused, ServiceTrouble
 from rollcall_client.retry import read_retry_after_s
-
-HEALTH = httpx.Response(200, json={"status": "ok"})
-TOKENS = {"access_token": "new", "token_type": "Bearer", "expires_in_s": 900, "refresh_token": "r2"}
-JOB = {
-    "id": "j1", "event_id": "gala", "kind": "export", "state": "done", "created_by": "me",
-    "created_at": "2026-05-01T18:00:00Z", "started_at": None, "finished_at": None, "total": 3, "done": 3,
-    "rejected": 0, "error": None, "has_result": True,
-}  # fmt: skip
-
-
-def problem(status: int, code: str, **headers: str) -> httpx.Response:
-    body = {"code": code, "status": status, "title": "t", "detail": f"it is {code}", "cure": f"cure {code}"}
-    return httpx.Response(status, json={**body, "context": {"n": 1}, "request_id": "r-1"}, headers=headers)
-
-
-@dataclass
-class Script:
-    """Answers in turn, the last one again and again; time passes only by pauses and by `takes_s`."""
-
-    answers: list[httpx.Response | Exception]
-    takes_s: float = 0.0
-    now_s: float = 100.0
-    requests: list[httpx.Request] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
-    pauses: list[float] = field(default_factory=list)
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        self.bodies.append(request.read())
-        return self._answer()
-
-    async def handle(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        self.bodies.append(await request.aread())
-        return self._answer()
-
-    def _answer(self) -> httpx.Response:
-        self.now_s += self.takes_s
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-
-    def pause(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.now_s += seconds
-
-    async def pause_async(self, seconds: float) -> None:
-        self.pause(seconds)
-
-
-Work = Callable[[Any], Any]
-
-
-@pytest.fixture(params=["sync", "async"])
-def play(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Do some work with a client of a script, blocking or awaiting."""
-
-    def run(script: Script, work: Work, **options: Any) -> Any:
-        options = {"token": "t", **options} if "session" not in options else options
-        if request.param == "sync":
-            transport: Any = httpx.MockTransport(script)
-            with Client(
-                "http://rollcall",
-                transport=transport,
-                clock=lambda: script.now_s,
-                sleep=script.pause,
-                **options,
-            ) as client:
-                return work(client)
-
-        async def await_it() -> Any:
-            async with AsyncClient(
-                "http://rollcall",
-                transport=httpx.MockTransport(script.handle),
-                clock=lambda: script.now_s,
-                sleep=script.pause_async,
-                **options,
-            ) as client:
-                made = work(client)
-                return await made if isinstance(made, Awaitable) else made
-
-        return asyncio.run(await_it())
-
-    return run
-
-
-def health(client: Any) -> Any:
-    return client.operations.health()
+from tests.unit.client.client_script import HEALTH, JOB, TOKENS, Script, health, problem
 
 
 def enrol(client: Any) -> Any:
