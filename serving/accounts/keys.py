@@ -37,7 +37,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from serving.database.location import make_private_directory
+from serving.database.location import make_private_directory, sync_directory
 from serving.errors import ConfigurationError
 
 RESCAN_INTERVAL_S = 5.0
@@ -310,7 +310,7 @@ def _publish_key(directory: Path, number: int) -> bool:
         return False
     finally:
         draft.unlink()
-    _sync_directory(directory)
+    sync_directory(directory)
     return True
 
 
@@ -329,14 +329,6 @@ def _hold_rotation(directory: Path) -> Iterator[None]:
                     raise ConfigurationError(f"Another rotation of {directory} is under way.") from None
                 time.sleep(0.02)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -375,7 +367,7 @@ def _limit_key(path: Path, until_s: float, *, anew: bool) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(draft, path.with_suffix(_UNTIL))
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def _number_of(path: Path) -> int:

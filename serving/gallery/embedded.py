@@ -11,6 +11,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
+from serving.database.location import sync_directory
 from serving.errors import ConfigurationError, InternalError, StageUnavailable
 from serving.gallery.grouping import plan_search
 from serving.gallery.layout import POINTS_PER_PAGE, POINTS_PER_WRITE
@@ -40,7 +41,6 @@ from serving.gallery.shard_files import (
     count_bytes,
     create_whole,
     require_space,
-    sync_directory,
 )
 
 _COMPACTION_BYTES = 192 * 2**20

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from serving.database.location import sync_directory
 from serving.errors import ConfigurationError, StorageFull
 
 _LOCK_POLL_S = 0.05
@@ -70,15 +71,6 @@ def create_whole(final: Path, fill: Callable[[Path], None]) -> None:
     fill(draft)
     draft.rename(final)
     sync_directory(final.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Force the names in a directory to the disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def require_space(directory: Path, least_bytes: int) -> None:

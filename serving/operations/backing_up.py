@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import serving
-from serving.database.location import make_private_directory
+from serving.database.location import make_private_directory, sync_directory
 from serving.database.metadata import now_utc
 from serving.database.migration import current_revision
 from serving.database.migrations import HEAD
@@ -126,7 +126,7 @@ async def back_up(
         raise BackupError(f"the backup cannot be written: {error.strerror}") from None
     finally:
         draft.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync_directory(path.parent)
     return report
 
 
@@ -305,11 +305,3 @@ def _read_back(file: BackupFile, report: BackupReport, on_progress: OnProgress) 
     rows = sum(each["rows"] for name, each in manifest["members"].items() if name.startswith("registry/"))
     if (vectors, rows) != (report.vectors, sum(report.rows.values())):
         raise BackupError("the backup does not hold what was written into it")
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

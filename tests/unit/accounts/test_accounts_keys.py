@@ -341,7 +341,7 @@ def test_rotations_at_once_leave_one_key_without_an_end(tmp_path: Path) -> None:
     assert [end == float("inf") for end in ends.values()] == [False] * 8 + [True]
 
 
-@pytest.mark.parametrize("step", ["_limit_key", "_publish_key", "_sync_directory"])
+@pytest.mark.parametrize("step", ["_limit_key", "_publish_key", "sync_directory"])
 def test_a_rotation_that_stops_half_way_ends_the_older_key_or_has_not_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
