@@ -10,7 +10,9 @@ when every row that was run is met, 2 when one is missed, 3 when a part broke.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +37,8 @@ SCHEMA_FILE = Path(__file__).with_name("bench.schema.json")
 MISSED = 2
 BROKEN = 3
 PART_TIMEOUT_S = 7200.0
+PART_END_S = 180.0
+"""Of a part that was interrupted: its generator and its service each have a minute to stop."""
 
 console = Console(highlight=False)
 
@@ -194,10 +198,15 @@ def run_part(part: Part, options: argparse.Namespace) -> dict[str, Any]:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             _watch(process, part.name, part.seconds[options.quick] or part.seconds[0])
+        except TimeoutError:
+            process.send_signal(signal.SIGINT)
+            raise
         finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(60)
+            # Interrupted, as Ctrl-C does it too, it stops the services that it has started.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(PART_END_S)
+            process.kill()
+            process.wait()
     result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     found = {
         "seconds": time.monotonic() - began,

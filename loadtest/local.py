@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from loadtest.service import Service, run_service
 
@@ -25,6 +27,8 @@ DEFAULT_OPTIONS = (
     *("--slo-p99-ms", "2000", "--slo-shed", "0"),
 )
 """What `make load` asks where ARGS say nothing: a rate that two cores hold."""
+STOP_TIMEOUT_S = 60.0
+"""Of a generator that is told to stop: it waits for what is under way, and takes back what it has made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Target:
 @contextlib.contextmanager
 def start_target(config: Path, environment: Mapping[str, str] | None = None) -> Iterator[Target]:
     """A fresh service with an administrator, on data of its own; removed when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="rollcall-load-") as directory:
+    with unwind_when_ended(), tempfile.TemporaryDirectory(prefix="rollcall-load-") as directory:
         service = Service(Path(directory) / "data", config=config, environment=environment)
         service.run_command("admin", "create", "load")
         token = service.run_command("token", "load")
@@ -58,7 +62,43 @@ def run_locust(target: Target, arguments: Sequence[str], *, is_quiet: bool = Fal
         command += ["--skip-log-setup"]
     output = subprocess.DEVNULL if is_quiet else None
     # In a session of its own, which can go before the service's (`take_niceness`).
-    return subprocess.run(command, env=environment, stdout=output, start_new_session=True).returncode
+    process = subprocess.Popen(command, env=environment, stdout=output, start_new_session=True)
+    try:
+        return process.wait()
+    except BaseException:
+        # What ends this command does not reach that session.
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
+        raise
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # as it is when no worker is left either
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextlib.contextmanager
+def unwind_when_ended() -> Iterator[None]:
+    """Within the block, which the main thread must run, SIGTERM and SIGHUP unwind the stack as Ctrl-C does.
+
+    What was started has sessions of its own, and would else go on. Further signals do not cut that short, and
+    what is ignored already (nohup) stays so.
+    """
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    heeded = [each for each, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def end(number: int, _: FrameType | None) -> None:
+        for each in heeded:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    for each in heeded:
+        signal.signal(each, end)
+    try:
+        yield
+    finally:
+        for each in heeded:
+            signal.signal(each, before[each])
 
 
 def main(arguments: list[str] | None = None) -> int:
