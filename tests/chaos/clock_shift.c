@@ -16,6 +16,10 @@ static volatile const int64_t *shift_s;
 static uintptr_t interpreter, low, high;
 static int (*real_clock_gettime)(clockid_t, struct timespec *);
 
+static void find_real(void) {
+    real_clock_gettime = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+}
+
 static int find_interpreter(struct dl_phdr_info *info, size_t size, void *data) {
     uintptr_t first = UINTPTR_MAX, last = 0;
     for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -31,7 +35,7 @@ static int find_interpreter(struct dl_phdr_info *info, size_t size, void *data) 
 }
 
 __attribute__((constructor)) static void open_shift(void) {
-    real_clock_gettime = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    find_real();
     interpreter = (uintptr_t)dlsym(RTLD_DEFAULT, "Py_IsInitialized");
     const char *path = getenv("CHAOS_CLOCK_FILE");
     int file = interpreter && path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
@@ -48,8 +52,7 @@ static int64_t shift_for(void *caller) {
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
-    if (!real_clock_gettime) /* another library's constructor was first */
-        real_clock_gettime = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    if (!real_clock_gettime) find_real(); /* another library's constructor was first */
     int failed = real_clock_gettime(clock, now);
     if (!failed && clock == CLOCK_REALTIME) now->tv_sec += shift_for(__builtin_return_address(0));
     return failed;
@@ -57,6 +60,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 
 time_t time(time_t *where) {
     struct timespec now;
+    if (!real_clock_gettime) find_real();
     real_clock_gettime(CLOCK_REALTIME, &now);
     time_t seconds = now.tv_sec + shift_for(__builtin_return_address(0));
     if (where) *where = seconds;
