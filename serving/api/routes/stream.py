@@ -14,7 +14,7 @@ from serving.api.stream.caller import StreamCaller
 from serving.api.stream.handshake import check_origin, read_offer
 from serving.api.stream.limits import StreamPlaces
 from serving.api.stream.report import PATH, StreamReport
-from serving.api.stream.session import StreamSession
+from serving.api.stream.session import StreamSession, conceal
 from serving.errors import InternalError, RollcallError
 
 logger = logging.getLogger("ray.serve")
@@ -49,7 +49,7 @@ async def _serve(websocket: WebSocket, services: Services, event: str, report: S
             options = await session.read_start()
             if caller.identity is None:
                 token = None if options.token is None else options.token.get_secret_value()
-                await caller.enter(token or offer.credential)
+                await session.read_during(caller.enter(token or offer.credential))
         assert caller.identity is not None
         with places.enter(caller.identity.account_id):
             await session.run(options)
@@ -70,7 +70,8 @@ async def _refuse(
         await report.deny(error)
     report.error = error
     if websocket.application_state is WebSocketState.CONNECTING:
-        await answer_error(websocket, error)(websocket.scope, websocket.receive, websocket.send)
+        shown = conceal(error, report.stream_id)
+        await answer_error(websocket, shown)(websocket.scope, websocket.receive, websocket.send)
     else:
         await session.end(error)
 

@@ -55,7 +55,7 @@ class StreamCaller:
 
         Raises:
             Forbidden: it is somebody else's.
-            RollcallError: as `enter`.
+            RollcallError: as `look_again`.
         """
         identity = await self._identify(credential)
         if self.identity is not None and (identity.kind, identity.id) != (
@@ -71,15 +71,11 @@ class StreamCaller:
         Raises:
             RollcallError: as `enter`; UnknownEvent also when another event has taken its id.
         """
-        before = self.event
         credential = self._credential
         identity = await self._identify(credential)
         if credential != self._credential and self.event is not None:
             return self.event  # renewed meanwhile
-        event = await self._take(credential, identity)
-        if before is not None and event.key != before.key:
-            raise UnknownEvent(event=event.id)
-        return event
+        return await self._take(credential, identity)
 
     def remaining_s(self) -> float | None:
         """Until the token expires; None where it does not."""
@@ -96,6 +92,8 @@ class StreamCaller:
 
     async def _take(self, credential: str, identity: Identity) -> Event:
         event = await guard(self._request, self._services, identity, self._event_id)
+        if self.event is not None and event.key != self.event.key:
+            raise UnknownEvent(event=event.id)
         self._request.state.identity = self.identity = identity
         self._credential, self.event = credential, event
         return event

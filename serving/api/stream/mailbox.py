@@ -11,11 +11,15 @@ PassedOver = Literal["dropped", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame as it came: its number within the stream, from 1, its bytes, and when."""
+    """A frame as it came: its number within the stream, from 1, its bytes, and when.
+
+    size: in bytes; of a frame that is too large nothing else is kept.
+    """
 
     number: int
     data: bytes
     at_s: float
+    size: int
 
 
 @dataclass(slots=True)

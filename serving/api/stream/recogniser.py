@@ -65,6 +65,15 @@ class Tally:
     people: dict[str, None] | None = None
 
 
+@dataclass(slots=True)
+class _News:
+    """What the next frame is judged by, and people, id and name, who are gone or called otherwise now."""
+
+    judge: Judge
+    check: LivenessCheck
+    outdated: set[tuple[str, str | None]]
+
+
 class FrameRecogniser:
     """Recognises the frames of one stream, one after the other.
 
@@ -85,6 +94,7 @@ class FrameRecogniser:
         self.tally = Tally(people={})
         check_place(options.place)
         self._judge, self._check = self._decide(event)
+        self._news: _News | None = None
 
     @property
     def judge(self) -> Judge:
@@ -96,26 +106,49 @@ class FrameRecogniser:
         return judge, decide_liveness(self._services, event, self._options.liveness)
 
     async def follow(self, event: Event) -> None:
-        """Take over what has changed of the event, and forget the names of those who are gone.
+        """Take over what has changed of event and caller, and forget the names of those who are gone.
+
+        It holds from the next frame on: one in work is judged to its end as it was begun.
 
         Raises:
             RollcallError: what was asked for is not allowed any more, or the registry does not answer.
         """
-        before, (self._judge, self._check) = self._judge, self._decide(event)
-        now = self._judge
-        is_same = event.partition == before.event.partition and now.line.pack.id == before.line.pack.id
-        if not is_same or now.threshold != before.threshold:
-            self._tracker.clear()  # other vectors, or another policy: everybody is asked about anew
+        judge, check = self._decide(event)
+        shown = {each for track in self._tracker.tracks for each in self._list_shown(track)}
+        known: dict[str, str | None] = {}
+        if shown:
+            known = await self._services.registry.names_of(event.key, {person_id for person_id, _ in shown})
+        outdated = {(id, name) for id, name in shown if id not in known or known[id] != name}
+        if self._news is not None:
+            outdated |= self._news.outdated
+        self._news = _News(judge, check, outdated)
+
+    def _list_shown(self, track: Track) -> set[tuple[str, str | None]]:
+        """Id and name of everybody whom the answer of a track names."""
+        if track.answer is None:
+            return set()
+        fields = track.answer.fields
+        views = [fields["person"], *(() if self._options.top_k is None else fields["candidates"])]
+        return {(view.person_id, view.name) for view in views if view is not None}
+
+    def _take_news(self) -> None:
+        news, self._news = self._news, None
+        if news is None:
             return
-        named = {track.answer.person_id for track in self._tracker.tracks if track.answer is not None} - {
-            None
-        }
-        if not named:
+        before, checked = self._judge, self._check
+        self._judge, self._check = judge, check = news.judge, news.check
+        if (
+            judge.event.partition != before.event.partition
+            or judge.line.pack.id != before.line.pack.id
+            or judge.threshold != before.threshold
+            or judge.sees_people != before.sees_people
+            or check.mode is not checked.mode
+        ):
+            self._tracker.clear()  # other vectors, another policy, another caller: all are asked about anew
             return
-        known = await self._services.registry.names_of(event.key, [each for each in named if each])
         for track in self._tracker.tracks:
-            if track.answer is not None and track.answer.person_id not in known and track.answer.person_id:
-                track.answer, track.arrival = UNKNOWN_NOW, None
+            if self._list_shown(track) & news.outdated:
+                track.answer, track.arrival, track.retry_at_s = UNKNOWN_NOW, None, 0.0
 
     async def recognise(self, frame: Frame) -> Seen:
         """The faces of a frame.
@@ -125,8 +158,9 @@ class FrameRecogniser:
             RollcallError: the frame is no picture that is accepted.
         """
         settings, clock = self._services.settings, StageClock()
-        if len(frame.data) > settings.stream.max_frame_bytes:
-            raise PictureTooLarge(bytes=len(frame.data), max_bytes=settings.stream.max_frame_bytes)
+        self._take_news()
+        if frame.size > settings.stream.max_frame_bytes:
+            raise PictureTooLarge(bytes=frame.size, max_bytes=settings.stream.max_frame_bytes)
         deadline = Deadline(min(FRAME_TIMEOUT_S, settings.load.request_timeout_s))
         judge, check = self._judge, self._check
         with self._services.gate.admit() as admission:

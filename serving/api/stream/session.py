@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import WebSocket
 from pydantic import BaseModel
@@ -37,6 +38,7 @@ from serving.errors import (
 from serving.telemetry.recording import FrameOutcome
 
 logger = logging.getLogger("ray.serve")
+T = TypeVar("T")
 
 START_TIMEOUT_S = 10.0
 """In which the first message must come: a browser sends it at once."""
@@ -44,7 +46,16 @@ SEND_TIMEOUT_S = 10.0
 """Who takes no answer for so long is not there any more."""
 BUSY = (Overloaded, StageUnavailable, DeadlineExceeded, RateLimited)
 """A frame may meet with these and the next one not."""
+UNCONFIRMED = (Overloaded, StageUnavailable, DeadlineExceeded)
+"""Of a look at the database: it says neither yes nor no."""
 LEAST_WAIT_S = 0.05
+LOOK_TIMEOUT_S = 10.0
+"""Of one look at what the stream rests on: the token's end must not be missed meanwhile."""
+UNCONFIRMED_S = 60.0
+"""So much longer than `recheck_s` a stream goes on unconfirmed: a restart of the database ends none, and none
+shows names for hours to somebody who may not see them any more."""
+RENEWAL_PERIOD_S = 1.0
+"""Newer tokens are looked at so often; tokens are good for minutes."""
 CLOSE_BASE = 4000
 """A stream that ends with an error closes with this and the error's HTTP status."""
 
@@ -65,6 +76,9 @@ class StreamSession:
         self._began_s = self._heard_s = time.monotonic()
         self._pacer = FramePacer(self._settings.frames_per_s, self._began_s)
         self._recogniser: FrameRecogniser | None = None
+        self._confirmed_s = self._began_s
+        self._token: str | None = None
+        self._offered = asyncio.Event()
         self._renewed = asyncio.Event()
 
     async def read_start(self) -> Start:
@@ -108,18 +122,38 @@ class StreamSession:
             )
         )
         self._heard_s = time.monotonic()
-        await _run_until_one_ends(self._read(), self._work(recogniser), self._watch(recogniser))
+        await _run_until_one_ends(
+            self._read(), self._work(recogniser), self._watch(recogniser), self._renew()
+        )
+
+    async def read_during(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do `work`; frames that come meanwhile wait as they do later, the newest alone.
+
+        Raises:
+            RollcallError: what either comes to.
+            WebSocketDisconnect: the client has gone.
+        """
+        await _run_until_one_ends(self._read(), work)
 
     async def end(self, error: RollcallError) -> None:
         """Say why the stream ends, and close it."""
         self._report.error = error
         message = describe_problem(self._describe(error), "end", None)
+        draining = asyncio.ensure_future(self._drain())
         try:
             await asyncio.wait_for(self._websocket.send_json(message), SEND_TIMEOUT_S)
             code = CLOSE_BASE + error.status
             await asyncio.wait_for(self._websocket.close(code, error.code), SEND_TIMEOUT_S)
         except (asyncio.TimeoutError, WebSocketDisconnect, RuntimeError):
             return  # nobody is left to tell
+        finally:
+            draining.cancel()
+
+    async def _drain(self) -> None:
+        """Take what still comes and drop it: who takes no answer could fill the memory meanwhile."""
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                await self._receive()
 
     async def _receive(self) -> str | bytes:
         message = await self._websocket.receive()
@@ -141,12 +175,13 @@ class StreamSession:
                 renewal = read_message(message)
                 if not isinstance(renewal, Renewal):
                     raise InvalidRequest("the stream has been started already")
-                await self._caller.renew(renewal.token.get_secret_value())
-                self._renewed.set()
+                self._token = renewal.token.get_secret_value()
+                self._offered.set()
                 continue
             self._heard_s = now
             self._count += 1
-            passed_over = self._mailbox.put(Frame(self._count, message, now))
+            kept = message if len(message) <= self._settings.max_frame_bytes else b""
+            passed_over = self._mailbox.put(Frame(self._count, kept, now, len(message)))
             if passed_over is not None:
                 self._report.count(passed_over)
 
@@ -185,11 +220,27 @@ class StreamSession:
             self._report.count(outcome, time.monotonic() - frame.at_s)
             await self._send(answer)
 
+    async def _renew(self) -> None:
+        """Take over newer tokens, the newest alone; one that cannot be looked up now is tried again."""
+        while True:
+            await self._offered.wait()
+            self._offered.clear()
+            token = self._token
+            assert token is not None
+            try:
+                await self._caller.renew(token)
+            except UNCONFIRMED:
+                self._offered.set()
+            else:
+                self._renewed.set()
+            await asyncio.sleep(RENEWAL_PERIOD_S)
+
     async def _watch(self, recogniser: FrameRecogniser) -> None:
         """End the stream when its time is up; see now and then whether what it rests on still holds."""
         settings = self._settings
         look_at_s = time.monotonic() + settings.recheck_s
         while True:
+            self._renewed.clear()
             now = time.monotonic()
             idle_s = settings.idle_timeout_s - (now - self._heard_s)
             left_s = settings.max_duration_s - (now - self._began_s)
@@ -204,20 +255,31 @@ class StreamSession:
                 await self._look_again(recogniser)
                 look_at_s = time.monotonic() + settings.recheck_s
             waits = [idle_s, left_s, look_at_s - time.monotonic(), *([] if token_s is None else [token_s])]
-            self._renewed.clear()
             try:
                 await asyncio.wait_for(self._renewed.wait(), max(LEAST_WAIT_S, min(waits)))
             except asyncio.TimeoutError:
                 continue
+            look_at_s = 0.0  # the newer token may allow less
 
     async def _look_again(self, recogniser: FrameRecogniser) -> None:
         """A database that does not answer for a moment ends no stream: the next look is soon."""
         try:
-            await recogniser.follow(await self._caller.look_again())
-        except (Overloaded, StageUnavailable, DeadlineExceeded) as error:
+            event = await self._within_time(self._caller.look_again())
+            await self._within_time(recogniser.follow(event))
+        except UNCONFIRMED as error:
+            if time.monotonic() - self._confirmed_s > self._settings.recheck_s + UNCONFIRMED_S:
+                raise
             logger.warning(
                 "stream %r: the caller could not be looked up: %s", self._report.stream_id, error.code
             )
+        else:
+            self._confirmed_s = time.monotonic()
+
+    async def _within_time(self, look: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await asyncio.wait_for(look, LOOK_TIMEOUT_S)
+        except asyncio.TimeoutError:
+            raise DeadlineExceeded from None
 
     async def _send(self, message: BaseModel | dict[str, Any]) -> None:
         if isinstance(message, BaseModel):
@@ -226,8 +288,8 @@ class StreamSession:
             sending = self._websocket.send_json(message)
         try:
             await asyncio.wait_for(sending, SEND_TIMEOUT_S)
-        except asyncio.TimeoutError:
-            raise WebSocketDisconnect(1006) from None
+        except (asyncio.TimeoutError, RuntimeError):
+            raise WebSocketDisconnect(1006) from None  # who takes nothing, or was given up by the server
 
     def _describe(self, error: RollcallError) -> dict[str, Any]:
         shown = conceal(error, self._report.stream_id)
@@ -244,7 +306,7 @@ def conceal(error: RollcallError, stream_id: str) -> RollcallError:
     return type(error)() if type(error) in ALL_ERRORS else InternalError()
 
 
-async def _run_until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+async def _run_until_one_ends(*parts: Coroutine[Any, Any, Any]) -> None:
     """Run all; when one raises, or the caller is cancelled, end the others and raise that."""
     tasks = [asyncio.ensure_future(part) for part in parts]
     try:
