@@ -30,10 +30,18 @@ SURE_LOOK = 0.75
 the starter pack, of 7,112 pairs of different people in LFW 99 % had less than 0.753; of 119 faces turned by 6
 degrees, moved and lit otherwise all had more than 0.77."""
 LOOK_PX = 16
+LONG_GAP_S = 0.5
+"""Between two frames, in which somebody else may have stepped in; after it looks must agree by more."""
+SURE_LOOK_AFTER_GAP = 0.9
 RIVAL_OVERLAP = 0.1
 """From which on another face may have changed places with this one."""
 PROOF_PERIOD_S = 0.5
 """While two faces overlap they are told apart so often: passing each other takes about a second."""
+RENEWED_PROOF_PERIOD_S = 30.0
+"""Whatever place and look say, so often the vector does: a name that did pass to somebody else goes. It costs
+an embedding in as many seconds."""
+FAIR_SHARE = 0.8
+"""Of the merit at the look-up, from which on a face shows enough for that: nobody is lost by turning away."""
 VELOCITY_WEIGHT = 0.5
 """Of the newest step in the mean of the steps: boxes jitter by some percent of their side."""
 CLEAR_GAIN = 1.25
@@ -190,11 +198,16 @@ class Tracker:
             return False  # there is no name to carry on
         if likeness.overlap < SURE_OVERLAP or track.seen_at_s < self._frame_at_s:
             return True
-        if compare_looks(track.face.crop, matching.faces[place].crop) < SURE_LOOK:
+        sure_look = SURE_LOOK if matching.at_s - track.seen_at_s <= LONG_GAP_S else SURE_LOOK_AFTER_GAP
+        if compare_looks(track.face.crop, matching.faces[place].crop) < sure_look:
+            return True
+        proof_age_s = matching.at_s - track.proved_at_s
+        merit = measure_merit(matching.faces[place].quality)
+        if proof_age_s >= RENEWED_PROOF_PERIOD_S and merit >= FAIR_SHARE * track.merit:
             return True
         if self._has_rival(track, place, matching):
             track.is_unproved = True
-        return track.is_unproved and matching.at_s - track.proved_at_s >= PROOF_PERIOD_S
+        return track.is_unproved and proof_age_s >= PROOF_PERIOD_S
 
     def _has_rival(self, track: Track, place: int, matching: Matching) -> bool:
         box = matching.faces[place].box
