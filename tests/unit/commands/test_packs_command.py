@@ -92,7 +92,7 @@ def test_a_pack_from_a_folder_through_its_whole_life(packs: Command, shared_dir:
     assert "buffalo_sc-int8 is ready" in done.stdout
     assert "rollcall calibrate" not in done.stderr  # it comes with one
     assert "the models run" in packs("verify", "buffalo_sc-int8").stdout
-    shown = packs("info", "buffalo_sc-int8").stdout
+    shown = packs("info", "buffalo_sc-int8", COLUMNS="200").stdout
     assert "pinned by the manifest" in shown
     assert MOBILE_FACE_SHA256 in shown
     narrow = packs("info", "buffalo_sc-int8", COLUMNS="80").stdout
