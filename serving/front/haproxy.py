@@ -36,6 +36,8 @@ ANSWER_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 """Of every answer that does not say otherwise, the proxy's own among them."""
+OPERATORS_HEADERS = ("X-Request-Timeout-Seconds", "X-Request-Disconnect-Disabled")
+"""By which Serve lets a request go on beyond `request_timeout_s`, and after its client has gone away."""
 HSTS = "max-age=31536000"
 NICENESS = -10
 """Of HAProxy. A refusal is all its work; behind models and event loops it would wait for a core instead."""
@@ -128,6 +130,7 @@ def amend(config: str, options: FrontOptions) -> str:
             for name, value in ANSWER_HEADERS.items()
         ),
         "http-after-response del-header server",
+        *(f"http-request del-header {name}" for name in OPERATORS_HEADERS),
         # Serve ends a request after its `request_timeout_s`, a live stream too, unless it is told not to.
         f"http-request set-header x-request-timeout-seconds 0 if {{ path_reg {quote(STREAM_PATH)} }}",
     ]

@@ -106,11 +106,15 @@ def test_request_ids_that_are_none_reach_nobody(proxy: Proxy, sent: list[str], k
 
 @pytest.mark.parametrize(
     ("path", "timeouts"),
-    [("/v1/events/gala/stream", ["0"]), ("/v1/events/gala/streams", ["7"]), ("/v1/events/a/b/stream", ["7"])],
+    [("/v1/events/gala/stream", ["0"]), ("/v1/events/gala/streams", []), ("/v1/events/a/b/stream", [])],
 )
-def test_a_live_stream_has_no_request_timeout(proxy: Proxy, path: str, timeouts: list[str]) -> None:
-    arrived = httpx.get(proxy.url + path, headers={"X-Request-Timeout-Seconds": "7"}).json()
+def test_a_live_stream_has_no_request_timeout_and_no_client_chooses_one(
+    proxy: Proxy, path: str, timeouts: list[str]
+) -> None:
+    sent = [("X-Request-Timeout-Seconds", "-1"), ("X-Request-Timeout-Seconds", "0")]
+    arrived = httpx.get(proxy.url + path, headers=[*sent, ("X-Request-Disconnect-Disabled", "?1")]).json()
     assert [value for name, value in arrived if name == "x-request-timeout-seconds"] == timeouts
+    assert "x-request-disconnect-disabled" not in dict(arrived)
     assert f"timeout tunnel {TUNNEL_TIMEOUT_S}s" in proxy.config.read_text()
 
 
