@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}
+FETCHED = {"mermaid": "https://unpkg.com/mermaid"}
+"""What the theme's script fetches from another host, by the class of an element that has it do so."""
 NOT_LOADED = {"canonical", "next", "prev", "alternate", "edit"}
 """Kinds of <link> that name a page and fetch nothing."""
 
@@ -35,6 +37,8 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self.places.update(value for name, value in attrs if name in ("id", "name") and value)
+        classes = (given.get("class") or "").split()
+        self.foreign += [FETCHED[each] for each in classes if each in FETCHED]
         for name in ("href", "src"):
             target = given.get(name)
             if not target or (tag == "link" and NOT_LOADED & set((given.get("rel") or "").split())):

@@ -37,6 +37,7 @@ def site_links(repository: Path) -> ModuleType:
         ('<script src="https://example.org/x.js"></script>', "loads https://example.org/x.js"),
         ('<link rel="stylesheet" href="//example.org/x.css">', "loads //example.org/x.css"),
         ('<img src="https://example.org/x.png">', "loads https://example.org/x.png"),
+        ('<pre class="mermaid"><code>flowchart LR</code></pre>', "loads https://unpkg.com/mermaid"),
     ],
 )
 def test_what_leads_nowhere_or_comes_from_elsewhere_is_said(
