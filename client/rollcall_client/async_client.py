@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
+import anyio
 import httpx
 
 from rollcall_client.async_routes import AllAsyncRoutes
@@ -152,8 +153,9 @@ class AsyncClient(AllAsyncRoutes):
         self._renewals.add(renewal)
         renewal.add_done_callback(self._forget_renewal)
         try:
-            await asyncio.wait_for(asyncio.shield(renewal), effect.left_s)
-        except asyncio.TimeoutError:  # another class than TimeoutError until Python 3.11
+            with anyio.fail_after(effect.left_s):
+                await asyncio.shield(renewal)
+        except TimeoutError:
             if renewal.done():
                 raise
             raise DeadlinePassed("the session was not renewed in time") from None
@@ -168,10 +170,11 @@ class AsyncClient(AllAsyncRoutes):
             await self._hold(effect.conversation)
 
     async def _send(self, effect: Send) -> httpx.Response:
-        sending = asyncio.wait_for(self._exchange(effect), effect.left_s)
         try:
-            return await sending
-        except (asyncio.TimeoutError, TimeoutError):  # two classes until Python 3.11
+            # asyncio.wait_for of Python 3.11 and older may swallow a cancellation.
+            with anyio.fail_after(effect.left_s):
+                return await self._exchange(effect)
+        except TimeoutError:
             raise httpx.ReadTimeout("the answer came too slowly", request=effect.request) from None
 
     async def _exchange(self, effect: Send) -> httpx.Response:

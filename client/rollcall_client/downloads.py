@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 
 from rollcall_client.errors import ConnectionFailed, DeadlinePassed
@@ -79,16 +79,14 @@ class AsyncDownload(AsyncIterator[bytes]):
         if left_s is not None and left_s < 0:
             raise DeadlinePassed(TOO_SLOW)
         try:
-            return await asyncio.wait_for(self._read(), left_s)
-        except (asyncio.TimeoutError, httpx.TimeoutException) as error:
+            with anyio.fail_after(left_s):
+                return await self._pieces.__anext__()
+        except (TimeoutError, httpx.TimeoutException) as error:
             if left_s is not None:
                 raise DeadlinePassed(TOO_SLOW) from error
             raise ConnectionFailed(f"the answer was cut off: {type(error).__name__}") from error
         except httpx.RequestError as error:
             raise ConnectionFailed(f"the answer was cut off: {type(error).__name__}") from error
-
-    async def _read(self) -> bytes:
-        return await self._pieces.__anext__()
 
     async def save(self, path: str | os.PathLike[str]) -> int:
         """Write it to a new file, as `Download.save` does."""

@@ -315,3 +315,26 @@ def test_strange_times_to_wait() -> None:
 def test_errors_pass_between_processes(error: Exception) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+def test_a_cancellation_is_never_swallowed() -> None:
+    """Neither where the answer comes in the same moment."""
+
+    async def go() -> int:
+        requests = 0
+        calls: list[asyncio.Task[Any]] = []
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            nonlocal requests
+            requests += 1
+            asyncio.get_running_loop().call_soon(calls[0].cancel)
+            return httpx.Response(200, json={**JOB, "state": "running" if requests < 5 else "done"})
+
+        transport = httpx.MockTransport(answer)
+        async with AsyncClient("http://rollcall", token="t", transport=transport) as client:
+            calls.append(asyncio.create_task(client.wait_for_job("gala", "j1", poll_s=0.001)))
+            await asyncio.gather(*calls, return_exceptions=True)
+            assert calls[0].cancelled()
+        return requests
+
+    assert asyncio.run(go()) == 1
