@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.markup import escape
@@ -27,15 +26,33 @@ from rich.text import Text
 
 from rollcall_client import AsyncClient
 from rollcall_client.bodies import UPLOAD_TYPES
-from rollcall_client.models import JobView
+from rollcall_client.errors import NotAllowed
+from rollcall_client.models import JobView, QualityLevel
 from serving.commands.console import messages
-from serving.commands.folder_import import FolderImport, SentPictures, list_pictures, read_people
+from serving.commands.folder_import import (
+    FolderImport,
+    FolderPicture,
+    SentPictures,
+    list_pictures,
+    read_people,
+)
 from serving.commands.service_client import Refusal, connect, explain_refusals
-from serving.commands.service_options import DEFAULT_URL, PARTLY, AsJson, Event, Token, Url, print_json
+from serving.commands.service_options import (
+    DEFAULT_URL,
+    PARTLY,
+    AsJson,
+    Event,
+    Token,
+    Url,
+    print_json,
+    write_json,
+)
 from serving.errors import CommandError
 from serving.jobs.records import Rejection
 
 MAX_SHOWN = 20
+FIRST_ANSWER_S = 20.0
+"""A service that does not run at all is told at once; one that goes away later is waited for."""
 POLL_S = 1.0
 ResultT = TypeVar("ResultT")
 
@@ -56,10 +73,10 @@ def import_people(
     token: Token,
     url: Url = DEFAULT_URL,
     on_duplicate: Annotated[
-        str | None,
-        typer.Option(help="`refuse` or `allow`: what becomes of a face that matches another person."),
+        Literal["refuse", "allow"] | None,
+        typer.Option(help="What becomes of a face that matches another person."),
     ] = None,
-    quality: Annotated[str | None, typer.Option(help="`off`, `standard` or `strict`.")] = None,
+    quality: Annotated[QualityLevel | None, typer.Option(help="What pictures are held to.")] = None,
     consent_reference: Annotated[
         str | None, typer.Option(help="Of the people for whom people.ndjson names none.")
     ] = None,
@@ -70,6 +87,8 @@ def import_people(
     as_json: AsJson = False,
 ) -> None:
     """Import people. Exit code 0: everybody; 3: some were rejected; 1: it failed and may be repeated."""
+    if rejections is not None:
+        _check_writable(rejections)
     options: dict[str, Any] = {
         name: value
         for name, value in (
@@ -99,18 +118,23 @@ def export_people(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, NDJSON.")],
     token: Token,
     url: Url = DEFAULT_URL,
+    as_json: AsJson = False,
 ) -> None:
     """Export everyone of an event with their vectors; `import` reads the file, at any event of the pack."""
-    run_against_service(_export(event, output, url, token))
+    if output.is_dir() or not output.parent.is_dir():
+        raise CommandError(f"{output} cannot be written: --output names a file in a folder that is there")
+    size = run_against_service(_export(event, output, url, token))
+    if as_json:
+        print_json({"output": str(output), "bytes": size})
 
 
 async def _import_folder(
     folder: Path, event: str, url: str, token: str, options: dict[str, Any], parallel: int
 ) -> list[Rejection]:
-    pictures, facts, sent = list_pictures(folder), read_people(folder), SentPictures(folder, url, event)
-    if not sent.open():
-        note_path = escape(str(sent.path))
-        messages.print(f"[yellow]{note_path} cannot be written: if this is cut off, all is sent again[/]")
+    pictures, facts = list_pictures(folder), read_people(folder)
+    async with connect(url, token) as client:
+        sent = SentPictures(folder, url, f"{event} {await _ask_since_when(client, event)}")
+    _begin(sent, pictures)
     complete = False
     with show_progress() as progress:
         task = progress.add_task(escape(folder.name), total=len(pictures), rejected=0)
@@ -130,6 +154,25 @@ async def _import_folder(
         for place, (line, error) in enumerate(facts.faults, len(pictures))
     ]
     return sorted(work.rejections, key=lambda each: each.item) + lines
+
+
+async def _ask_since_when(client: AsyncClient, event: str) -> str:
+    """When the event was created; nothing where the caller may not look at events."""
+    with explain_refusals():
+        try:
+            found = await client.events.get(event, timeout_s=FIRST_ANSWER_S)
+        except NotAllowed:
+            return ""
+    return found.created_at.isoformat()
+
+
+def _begin(sent: SentPictures, pictures: list[FolderPicture]) -> None:
+    path = escape(str(sent.path))
+    if not sent.open():
+        messages.print(f"[yellow]{path} cannot be written: if this is cut off, all is sent again[/]")
+    before = sum(each.name in sent for each in pictures)
+    if before:
+        messages.print(f"{before} of {len(pictures)} were sent before; delete {path} to send them again")
 
 
 async def _import_file(
@@ -155,14 +198,14 @@ async def _import_file(
                 ]
 
 
-async def _export(event: str, output: Path, url: str, token: str) -> None:
+async def _export(event: str, output: Path, url: str, token: str) -> int:
     with show_progress() as progress:
         async with connect(url, token) as client:
             with explain_refusals():
                 job = await client.jobs.export_people(event)
                 await _watch(client, event, job.id, progress, "export")
                 async with client.jobs.result(event, job.id) as download:
-                    await download.save(output)
+                    return await download.save(output)
 
 
 async def _watch(client: AsyncClient, event: str, job_id: str, progress: Progress, title: str) -> None:
@@ -172,7 +215,11 @@ async def _watch(client: AsyncClient, event: str, job_id: str, progress: Progres
     def note(job: JobView) -> None:
         progress.update(task, total=job.total, completed=job.done, rejected=job.rejected)
 
-    await client.wait_for_job(event, job_id, on_progress=note, poll_s=POLL_S)
+    try:
+        await client.wait_for_job(event, job_id, on_progress=note, poll_s=POLL_S)
+    except asyncio.CancelledError:
+        messages.print(f"the service goes on with the {title}, its job {escape(job_id)}")
+        raise
 
 
 class WatchedFile(io.BufferedReader):
@@ -194,6 +241,8 @@ def run_against_service(work: Coroutine[Any, Any, ResultT]) -> ResultT:
         return asyncio.run(work)
     except Refusal as refusal:
         raise CommandError(f"the service says {refusal.code}: {refusal.detail}") from None
+    except OSError as error:
+        raise CommandError(f"{error.filename or 'a file'}: {error.strerror or error}") from None
 
 
 class _RateColumn(ProgressColumn):
@@ -226,8 +275,16 @@ def show_rejections(found: list[Rejection]) -> None:
         messages.print(f"and {len(found) - MAX_SHOWN} more; --rejections FILE writes them all")
 
 
+def _check_writable(path: Path) -> None:
+    """Before hours of work, not after."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+
+
 def _write_rejections(path: Path, found: Iterable[Rejection]) -> None:
-    lines = [json.dumps(_describe(each), ensure_ascii=False) + "\n" for each in found]
+    lines = [write_json(_describe(each)) + "\n" for each in found]
     path.write_text("".join(lines), encoding="utf-8")
 
 

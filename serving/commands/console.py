@@ -9,12 +9,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from rollcall_client import ConnectionFailed, ServiceError
 from rollcall_client import RollcallError as ServiceRefusal
-from rollcall_client import ServiceError
 from serving.errors import RollcallError
 
 console = Console(highlight=False, soft_wrap=True)
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+NOT_REACHED = (
+    "See that the service runs (`rollcall serve` starts one here) and that the address is right "
+    "(--url or ROLLCALL_URL)."
+)
 
 
 def fail(error: RollcallError) -> None:
@@ -29,6 +34,9 @@ def fail_at_service(error: ServiceRefusal) -> None:
         messages.print(f"[bold red]{escape(error.title)}[/] ({error.code}): {escape(error.detail)}")
         cure = "get a token with: rollcall token" if error.status == 401 else error.cure
         said = f" The request was {escape(error.request_id)}." if error.request_id else ""
+    elif isinstance(error, ConnectionFailed):
+        messages.print(f"[bold red]The service cannot be reached[/]: {escape(str(error))}")
+        cure, said = NOT_REACHED, ""
     else:
         messages.print(f"[bold red]The service does not answer as it should[/]: {escape(str(error))}")
         cure, said = error.cure, ""

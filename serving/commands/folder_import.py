@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,20 +33,34 @@ class FolderPicture:
     """A picture in a folder: its path below it, and whose it is or why it is nobody's."""
 
     name: str
-    person: str | RollcallError
+    person: str | RollcallError | Refusal
 
 
 def list_pictures(folder: Path) -> list[FolderPicture]:
     """What is to be sent, in order: `<person_id>/<name>.jpg` and `<person_id>.jpg`.
 
+    Folders that cannot be read and links to folders are in it as well, refused: who is in them is left out.
+
     Raises:
         CommandError: there is nothing.
     """
-    found = []
-    for root, folders, files in os.walk(folder):
+    found: list[FolderPicture] = []
+
+    def name_of(path: str | Path) -> str:
+        return Path(path).relative_to(folder).as_posix()
+
+    def note_unreadable(error: OSError) -> None:
+        name = name_of(error.filename)
+        if not is_clutter(name):
+            found.append(FolderPicture(name, Refusal("unreadable", f"the folder: {error.strerror}")))
+
+    for root, folders, files in os.walk(folder, onerror=note_unreadable):
         folders.sort()
+        for link in (Path(root, each) for each in folders if Path(root, each).is_symlink()):
+            if not is_clutter(name_of(link)):
+                found.append(FolderPicture(name_of(link), Refusal("unreadable", _NOT_FOLLOWED)))
         for file in files:
-            name = Path(root, file).relative_to(folder).as_posix()
+            name = name_of(Path(root, file))
             if name != PEOPLE_FILE and not is_clutter(name):
                 found.append(FolderPicture(name, find_person(name)))
     if not found:
@@ -53,6 +68,7 @@ def list_pictures(folder: Path) -> list[FolderPicture]:
     return sorted(found, key=lambda each: each.name)
 
 
+_NOT_FOLLOWED = "links to folders are not followed; put the folder itself here"
 _LAYOUT = "it should hold a folder of pictures for each person, named by the person's id"
 
 
@@ -70,10 +86,13 @@ class SentPictures:
     """The note of what was sent: a line for each picture, beside the folder.
 
     A picture that has changed since is sent again.
+
+    Args:
+        purpose: of what is sent, and since when: another one has a note of its own.
     """
 
-    def __init__(self, folder: Path, url: str, event: str) -> None:
-        target = hashlib.sha256(f"{url} {event}".encode()).hexdigest()[:8]
+    def __init__(self, folder: Path, url: str, purpose: str) -> None:
+        target = hashlib.sha256(f"{url} {purpose}".encode()).hexdigest()[:8]
         self.path = folder.parent / f".{folder.name}.{target}.rollcall"
         self._folder = folder
         self._sent: set[str] = set()
@@ -90,7 +109,10 @@ class SentPictures:
         return True
 
     def __contains__(self, name: str) -> bool:
-        return bool(self._sent) and self._line(name) in self._sent
+        try:
+            return bool(self._sent) and self._line(name) in self._sent
+        except OSError:
+            return False
 
     def add(self, name: str) -> None:
         """Note a picture; at once in the file."""
@@ -155,7 +177,7 @@ class FolderImport:
     async def _work(self, waiting: Iterator[tuple[int, FolderPicture]]) -> None:
         for place, picture in waiting:
             try:
-                if isinstance(picture.person, RollcallError):
+                if not isinstance(picture.person, str):
                     raise Refusal(picture.person.code, picture.person.detail)
                 if picture.name not in self._sent:
                     await self._send(picture.name, self._people.facts_of(picture.person))
@@ -182,7 +204,10 @@ class FolderImport:
 
     def _read(self, name: str) -> bytes:
         path = self._folder / name
-        if path.stat().st_size > MAX_PICTURE_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Refusal("unreadable", "it is no file")  # a pipe would be waited for, for ever
+        if status.st_size > MAX_PICTURE_BYTES:
             raise Refusal("picture_too_large", f"more than {MAX_PICTURE_BYTES} bytes")
         return path.read_bytes()
 

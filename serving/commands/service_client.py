@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 import httpx
 
-from rollcall_client import AsyncClient, Retries, ServiceError
+from rollcall_client import AsyncClient, ConnectionFailed, Retries, ServiceError
 from rollcall_client import RollcallError as ServiceRefusal
+from serving.commands.console import NOT_REACHED
 from serving.errors import CommandError
 
-PATIENCE = Retries(max_tries=12, first_pause_s=0.5, longest_pause_s=30.0)
+PATIENCE = Retries(max_tries=12, first_pause_s=0.5, longest_pause_s=70.0)
+"""The pause is beyond the minute that rate limits count by."""
 ANSWER_TIMEOUT_S = 900.0
 """For one picture, all tries together: a service may restart meanwhile."""
 _FATAL_CODES = frozenset({"unknown_event", "event_closed", "pack_mismatch", "forbidden", "too_many_jobs"})
@@ -33,14 +35,14 @@ def connect(url: str, token: str, transport: httpx.AsyncBaseTransport | None = N
         transport: for tests.
 
     Raises:
-        CommandError: the URL is none.
+        CommandError: the URL or the token is none.
     """
     try:
         return AsyncClient(
             url, token=token, retries=PATIENCE, timeout_s=ANSWER_TIMEOUT_S, transport=transport
         )
     except ValueError as error:
-        raise CommandError(f"--url: {error}") from None
+        raise CommandError(str(error)) from None
 
 
 @contextmanager
@@ -58,10 +60,13 @@ def explain_refusals() -> Iterator[None]:
             raise CommandError(
                 f"{error.detail}; get a token with: rollcall token, and repeat the command"
             ) from None
-        if error.code in _FATAL_CODES or error.status >= 500 or error.code == str(error.status):
+        passes = error.status == 429 or error.status >= 500 or error.code == str(error.status)
+        if passes or error.code in _FATAL_CODES:
             raise CommandError(
                 f"the service says {error.code}: {error.detail} {error.cure}".strip()
             ) from None
         raise Refusal(error.code, error.detail) from None
+    except ConnectionFailed as error:
+        raise CommandError(f"{error}. {NOT_REACHED}") from None
     except ServiceRefusal as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(f"{error}. {error.cure}") from None

@@ -4,140 +4,27 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
-from serving import cli
-from serving.commands import bulk, service_client
-from serving.commands.service_client import connect
 from serving.commands.service_options import PARTLY
 from serving.errors import CommandError
-
-JOB = {
-    "id": "j1", "event_id": "gala", "kind": "import_pictures", "state": "done", "created_by": "me",
-    "created_at": "2026-05-01T18:00:00Z", "started_at": None, "finished_at": None,
-    "total": 3, "done": 3, "rejected": 0, "error": None, "has_result": False,
-}  # fmt: skip
-ENROLMENT = {
-    "request_id": "r", "event_id": "gala", "faces": [], "person": {
-        "id": "ada", "name": None, "metadata": {}, "consent_reference": None, "face_ids": [],
-        "created_at": "2026-05-01T18:00:00Z", "updated_at": "2026-05-01T18:00:00Z",
-    },
-}  # fmt: skip
-EXPORTED = b'{"person_id": "ada"}\n'
-
-
-def problem(status: int, code: str, **headers: str) -> httpx.Response:
-    body = {"code": code, "detail": f"it is {code}", "cure": f"cure {code}"}
-    return httpx.Response(status, json=body, headers=headers)
-
-
-@dataclass
-class FakeService:
-    """Answers as the service does; `trouble` is answered first, one at each request."""
-
-    trouble: list[httpx.Response | Exception] = field(default_factory=list)
-    pictures: list[dict[str, str]] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    uploads: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
-    jobs: list[dict[str, Any]] = field(default_factory=lambda: [JOB])
-    rejections: list[dict[str, Any]] = field(default_factory=list)
-    requests: int = 0
-    on_picture: Callable[[dict[str, str]], httpx.Response | None] = lambda _: None
-
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests += 1
-        body = await request.aread()
-        assert request.headers["authorization"] == "Bearer secret"
-        if self.trouble:
-            trouble = self.trouble.pop(0)
-            if isinstance(trouble, Exception):
-                raise trouble
-            return trouble
-        path = request.url.path.removeprefix("/v1/events/gala")
-        if path == "/people":
-            return self._enrol(request, body)
-        if path == "/imports":
-            self.uploads.append((request.headers["content-type"], body, dict(request.url.params)))
-            return httpx.Response(202, json=JOB)
-        if path == "/exports":
-            return httpx.Response(202, json=JOB)
-        if path == "/jobs/j1":
-            return httpx.Response(200, json=self.jobs.pop(0) if len(self.jobs) > 1 else self.jobs[0])
-        if path == "/jobs/j1/rejections":
-            start = int(request.url.params.get("cursor", 0))
-            page = self.rejections[start : start + 2]
-            cursor = str(start + 2) if start + 2 < len(self.rejections) else None
-            return httpx.Response(200, json={"rejections": page, "next_cursor": cursor})
-        if path == "/jobs/j1/result":
-            return httpx.Response(200, content=EXPORTED)
-        raise AssertionError(path)
-
-    def _enrol(self, request: httpx.Request, body: bytes) -> httpx.Response:
-        head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
-        fields = {}
-        for part in BytesParser().parsebytes(head + body).get_payload():
-            name = re.search('name="([^"]+)"', part["Content-Disposition"])
-            assert name is not None
-            fields[name[1]] = part.get_payload(decode=True).decode()
-        refusal = self.on_picture(fields)
-        if refusal is not None:
-            return refusal
-        self.pictures.append(fields)
-        self.keys.append(request.headers["idempotency-key"])
-        return httpx.Response(201, json=ENROLMENT)
-
-
-@pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeService:
-    fake = FakeService()
-
-    monkeypatch.setattr(bulk, "connect", lambda url, token: connect(url, token, httpx.MockTransport(fake)))
-    monkeypatch.setattr(bulk, "POLL_S", 0.001)
-    hasty = replace(service_client.PATIENCE, first_pause_s=0.001, longest_pause_s=0.002)
-    monkeypatch.setattr(service_client, "PATIENCE", hasty)
-    for name in list(os.environ):
-        if name.upper().startswith("ROLLCALL_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ROLLCALL_TOKEN", "secret")
-    monkeypatch.chdir(tmp_path)
-    return fake
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three pictures of two people, one of nobody, and what is known of them."""
-    made = tmp_path / "people"
-    for name in ("ada/1.jpg", "ada/2.jpg", "bob.png", ".DS_Store", "not an id/1.jpg"):
-        path = made / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-    (made / "people.ndjson").write_text(
-        '{"person_id": "ada", "name": "Ada", "metadata": {"table": 4}}\nbad\n'
-    )
-    return made
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(cli.app, ["people", *map(str, words)])
-
-
-def import_folder(folder: Path, *words: object) -> Result:
-    return run("import", folder, "--event", "gala", *words)
-
-
-def notes(folder: Path) -> list[Path]:
-    return list(folder.parent.glob(".*.rollcall"))
+from tests.unit.commands.fake_service import (
+    EXPORTED,
+    JOB,
+    FakeService,
+    good_only,
+    import_folder,
+    make_event,
+    notes,
+    problem,
+    run,
+)
 
 
 def test_a_folder_is_sent_picture_by_picture(service: FakeService, folder: Path, tmp_path: Path) -> None:
@@ -160,11 +47,6 @@ def test_a_folder_is_sent_picture_by_picture(service: FakeService, folder: Path,
     ]
     assert "2 rejected" in result.stderr
     assert "not an id/1.jpg" in result.stderr
-
-
-def good_only(folder: Path) -> None:
-    (folder / "not an id" / "1.jpg").unlink()
-    (folder / "people.ndjson").unlink()
 
 
 def test_all_is_well(service: FakeService, folder: Path) -> None:
@@ -198,6 +80,12 @@ def test_what_was_sent_to_one_event_is_not_taken_as_sent_to_another(
     count = len(service.pictures)
     assert import_folder(folder, "--url", "http://other").exit_code == PARTLY
     assert len(service.pictures) == 2 * count
+    again = import_folder(folder)
+    assert f"{count} of 4 were sent before" in again.stderr
+    assert len(service.pictures) == 2 * count
+    service.event = make_event("2026-06-01T18:00:00Z")  # deleted, and made anew
+    assert import_folder(folder).exit_code == PARTLY
+    assert len(service.pictures) == 3 * count
 
 
 def test_a_rejected_picture_is_tried_again_next_time(service: FakeService, folder: Path) -> None:
@@ -234,6 +122,7 @@ def test_a_service_that_is_not_there_is_given_up(service: FakeService, folder: P
     result = import_folder(folder)
     assert isinstance(result.exception, CommandError)
     assert "ConnectError" in result.exception.detail
+    assert "rollcall serve" in result.exception.detail
 
 
 @pytest.mark.parametrize(
@@ -316,6 +205,7 @@ def test_sources_that_cannot_be(service: FakeService, tmp_path: Path, name: str)
 
 def test_what_must_be_given(service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("import", tmp_path / "nothing", "--event", "gala").exit_code == 2
+    assert run("import", tmp_path, "--event", "gala", "--quality", "good").exit_code == 2
     assert run("import", tmp_path).exit_code == 2
     monkeypatch.delenv("ROLLCALL_TOKEN")
     assert run("import", tmp_path, "--event", "gala").exit_code == 2
