@@ -10,6 +10,7 @@ import pytest
 from serving.runtime import set_ray_flags
 
 set_ray_flags(own_cluster=True)  # before anything imports Ray
+os.environ.pop("COLUMNS", None)  # of a parallel worker, which has no terminal: consoles would keep its width
 
 pytest_plugins = ["tests.service_fixtures"]
 

@@ -17,6 +17,7 @@ import yaml
 
 import serving
 from serving.cli import main
+from serving.commands import console  # noqa: F401  made before the tests choose a width, which it would keep
 from tests.unit.packs.own_pack import write_folder
 
 TERMS = {"summary": "Ours.", "text": "Do no harm.", "url": "https://example.org/licence"}
@@ -92,7 +93,7 @@ def test_a_pack_from_a_folder_through_its_whole_life(packs: Command, shared_dir:
     assert "buffalo_sc-int8 is ready" in done.stdout
     assert "rollcall calibrate" not in done.stderr  # it comes with one
     assert "the models run" in packs("verify", "buffalo_sc-int8").stdout
-    shown = packs("info", "buffalo_sc-int8", COLUMNS="200").stdout
+    shown = packs("info", "buffalo_sc-int8").stdout
     assert "pinned by the manifest" in shown
     assert MOBILE_FACE_SHA256 in shown
     narrow = packs("info", "buffalo_sc-int8", COLUMNS="80").stdout
