@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 Box = tuple[float, float, float, float]
 """x, y, width, height in pixels."""
+Floats = NDArray[np.float64]
+Boxes = Floats
+"""Boxes as rows, [n,4]: of a crowd every pair is looked at, in every frame."""
 
 REACH_SIDES = 0.5
 """What a face may be off the place it was expected at, in sides of the face: jitter of the box, a nod."""
@@ -35,26 +41,32 @@ class Likeness:
         return self.overlap - self.distance
 
 
-def find_overlap(a: Box, b: Box) -> float:
-    """Intersection over union, 0..1; 0 where either has no area."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    inside = width * height
-    return inside / (a[2] * a[3] + b[2] * b[3] - inside)
+def find_overlaps(a: Boxes, b: Boxes) -> Floats:
+    """Intersection over union of each of `a` with each of `b`, [n,m], 0..1; 0 where either has no area."""
+    a, b = a[:, None], b[None]
+    sides = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    inside = np.prod(np.maximum(sides, 0.0), axis=-1)
+    union = a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3] - inside
+    overlaps: Floats = np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)
+    return overlaps
 
 
-def compare_boxes(expected: Box, found: Box, elapsed_s: float) -> Likeness | None:
-    """How well `found` fits what was `expected` `elapsed_s` after it was last seen; None: out of reach."""
-    side, other = _side(expected), _side(found)
-    if side <= 0 or other <= 0 or max(side, other) > MAX_SIZE_RATIO * min(side, other):
-        return None
-    (x, y), (u, v) = find_centre(expected), find_centre(found)
-    distance = ((x - u) ** 2 + (y - v) ** 2) ** 0.5 / ((side + other) / 2)
-    if distance > min(MAX_REACH_SIDES, REACH_SIDES + REACH_SIDES_PER_S * elapsed_s):
-        return None
-    return Likeness(find_overlap(expected, found), distance)
+def measure_distances(expected: Boxes, found: Boxes, elapsed_s: Floats) -> Floats:
+    """How far each of `found` is from where it was `expected` `elapsed_s` [n] after it was last seen.
+
+    Returns:
+        [n,m], between the centres, in mean sides of the two boxes; infinite where it is out of reach.
+    """
+    side, other = _measure_sides(expected)[:, None], _measure_sides(found)[None]
+    steps = (expected[:, None, :2] + expected[:, None, 2:] / 2) - (
+        found[None, :, :2] + found[None, :, 2:] / 2
+    )
+    mean = np.maximum((side + other) / 2, 1e-9)
+    distances = np.hypot(steps[..., 0], steps[..., 1]) / mean
+    reach = np.minimum(MAX_REACH_SIDES, REACH_SIDES + REACH_SIDES_PER_S * elapsed_s)[:, None]
+    smaller, larger = np.minimum(side, other), np.maximum(side, other)
+    is_within = (smaller > 0) & (larger <= MAX_SIZE_RATIO * smaller) & (distances <= reach)
+    return np.where(is_within, distances, np.inf)
 
 
 def find_centre(box: Box) -> tuple[float, float]:
@@ -67,5 +79,6 @@ def move(box: Box, velocity: tuple[float, float], elapsed_s: float) -> Box:
     return box[0] + velocity[0] * elapsed_s, box[1] + velocity[1] * elapsed_s, box[2], box[3]
 
 
-def _side(box: Box) -> float:
-    return float((max(box[2], 0.0) * max(box[3], 0.0)) ** 0.5)
+def _measure_sides(boxes: Boxes) -> Floats:
+    sides: Floats = np.sqrt(np.prod(np.maximum(boxes[:, 2:], 0.0), axis=1))
+    return sides

@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.api.judgements import Judgement
-from serving.api.stream.geometry import Box, Likeness, compare_boxes, find_centre, find_overlap, move
+from serving.api.stream.geometry import (
+    Box,
+    Boxes,
+    Likeness,
+    find_centre,
+    find_overlaps,
+    measure_distances,
+    move,
+)
 from serving.vision.pipeline import Face
 from serving.vision.quality import FaceQuality
 from serving.vision.quality_gates import Fault
@@ -121,6 +129,7 @@ class Matching:
     Attributes:
         tracks: of each face, or None.
         doubtful: places of the faces whose vectors must say whether that is so.
+        rivals: by number of the track and place, whether another face may have changed places with it there.
     """
 
     at_s: float
@@ -128,6 +137,7 @@ class Matching:
     tracks: list[Track | None]
     doubtful: list[int]
     candidates: list[tuple[Track, int, Likeness]]
+    rivals: dict[int, NDArray[np.bool_]]
 
 
 def measure_merit(quality: FaceQuality) -> float:
@@ -176,22 +186,41 @@ class Tracker:
     def match(self, faces: Sequence[Face], at_s: float) -> Matching:
         """Which tracks the faces of a frame seem to be; nothing is changed but that lost tracks end."""
         self.tracks = [track for track in self.tracks if at_s - track.seen_at_s <= self._lost_after_s]
-        candidates = []
-        for track in self.tracks:
-            expected, elapsed_s = track.expect(at_s), at_s - track.seen_at_s
-            for place, face in enumerate(faces):
-                # A face that stood still is as likely as one that went on.
-                fits = [compare_boxes(box, face.box, elapsed_s) for box in (expected, track.face.box)]
-                found = max(filter(None, fits), key=lambda each: each.score, default=None)
-                if found is not None:
-                    candidates.append((track, place, found))
-        candidates.sort(key=lambda each: -each[2].score)
-        matching = Matching(at_s, faces, [None] * len(faces), [], candidates)
+        found = _stack([face.box for face in faces])
+        expected = _stack([track.expect(at_s) for track in self.tracks])
+        candidates = self._find_candidates(expected, found, at_s)
+        rivals = self._find_rivals(expected, found)
+        matching = Matching(at_s, faces, [None] * len(faces), [], candidates, rivals)
         likeness = _assign(candidates, matching.tracks, range(len(faces)), set())
         for place, assigned in enumerate(matching.tracks):
             if assigned is not None and self._is_doubtful(assigned, place, likeness[place], matching):
                 matching.doubtful.append(place)
         return matching
+
+    def _find_candidates(
+        self, expected: Boxes, found: Boxes, at_s: float
+    ) -> list[tuple[Track, int, Likeness]]:
+        """The faces within reach of each track, the best pair first."""
+        elapsed_s = np.array([at_s - track.seen_at_s for track in self.tracks])
+        # A face that stood still is as likely as one that went on.
+        places = expected, _stack([track.face.box for track in self.tracks])
+        overlaps = np.stack([find_overlaps(boxes, found) for boxes in places])
+        distances = np.stack([measure_distances(boxes, found, elapsed_s) for boxes in places])
+        better = np.argmax(overlaps - distances, axis=0)[None]
+        overlaps = np.take_along_axis(overlaps, better, axis=0)[0]
+        distances = np.take_along_axis(distances, better, axis=0)[0]
+        pairs = [
+            (self.tracks[row], int(at), Likeness(float(overlaps[row, at]), float(distances[row, at])))
+            for row, at in zip(*np.nonzero(np.isfinite(distances)), strict=True)
+        ]
+        return sorted(pairs, key=lambda each: -each[2].score)
+
+    def _find_rivals(self, expected: Boxes, found: Boxes) -> dict[int, NDArray[np.bool_]]:
+        beside = find_overlaps(found, found) >= RIVAL_OVERLAP
+        np.fill_diagonal(beside, False)
+        behind = find_overlaps(expected, found) >= RIVAL_OVERLAP
+        others = beside.sum(axis=0) + behind.sum(axis=0)
+        return {track.number: others - behind[row] > 0 for row, track in enumerate(self.tracks)}
 
     def _is_doubtful(self, track: Track, place: int, likeness: Likeness, matching: Matching) -> bool:
         if track.vector is None:
@@ -205,19 +234,9 @@ class Tracker:
         merit = measure_merit(matching.faces[place].quality)
         if proof_age_s >= RENEWED_PROOF_PERIOD_S and merit >= FAIR_SHARE * track.merit:
             return True
-        if self._has_rival(track, place, matching):
+        if matching.rivals[track.number][place]:
             track.is_unproved = True
         return track.is_unproved and proof_age_s >= PROOF_PERIOD_S
-
-    def _has_rival(self, track: Track, place: int, matching: Matching) -> bool:
-        box = matching.faces[place].box
-        others = (face.box for number, face in enumerate(matching.faces) if number != place)
-        if any(find_overlap(box, other) >= RIVAL_OVERLAP for other in others):
-            return True
-        return any(
-            other is not track and find_overlap(other.expect(matching.at_s), box) >= RIVAL_OVERLAP
-            for other in self.tracks
-        )
 
     def settle(self, matching: Matching, vectors: Mapping[int, Vectors], threshold: float) -> list[Track]:
         """The track of each face, new ones for those that belong to none.
@@ -260,6 +279,10 @@ class Tracker:
             proved = matching.tracks[place]
             if proved is not None:
                 proved.proved_at_s, proved.is_unproved = matching.at_s, False
+
+
+def _stack(boxes: Sequence[Box]) -> Boxes:
+    return np.array(boxes, np.float64).reshape(-1, 4)
 
 
 def _assign(

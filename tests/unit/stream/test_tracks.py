@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from serving.api.stream.geometry import compare_boxes, find_centre, find_overlap
+from serving.api.stream.geometry import find_centre, find_overlaps, measure_distances
 from serving.api.stream.tracks import SURE_OVERLAP, Tracker, measure_merit
 from serving.vision.pipeline import FacePipeline
 from tests.unit.api.api_fakes import GOOD_QUALITY
@@ -109,7 +109,8 @@ def test_a_face_in_the_place_of_another_inherits_no_name(
     away, there = find_centre(alone.face.box), find_centre(first.face.box)
     place = (there[0] - scale * (away[0] - MIDDLE[0]), there[1] - scale * (away[1] - MIDDLE[1]))
     [other] = door.see(show((cv2.resize(stranger, None, fx=scale, fy=scale), place)), 0.1)
-    assert find_overlap(first.face.box, other.face.box) > SURE_OVERLAP  # the boxes alone would not have told
+    [[overlap]] = find_overlaps(np.array([first.face.box]), np.array([other.face.box]))
+    assert overlap > SURE_OVERLAP  # the boxes alone would not have told
     assert named([first])
     assert not named([other])
 
@@ -133,11 +134,14 @@ def test_a_face_that_shows_clearly_better_is_looked_up_again(door: Door, samples
     ],
 )
 def test_boxes_within_reach(found: tuple[float, ...], elapsed_s: float, is_within: bool) -> None:
-    assert (compare_boxes((0.0, 0.0, 40.0, 50.0), found, elapsed_s) is not None) == is_within  # type: ignore[arg-type]
+    [[distance]] = measure_distances(
+        np.array([[0.0, 0.0, 40.0, 50.0]]), np.array([found]), np.array([elapsed_s])
+    )
+    assert np.isfinite(distance) == is_within
 
 
 def test_overlap_and_merit() -> None:
-    assert find_overlap((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(1 / 3)
-    assert find_overlap((0, 0, 10, 10), (20, 0, 10, 10)) == 0
+    boxes = np.array([[0.0, 0, 10, 10], [5, 0, 10, 10], [20, 0, 10, 10], [0, 0, 0, 10]])
+    assert find_overlaps(boxes[:1], boxes).tolist() == [[1, pytest.approx(1 / 3), 0, 0]]
     assert measure_merit(GOOD_QUALITY) == 1
     assert Tracker(1.0).match([], 0.0).doubtful == []
