@@ -133,6 +133,9 @@ def amend(config: str, options: FrontOptions) -> str:
         *(f"http-request del-header {name}" for name in OPERATORS_HEADERS),
         # Serve ends a request after its `request_timeout_s`, a live stream too, unless it is told not to.
         f"http-request set-header x-request-timeout-seconds 0 if {{ path_reg {quote(STREAM_PATH)} }}",
+        # Pictures are compressed already, and 16 KiB of deflated zeros would become a message of 16 MiB
+        # before anybody knows who sends it.
+        "http-request del-header Sec-WebSocket-Extensions",
     ]
     if options.https or options.tls_certificate:
         rules.append(f"http-after-response set-header Strict-Transport-Security {HSTS}")

@@ -8,6 +8,7 @@ import logging
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from serving.api.client_address import find_address, network_of
 from serving.api.envelope import answer_error
 from serving.api.services import Services
 from serving.api.stream.caller import StreamCaller
@@ -40,8 +41,9 @@ async def _serve(websocket: WebSocket, services: Services, event: str, report: S
     caller = StreamCaller(websocket, services, event)
     session = StreamSession(websocket, services, caller, report)
     try:
-        with places.knock():
-            check_origin(websocket, services.settings.web.cors_origins)
+        check_origin(websocket, services.settings.web.cors_origins)
+        address = find_address(websocket.scope, services.settings.web.trusted_proxies)
+        with places.knock(None if address is None else network_of(address)):
             offer = read_offer(websocket)
             if offer.credential is not None and offer.protocol is None:
                 await caller.enter(offer.credential)  # no browser: it understands an answer of HTTP

@@ -11,6 +11,8 @@ from serving.telemetry import recording
 
 BURST_S = 1.0
 """So much of its rate a stream may send at once: a camera's frames come in clumps over a network."""
+NAMELESS_SHARE = 4
+"""One network may hold a fourth of the places of those who have not said who they are."""
 FLOOD_FACTOR = 5.0
 FLOOD_S = 10.0
 """Who sends more than five times what may be, for longer than ten seconds, does not listen and is let go."""
@@ -27,7 +29,7 @@ class StreamPlaces:
     def __init__(self, max_open: int, max_per_caller: int) -> None:
         self._max_open = max_open
         self._max_per_caller = max_per_caller
-        self._nameless = 0
+        self._nameless: Counter[str | None] = Counter()
         self._by_caller: Counter[str] = Counter()
 
     @property
@@ -36,19 +38,24 @@ class StreamPlaces:
         return self._by_caller.total()
 
     @contextmanager
-    def knock(self) -> Iterator[None]:
-        """Hold a place for one that has not said who it is.
+    def knock(self, network: str | None) -> Iterator[None]:
+        """Hold a place for one that has not said who it is; `network` is where it comes from, if known.
 
         Raises:
-            TooManyStreams: as many wait, or are open.
+            TooManyStreams: as many wait, or are open, or too many of them wait from this network.
         """
-        if self._nameless >= self._max_open or self.open >= self._max_open:
+        if self._nameless.total() >= self._max_open or self.open >= self._max_open:
             raise TooManyStreams(max_open=self._max_open)
-        self._nameless += 1
+        most = max(1, self._max_open // NAMELESS_SHARE)
+        if network is not None and self._nameless[network] >= most:
+            raise TooManyStreams("Too many streams from this network have not said who they are.")
+        self._nameless[network] += 1
         try:
             yield
         finally:
-            self._nameless -= 1
+            self._nameless[network] -= 1
+            if not self._nameless[network]:
+                del self._nameless[network]
 
     @contextmanager
     def enter(self, account_id: str) -> Iterator[None]:

@@ -115,6 +115,8 @@ def test_a_live_stream_has_no_request_timeout_and_no_client_chooses_one(
     arrived = httpx.get(proxy.url + path, headers=[*sent, ("X-Request-Disconnect-Disabled", "?1")]).json()
     assert [value for name, value in arrived if name == "x-request-timeout-seconds"] == timeouts
     assert "x-request-disconnect-disabled" not in dict(arrived)
+    offered = httpx.get(proxy.url + path, headers={"Sec-WebSocket-Extensions": "permessage-deflate"}).json()
+    assert "sec-websocket-extensions" not in dict(offered)  # nobody's messages grow by being unpacked
     assert f"timeout tunnel {TUNNEL_TIMEOUT_S}s" in proxy.config.read_text()
 
 
