@@ -197,7 +197,9 @@ Commands that talk to a running service (`events`, `people`, `enroll`, `recogniz
 from `--url` and `--token`. They are built on [the Python client](client.md): what passes is waited out.
 The others work where the service's data lies.
 
-Where there is `--json`, it prints one JSON document in place of a table. Results go to standard output,
+Where there is `--json`, it prints one JSON document in place of a table or sentence, and nothing else on
+standard output; `rollcall evaluate --json FILE` alone writes a file. Where output is no terminal, a row of a
+table is one line. Results go to standard output,
 progress and errors to standard error. `rollcall --install-completion` teaches the shell to complete
 commands and options.
 
@@ -208,6 +210,8 @@ commands and options.
 | 2 | wrong usage, or a file that is not there |
 | 3 | done, but: `enroll` and `people import` rejected items (they are listed); `recognize` knew \
 nobody, or a picture was refused; `compare`: not the same person; `packs migrate`: not everybody has moved |
+| 130 | ended by Ctrl-C; `enroll` goes on where it was when it is repeated, an import of a file goes on at \
+the service |
 
 `enroll` sends a folder of pictures, one folder or file for each person, and may be repeated after
 whatever cut it off: [bulk.md](bulk.md). Measuring under load is `make load`,

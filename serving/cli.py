@@ -25,7 +25,7 @@ from serving.commands import (
     secrets,
     serve,
 )
-from serving.commands.console import console, fail, fail_at_service
+from serving.commands.console import AsJson, console, fail, fail_at_service, print_json
 from serving.errors import RollcallError
 
 app = typer.Typer(
@@ -75,9 +75,12 @@ def take_options(
 
 
 @app.command("version")
-def print_version() -> None:
+def print_version(as_json: AsJson = False) -> None:
     """Print the version."""
-    console.print(serving.__version__)
+    if as_json:
+        print_json({"version": serving.__version__})
+    else:
+        console.print(serving.__version__)
 
 
 def main() -> None:

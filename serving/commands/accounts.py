@@ -14,7 +14,7 @@ from serving.accounts.identities import Role
 from serving.accounts.keys import KeyRing
 from serving.accounts.records import Account
 from serving.accounts.tokens import TokenIssuer
-from serving.commands.console import console, messages
+from serving.commands.console import AsJson, console, messages, print_json
 from serving.commands.key_rotation import rotate_keys
 from serving.database import Database
 from serving.database.location import find_sqlite_file
@@ -31,6 +31,7 @@ keys = typer.Typer(help="The keys that sign tokens.", no_args_is_help=True)
 @admin.command("create")
 def create_administrator(
     name: Annotated[str, typer.Argument(help="The account's name, for example an e-mail address.")],
+    as_json: AsJson = False,
 ) -> None:
     """Make an administrator. `rollcall token NAME` then prints tokens for the account."""
 
@@ -43,16 +44,23 @@ def create_administrator(
             ) from None
 
     created = _with_accounts(load_settings(), create)
+    if as_json:
+        print_json(_describe(created))
+        return
     shown = escape(created.name)
     console.print(f"{shown} is an administrator; get a token with: rollcall token {shown}")
 
 
 @account.command("list")
-def list_accounts() -> None:
+def list_accounts(as_json: AsJson = False) -> None:
     """List the accounts: name, role, state, id."""
     settings = load_settings()
     _require_data(settings)
-    for each in _with_accounts(settings, _list_all):
+    found = _with_accounts(settings, _list_all)
+    if as_json:
+        print_json([_describe(each) for each in found])
+        return
+    for each in found:
         state = "disabled" if each.disabled_at is not None else "active"
         print(each.name, each.role.value, state, each.id, sep="\t")
 
@@ -61,6 +69,7 @@ def list_accounts() -> None:
 def disable_account(
     name: Annotated[str, typer.Argument(help="Whose.")],
     undo: Annotated[bool, typer.Option("--undo", help="Enable the account again.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Disable an account. Its tokens, sessions and API keys stop working at once, on every replica."""
     settings = load_settings()
@@ -71,6 +80,9 @@ def disable_account(
         return await accounts.change(found.id, disabled=not undo)
 
     changed = _with_accounts(settings, disable)
+    if as_json:
+        print_json(_describe(changed))
+        return
     console.print(f"{escape(changed.name)} is {'active' if undo else 'disabled'}")
 
 
@@ -87,6 +99,7 @@ def print_token(
         typer.Option(help="Bind the token to this event, which must exist already; may be repeated."),
     ] = None,
     hours: Annotated[float | None, typer.Option(min=0.02, max=24 * 90, help="How long it lasts.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print an access token. Needs to read the signing key, so it runs where the service's data lies."""
     settings = load_settings()
@@ -112,9 +125,25 @@ def print_token(
     key_ring.load_or_create()
     issuer = TokenIssuer(key_ring, settings.auth.issuer, settings.auth.audience)
     lifetime_s = int(hours * 3600) if hours is not None else settings.auth.token_lifetime_s
+    token = issuer.issue(found.id, chosen, event or None, lifetime_s)
+    if as_json:
+        print_json({
+            "token": token, "account": _describe(found), "role": chosen.value, "events": event or None,
+            "expires_in_s": lifetime_s,
+        })  # fmt: skip
+        return
     if console.is_terminal:
         messages.print(f"[dim]{escape(found.name)}, {chosen.value}, {lifetime_s / 3600:g} hours[/]")
-    print(issuer.issue(found.id, chosen, event or None, lifetime_s))
+    print(token)
+
+
+def _describe(found: Account) -> dict[str, object]:
+    return {
+        "id": found.id,
+        "name": found.name,
+        "role": found.role.value,
+        "disabled": found.disabled_at is not None,
+    }
 
 
 async def _find(accounts: Accounts, name: str) -> Account:

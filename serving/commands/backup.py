@@ -13,7 +13,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from serving.commands.console import console, messages
+from serving.commands.console import AsJson, console, messages, print_json
 from serving.operations.archive import BackupFile
 from serving.operations.backing_up import BackupReport, OnProgress, back_up
 from serving.operations.backup_keys import BackupKey, read_keys
@@ -37,6 +37,7 @@ def write_backup(
     ray_address: Annotated[
         str | None, typer.Option(help="Of a cluster that `rollcall serve` did not start.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Back up everything: accounts, events, people, face vectors, audit trail, signing keys.
 
@@ -55,7 +56,14 @@ def write_backup(
                 on_progress=on_progress,
             )
         )
-    _show_backup(report, encrypted=bool(keys))
+    if as_json:
+        print_json({
+            "file": str(report.path), "size_bytes": report.size_bytes, "encrypted": bool(keys),
+            "rows": report.rows, "vectors": report.vectors, "without_vector": report.missing_count,
+            "enrolled_meanwhile": report.enrolled_meanwhile, "erased_meanwhile": report.erased_meanwhile,
+        })  # fmt: skip
+    else:
+        _show_backup(report, encrypted=bool(keys))
     if report.missing_count:
         raise typer.Exit(1)
 
@@ -127,6 +135,7 @@ def restore_backup(
 
 def write_erasures(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The list; replaced as a whole.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write who was erased, by hash, for `restore --erase-since`. Run it often, keep it elsewhere."""
     settings = load_settings()
@@ -138,7 +147,10 @@ def write_erasures(
         return len(erased)
 
     count = asyncio.run(write())
-    console.print(f"{count} erasures are in {escape(str(file))}")
+    if as_json:
+        print_json({"file": str(file), "erasures": count})
+    else:
+        console.print(f"{count} erasures are in {escape(str(file))}")
 
 
 def _find_keys(settings: Settings, key_file: Path | None) -> list[BackupKey]:

@@ -28,7 +28,7 @@ from rollcall_client import AsyncClient
 from rollcall_client.bodies import UPLOAD_TYPES
 from rollcall_client.errors import NotAllowed
 from rollcall_client.models import JobView, QualityLevel
-from serving.commands.console import messages
+from serving.commands.console import AsJson, messages, print_json, write_json
 from serving.commands.folder_import import (
     FolderImport,
     FolderPicture,
@@ -37,16 +37,7 @@ from serving.commands.folder_import import (
     read_people,
 )
 from serving.commands.service_client import Refusal, connect, explain_refusals
-from serving.commands.service_options import (
-    DEFAULT_URL,
-    PARTLY,
-    AsJson,
-    Event,
-    Token,
-    Url,
-    print_json,
-    write_json,
-)
+from serving.commands.service_options import DEFAULT_URL, PARTLY, Event, Token, Url
 from serving.errors import CommandError
 from serving.jobs.records import Rejection
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Annotated, Any
 
+import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rollcall_client import ConnectionFailed, ServiceError
 from rollcall_client import RollcallError as ServiceRefusal
-from serving.errors import RollcallError
+from serving.errors import CommandError, RollcallError
 
 console = Console(highlight=False, soft_wrap=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 NOT_REACHED = (
     "See that the service runs (`rollcall serve` starts one here) and that the address is right "
     "(--url or ROLLCALL_URL)."
 )
+
+
+def explain_connection(error: ValueError) -> CommandError:
+    """Why the client cannot be made: the URL or the token is none."""
+    return CommandError(f"{error}; --url or ROLLCALL_URL says where, and `rollcall token` prints a token")
 
 
 def fail(error: RollcallError) -> None:
@@ -65,3 +75,24 @@ def show_steps(title: str) -> Iterator[StepBar]:
     )
     with Progress(*columns, console=messages) as progress:
         yield StepBar(progress, title)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    typer.echo(write_json(_to_json(value), indent=1))
+
+
+def write_json(value: Any, indent: int | None = None) -> str:
+    """JSON for people; bytes of file names that are no UTF-8 as the escapes that JSON has for them."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, Mapping):
+        return {name: _to_json(each) for name, each in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_to_json(each) for each in value]
+    return value

@@ -8,17 +8,8 @@ import typer
 from rich.markup import escape
 
 from rollcall_client.models import EventView, QualityLevel, Strictness
-from serving.commands.console import console, messages
-from serving.commands.service_options import (
-    DEFAULT_URL,
-    AsJson,
-    Token,
-    Url,
-    open_service,
-    print_facts,
-    print_json,
-    print_rows,
-)
+from serving.commands.console import AsJson, console, messages, print_json
+from serving.commands.service_options import DEFAULT_URL, Token, Url, open_service, print_facts, print_rows
 
 events = typer.Typer(help="The events of a running service.", no_args_is_help=True)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from serving.accounts.keys import OVERLAP_S, KeyRing
-from serving.commands.console import console
+from serving.commands.console import AsJson, console, print_json
 from serving.database.location import find_sqlite_file
 from serving.errors import CommandError
 from serving.operations.backup_keys import add_key
@@ -26,6 +26,7 @@ def rotate_keys(
     backup: Annotated[
         bool, typer.Option("--backup", help="Add a key to backup.key_file instead; makes the file.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Sign new tokens with a new key, at once on every replica, without a restart.
 
@@ -34,7 +35,7 @@ def rotate_keys(
     """
     settings = load_settings()
     if backup:
-        _rotate_backup_key(settings)
+        _rotate_backup_key(settings, as_json)
         return
     path = find_sqlite_file(settings.registry_url)
     if path is not None and not path.exists():
@@ -44,11 +45,19 @@ def rotate_keys(
         )
     ring = KeyRing(settings.keys_dir)
     kid = ring.rotate(read_duration_s(overlap))
+    if as_json:
+        older = [{"kid": each, "until": _tell_time(end)} for each, end in ring.ends.items() if each != kid]
+        print_json({"kid": kid, "older": older})
+        return
     console.print(f"the key {kid} signs from now on")
     for each, end in ring.ends.items():
         if each != kid:
             until = datetime.fromtimestamp(end, timezone.utc)
             console.print(f"the key {each} verifies until {until:%Y-%m-%d %H:%M} UTC")
+
+
+def _tell_time(timestamp_s: float) -> str:
+    return datetime.fromtimestamp(timestamp_s, timezone.utc).isoformat(timespec="seconds")
 
 
 def read_duration_s(text: str) -> float:
@@ -59,7 +68,7 @@ def read_duration_s(text: str) -> float:
     return float(int(found[1]) * _UNITS_S.get(found[2], 1))
 
 
-def _rotate_backup_key(settings: Settings) -> None:
+def _rotate_backup_key(settings: Settings, as_json: bool) -> None:
     path = settings.backup.key_file
     if path is None:
         raise CommandError(
@@ -67,6 +76,9 @@ def _rotate_backup_key(settings: Settings) -> None:
         )
     is_new = not path.exists()
     key = add_key(path)
+    if as_json:
+        print_json({"key": key.id.hex(), "file": str(path), "is_new": is_new})
+        return
     console.print(f"the key {key.id.hex()} encrypts backups from now on; it is in {path}")
     console.print("Keep a copy where the backups are not: without it nobody can read them.")
     if not is_new:

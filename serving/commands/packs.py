@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 
 from serving.commands import pack_migration
-from serving.commands.console import console, fail, messages, show_steps
+from serving.commands.console import AsJson, console, fail, messages, show_steps
 from serving.commands.pack_licence import ensure_licence
 from serving.commands.pack_progress import show_pack
 from serving.commands.pack_tables import describe, make_info, make_list, summarise
@@ -27,7 +27,6 @@ packs.command("migrate")(pack_migration.migrate)
 AcceptLicence = Annotated[
     bool, typer.Option("--accept-licence", help="Accept licences that restrict use, without being asked.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SomeIds = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Default: the packs that serve.")
 ]

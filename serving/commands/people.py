@@ -8,16 +8,14 @@ import typer
 from rich.markup import escape
 
 from serving.commands.bulk import people
-from serving.commands.console import messages
+from serving.commands.console import AsJson, messages, print_json
 from serving.commands.service_options import (
     DEFAULT_URL,
-    AsJson,
     Event,
     Token,
     Url,
     open_service,
     print_facts,
-    print_json,
     print_rows,
 )
 

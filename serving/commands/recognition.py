@@ -10,18 +10,8 @@ from rich.markup import escape
 
 from rollcall_client.errors import RequestRefused
 from rollcall_client.models import FaceChoice, QualityLevel, RecognisedFace, Strictness
-from serving.commands.console import console, messages
-from serving.commands.service_options import (
-    DEFAULT_URL,
-    PARTLY,
-    AsJson,
-    Event,
-    Token,
-    Url,
-    open_service,
-    print_json,
-    print_rows,
-)
+from serving.commands.console import AsJson, console, messages, print_json
+from serving.commands.service_options import DEFAULT_URL, PARTLY, Event, Token, Url, open_service, print_rows
 
 Threshold = Annotated[float | None, typer.Option(min=-1, max=1, help="A raw cosine that decides.")]
 Strict = Annotated[Strictness | None, typer.Option(help="Or how sure a match must be.")]

@@ -9,7 +9,7 @@ import httpx
 
 from rollcall_client import AsyncClient, ConnectionFailed, Retries, ServiceError
 from rollcall_client import RollcallError as ServiceRefusal
-from serving.commands.console import NOT_REACHED
+from serving.commands.console import NOT_REACHED, explain_connection
 from serving.errors import CommandError
 
 PATIENCE = Retries(max_tries=12, first_pause_s=0.5, longest_pause_s=70.0)
@@ -42,7 +42,7 @@ def connect(url: str, token: str, transport: httpx.AsyncBaseTransport | None = N
             url, token=token, retries=PATIENCE, timeout_s=ANSWER_TIMEOUT_S, transport=transport
         )
     except ValueError as error:
-        raise CommandError(str(error)) from None
+        raise explain_connection(error) from None
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel
@@ -13,8 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from rollcall_client import Client
-from serving.commands.console import console
-from serving.errors import CommandError
+from serving.commands.console import console, explain_connection
 
 PARTLY = 3
 """Exit code when all was done, and the answer is no or not everything went in; see docs/cli.md."""
@@ -32,7 +31,6 @@ Token = Annotated[
         "since others on this machine can see the command line.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def open_service(url: str, token: str) -> Client:
@@ -44,18 +42,7 @@ def open_service(url: str, token: str) -> Client:
     try:
         return Client(url, token=token)
     except ValueError as error:
-        raise CommandError(str(error)) from None
-
-
-def print_json(value: BaseModel | Mapping[str, Any] | Iterable[BaseModel]) -> None:
-    """One JSON document on standard output."""
-    typer.echo(write_json(_to_json(value), indent=1))
-
-
-def write_json(value: Any, indent: int | None = None) -> str:
-    """JSON for people; bytes of file names that are no UTF-8 as the escapes that JSON has for them."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return text.encode("utf-8", "backslashreplace").decode()
+        raise explain_connection(error) from None
 
 
 def print_facts(value: BaseModel) -> None:
@@ -82,13 +69,3 @@ def print_table(table: Table) -> None:
     """On a terminal as wide as that; elsewhere, where it may be searched, a row is one line."""
     wide = Console(file=console.file, width=LONGEST_LINE_CHARS, highlight=False)
     (console if console.is_terminal else wide).print(table)
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True)
-    if isinstance(value, Mapping):
-        return {name: _to_json(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)) or (isinstance(value, Iterable) and not isinstance(value, str)):
-        return [_to_json(each) for each in value]
-    return value

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from click.testing import Result
 from sqlalchemy import Connection, insert, update
 from typer.testing import CliRunner
 
+import serving
 from serving import cli
 from serving.accounts.identities import Role
 from serving.accounts.keys import KeyRing
@@ -101,6 +103,23 @@ def test_a_token_may_do_less_for_a_shorter_time_at_some_events() -> None:
     identity = verify(token)
     assert (identity.role, identity.events) == (Role.member, {"gala", "expo"})
     assert lifetime_s(token) == 1800
+
+
+def test_a_program_reads_json() -> None:
+    made = json.loads(done("admin", "create", "ada", "--json"))
+    assert made == {"id": find("ada"), "name": "ada", "role": "administrator", "disabled": False}
+    told = json.loads(done("token", "--event", "gala", "--hours", "1", "--json"))
+    assert verify(told.pop("token")).events == {"gala"}
+    assert told == {"account": made, "role": "administrator", "events": ["gala"], "expires_in_s": 3600}
+    done("admin", "create", "bob")
+    assert json.loads(done("account", "disable", "bob", "--json"))["disabled"] is True
+    listed = json.loads(done("account", "list", "--json"))
+    assert [(each["name"], each["disabled"]) for each in listed] == [("ada", False), ("bob", True)]
+    kid = KeyRing(load_settings().keys_dir).load().signing_key.kid
+    rotated = json.loads(done("keys", "rotate", "--json"))
+    assert rotated["kid"] != kid
+    assert [each["kid"] for each in rotated["older"]] == [kid]
+    assert json.loads(done("version", "--json")) == {"version": serving.__version__}
 
 
 def test_of_several_accounts_one_must_be_named() -> None:
