@@ -1,4 +1,4 @@
-"""The commands that talk to a service, as a shell runs them, against the real one."""
+"""The commands that talk to a service, against the real one: as a shell runs them, or within this process."""
 
 from __future__ import annotations
 
@@ -6,26 +6,56 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from loadtest.service import Service
+from serving import cli
 
 NO = 3
 
 
 class Shell:
-    """Runs `rollcall` with the service's URL and a token in the environment."""
+    """Runs `rollcall` with the service's URL and a token in the environment.
 
-    def __init__(self, service: Service, token: str) -> None:
+    In this process, entry point and all: starting a Python takes longer than what most commands do.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        token: str,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
         self._environment = {**service.environment, "ROLLCALL_URL": service.url, "ROLLCALL_TOKEN": token}
+        self._monkeypatch, self._capsys = monkeypatch, capsys
 
     def run(self, *words: object, code: int = 0, **environment: str) -> str:
-        """The standard output (and error, where it fails) of a command that ends with `code`."""
+        """The standard output (or error, where it fails) of a command that ends with `code`."""
+        self._capsys.readouterr()
+        with self._monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["rollcall", *map(str, words)])
+            for name, value in {**self._environment, **environment}.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        done = self.last = self._capsys.readouterr()
+        assert (ended.value.code or 0) == code, done.out + done.err
+        return done.out if code in (0, NO) else done.err
+
+    def run_err(self, *words: object) -> str:
+        """The standard error of a command that succeeds."""
+        self.run(*words)
+        return self.last.err
+
+    def run_alone(self, *words: object, code: int = 0) -> str:
+        """The same in a process of its own."""
         done = subprocess.run(
             [sys.executable, "-m", "serving.cli", *map(str, words)],
-            env={**self._environment, "COLUMNS": "200", **environment},
+            env=self._environment,
             capture_output=True,
             text=True,
             timeout=60,
@@ -39,8 +69,10 @@ class Shell:
 
 
 @pytest.fixture
-def shell(service: Service, token: str) -> Shell:
-    return Shell(service, token)
+def shell(
+    service: Service, token: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    return Shell(service, token, monkeypatch, capsys)
 
 
 def test_the_verbs_from_the_first_event_to_its_end(
@@ -50,7 +82,7 @@ def test_the_verbs_from_the_first_event_to_its_end(
     made = shell.ask("events", "create", "soiree", "--name", "A soiree", "--quality", "off")
     assert isinstance(made, dict)
     assert (made["id"], made["quality_level"]) == ("soiree", "off")
-    assert "soiree" in shell.run("events", "list")
+    assert "soiree" in shell.run_alone("events", "list")
 
     (tmp_path / "guests" / "guest").mkdir(parents=True)
     shutil.copy(guest, tmp_path / "guests" / "guest" / "1.jpg")
@@ -88,3 +120,33 @@ def test_what_cannot_be_says_what_to_do(shell: Shell, samples: dict[str, Path]) 
     assert "rollcall token" in shell.run("events", "list", code=1, ROLLCALL_TOKEN="nonsense")
     assert "http://" in shell.run("events", "list", "--url", "rollcall", code=1)
     shell.run("recognize", "no-such-file.jpg", "--event", "soiree", code=2)
+    assert "rollcall token" in shell.run("events", "list", code=1, ROLLCALL_TOKEN="non sense")
+
+
+def test_enroll_goes_on_where_it_was_killed(
+    service: Service, shell: Shell, samples: dict[str, Path], token: str, tmp_path: Path
+) -> None:
+    """Killed after the first of the people was noted; the second run sends the rest, and nobody twice."""
+    shell.run("events", "create", "cut", "--quality", "off")
+    folder, people = tmp_path / "guests", 12
+    for number in range(people):
+        (folder / f"p{number:02}").mkdir(parents=True)
+        shutil.copy(samples["guest"], folder / f"p{number:02}" / "1.jpg")
+    command = [sys.executable, "-m", "serving.cli", "enroll", str(folder), "--event", "cut"]
+    command += ["--parallel", "1", "--on-duplicate", "allow"]
+    environment = {**service.environment, "ROLLCALL_URL": service.url, "ROLLCALL_TOKEN": token}
+    deadline_s = time.monotonic() + 60
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as cut:
+        while not any(note.stat().st_size for note in tmp_path.glob(".guests.*")):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.002)
+        cut.kill()
+    [note] = tmp_path.glob(".guests.*")
+    sent = len(note.read_text().splitlines())
+    assert 0 < sent < people, "it was over before it could be killed"
+    told = shell.run_err("enroll", folder, "--event", "cut", "--on-duplicate", "allow")
+    assert f"{sent} of {people} were sent before" in told
+    found = shell.ask("people", "list", "--event", "cut")
+    assert isinstance(found, list)
+    assert [(each["id"], each["faces"]) for each in found] == [(f"p{n:02}", 1) for n in range(people)]
+    shell.run("events", "delete", "cut", "--yes")
