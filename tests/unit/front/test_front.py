@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import os
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,6 +24,7 @@ from serving.errors import ConfigurationError
 from serving.front.haproxy import (
     ANSWER_HEADERS,
     HSTS,
+    NICENESS,
     PATH_FLAG,
     PEER_HEADER,
     TUNNEL_TIMEOUT_S,
@@ -74,6 +78,13 @@ def read_to_end(connection: socket.socket) -> bytes:
     while chunk := connection.recv(65536):
         received += chunk
     return received
+
+
+def test_it_goes_before_all_else_where_its_user_may(proxy: Proxy) -> None:
+    ask = f"import os; os.setpriority(os.PRIO_PROCESS, 0, {NICENESS})"
+    may = subprocess.run([sys.executable, "-c", ask], stderr=subprocess.DEVNULL).returncode == 0
+    (haproxy,) = (each for each in psutil.Process().children() if str(proxy.config) in each.cmdline())
+    assert haproxy.nice() == (NICENESS if may else os.getpriority(os.PRIO_PROCESS, 0))
 
 
 def test_who_called_is_said_by_the_proxy_and_by_nobody_else(proxy: Proxy) -> None:
