@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import anyio
 import httpx
@@ -42,23 +42,17 @@ class Download(Iterator[bytes]):
     def save(self, path: str | os.PathLike[str]) -> int:
         """Write it to a new file, for this user alone, and return its size in bytes.
 
-        The file is there only once it is whole.
+        The file is there only once it is whole. What is no plain file, as /dev/stdout, is written as it is.
 
         Raises:
             OSError: it cannot be written.
             ConnectionFailed: the answer was cut off.
             DeadlinePassed: it did not come within `timeout_s`, where one was given.
         """
-        partial = _name_partial(path)
         size = 0
-        try:
-            with _open_private(partial) as file:
-                for piece in self:
-                    size += file.write(piece)
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with _open_new(path) as file:
+            for piece in self:
+                size += file.write(piece)
         return size
 
 
@@ -90,16 +84,10 @@ class AsyncDownload(AsyncIterator[bytes]):
 
     async def save(self, path: str | os.PathLike[str]) -> int:
         """Write it to a new file, as `Download.save` does."""
-        partial = _name_partial(path)
         size = 0
-        try:
-            with _open_private(partial) as file:
-                async for piece in self:
-                    size += file.write(piece)
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with _open_new(path) as file:
+            async for piece in self:
+                size += file.write(piece)
         return size
 
 
@@ -107,10 +95,19 @@ OpenDownload = AbstractContextManager[Download]
 OpenAsyncDownload = AbstractAsyncContextManager[AsyncDownload]
 
 
-def _name_partial(path: str | os.PathLike[str]) -> Path:
-    whole = Path(path)
-    return whole.with_name(f".{whole.name}.{os.urandom(4).hex()}")
-
-
-def _open_private(path: Path) -> Any:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+@contextmanager
+def _open_new(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    given = Path(path)
+    if given.exists() and not given.is_file():  # /dev/stdout, a pipe: nothing to put in its place
+        with given.open("wb") as there:
+            yield there
+        return
+    target = Path(os.path.realpath(given))
+    partial = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            yield file
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

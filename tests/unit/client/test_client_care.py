@@ -7,6 +7,7 @@ import logging
 import pickle
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -164,6 +165,33 @@ def test_a_download_holds_to_the_deadline_that_it_was_given(play: Any) -> None:
     seen.clear()
     play(script, lambda client: read(client, None))
     assert len(seen) == 9
+
+
+def test_a_download_replaces_no_device_and_no_link(play: Any, tmp_path: Path) -> None:
+    device, link, target = (tmp_path / name for name in ("device", "link", "target"))
+    device.symlink_to("/dev/null")
+    link.symlink_to(target)
+    target.write_bytes(b"older")
+
+    def save(client: Any, path: Path) -> Any:
+        opened = client.jobs.result("gala", "j1")
+        if isinstance(client, Client):
+            with opened as download:
+                return download.save(path)
+
+        async def save_async() -> int:
+            async with opened as download:
+                return await download.save(path)
+
+        return save_async()
+
+    for path in (device, link):
+        script = Script([httpx.Response(200, content=b"whole")])
+        assert play(script, lambda client, path=path: save(client, path)) == 5
+    assert device.is_char_device()
+    assert link.is_symlink()
+    assert target.read_bytes() == b"whole"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["device", "link", "target"]
 
 
 def test_each_phase_of_a_request_has_what_the_ones_before_left() -> None:
