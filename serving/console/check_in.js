@@ -1,7 +1,7 @@
 // The camera at the door: sign in, choose an event, then show who is seen and who has arrived.
-// Tokens live in this module's variables and nowhere else.
 
-import { Problem, send } from "./check_in_calls.js";
+import { call, closeSession, listEvents, openSession } from "../console/session.js";
+import { Problem } from "./check_in_calls.js";
 import { openCamera, takePicture } from "./check_in_camera.js";
 import { KINDS, drawBoxes, nameOf, timeOf } from "./check_in_drawing.js";
 
@@ -10,36 +10,15 @@ const SUMMARY_PERIOD_MS = 20_000;
 const JUST_ARRIVED_MS = 15_000; // so long the door says welcome to whoever stays before it
 const UNKNOWN_IN_A_ROW = 2; // one blurred picture of a guest is no stranger
 const SHOWN_ARRIVALS = 50;
-const MAX_EVENT_PAGES = 5;
 const REFUSALS = { presentation_attack: "No live face", liveness_unknown: "Not sure yet" };
 
 const part = (id) => document.getElementById(id);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-let session = null; // { token, refreshToken, permissions, events }
+let session = null;
 let door = null; // { event, title, place, faces }
 let run = null; // what goes on while the camera is on; another object each time
 let banner = { kind: "waiting", until: 0 };
-
-// ---- the service, as whoever is signed in
-
-async function call(method, path, options = {}) {
-  const used = session;
-  try {
-    return await send(method, path, { token: used.token, ...options });
-  } catch (problem) {
-    if (problem.status !== 401 || !used.refreshToken || session !== used) throw problem;
-    used.renewal ??= renew(used).finally(() => { used.renewal = null; }); // a refresh token is good once
-    await used.renewal;
-    return send(method, path, { token: used.token, ...options });
-  }
-}
-
-async function renew(used) {
-  const tokens = await send("POST", "auth/refresh", { json: { refresh_token: used.refreshToken } });
-  used.token = tokens.access_token;
-  used.refreshToken = tokens.refresh_token;
-}
 
 // ---- which part of the page is seen
 
@@ -85,46 +64,23 @@ async function submit(form, problemId, work) {
 }
 
 async function signIn() {
-  let tokens = { access_token: part("token").value.trim(), refresh_token: null };
-  if (part("way-password").checked) {
-    const json = { name: part("name").value, password: part("password").value };
-    tokens = await send("POST", "auth/sign-in", { json });
-  }
-  const opened = { token: tokens.access_token, refreshToken: tokens.refresh_token };
-  const me = await send("GET", "auth/whoami", { token: opened.token });
-  opened.permissions = new Set(me.permissions);
-  opened.events = me.events;
-  if (!opened.permissions.has("recognise")) throw new Problem(403, "forbidden", "This identity may not recognise people.");
-  session = opened;
+  session = await openSession(part("way-token").checked
+    ? { token: part("token").value.trim() }
+    : { name: part("name").value, password: part("password").value });
   part("password").value = part("token").value = "";
-  await offerEvents();
-  show("choose");
-  part(part("event").disabled ? "event-id" : "event").focus();
-}
-
-async function offerEvents() {
-  const offered = [];
-  let cursor = null;
-  if (session.permissions.has("read_events")) {
-    for (let page = 0; page < MAX_EVENT_PAGES && (page === 0 || cursor); page += 1) {
-      const found = await call("GET", "events", { query: { closed: "false", limit: "200", cursor } });
-      offered.push(...found.events.map((each) => ({ id: each.id, name: each.name })));
-      cursor = found.next_cursor;
-    }
-  } else {
-    offered.push(...(session.events ?? []).map((id) => ({ id, name: null })));
-  }
+  const { offered, isWhole } = await listEvents(session);
   part("event").replaceChildren(...offered.map(({ id, name }) => {
     const option = new Option(name ? `${name} (${id})` : id, id);
     option.dataset.title = name ?? id;
     return option;
   }));
   if (door && offered.some(({ id }) => id === door.event)) part("event").value = door.event;
-  const byId = offered.length === 0 || cursor !== null; // none that may be listed, or too many to choose from
-  part("event-from-list").hidden = byId;
-  part("event").disabled = byId;
+  const byId = offered.length === 0 || !isWhole; // none that may be listed, or too many to choose from
+  part("event-from-list").hidden = part("event").disabled = byId;
   part("event-by-id").hidden = !byId;
   part("event-id").disabled = !byId;
+  show("choose");
+  part(byId ? "event-id" : "event").focus();
 }
 
 // ---- the camera
@@ -197,7 +153,7 @@ async function watch(mine) {
     if (picture && run === mine) {
       try {
         const query = { faces: door.faces, place: door.place, quality: "standard" };
-        const seen = await call("POST", `events/${encodeURIComponent(door.event)}/check-ins`, { query, picture });
+        const seen = await call(session, "POST", `events/${encodeURIComponent(door.event)}/check-ins`, { query, picture });
         if (run !== mine) return;
         mine.failures = 0;
         showFaces(mine, seen);
@@ -314,9 +270,9 @@ async function followSummary(mine) {
   while (run === mine) {
     const noted = mine.noted;
     try {
-      const summary = document.hidden ? null : await call("GET", `${path}/summary`);
+      const summary = document.hidden ? null : await call(session, "GET", `${path}/summary`);
       if (summary && run === mine) {
-        const found = summary.arrived === known ? null : await call("GET", path, { query: { limit: String(SHOWN_ARRIVALS) } });
+        const found = summary.arrived === known ? null : await call(session, "GET", path, { query: { limit: String(SHOWN_ARRIVALS) } });
         if (run !== mine) return;
         if (mine.noted !== noted) { // somebody arrived meanwhile, whom these answers may not know
           await sleep(MIN_PERIOD_MS);
@@ -368,7 +324,7 @@ part("switch-camera").addEventListener("click", () => {
   start({ deviceId: { exact: run.cameras[next] } });
 });
 part("sign-out").addEventListener("click", () => {
-  if (session?.refreshToken) send("POST", "auth/sign-out", { token: session.token }).catch(() => {}); // a pasted token stays good for others
+  closeSession(session);
   askToSignIn();
 });
 document.addEventListener("visibilitychange", () => { if (run?.stream) keepAwake(run); });

@@ -87,7 +87,7 @@ async function signIn() {
 
 async function start(asked = { facingMode: "environment" }) {
   stop();
-  const mine = { camera: null, stream: null, seen: new Map(), known: 0, unknown: 0 };
+  const mine = { camera: null, stream: null, seen: new Map(), people: new Set(), unknown: 0 };
   run = mine;
   show("live");
   part("camera-trouble").hidden = true;
@@ -205,7 +205,7 @@ function note(mine, face, now) {
     const guess = mine.seen.get(`track ${face.track}`);
     if (guess?.isSure) mine.unknown -= 1; // was a stranger until now
     mine.seen.delete(`track ${face.track}`);
-    if (!mine.seen.has(key)) mine.known += 1;
+    mine.people.add(face.person.person_id);
     if (!mine.seen.get(key)?.isHere) sound("match");
     mine.seen.set(key, { kind: "match", name: nameOf(face.person), at: mine.seen.get(key)?.at ?? now, lastAt: now });
   } else if (face.kind === "unknown") {
@@ -244,7 +244,7 @@ function showSeen(mine) {
     return item;
   }));
   part("no-arrivals").hidden = lines.length > 0;
-  part("known").textContent = mine.known;
+  part("known").textContent = mine.people.size;
   part("unknowns").textContent = `recognised, ${mine.unknown} unknown`;
 }
 

@@ -8,7 +8,8 @@ const MAX_EVENT_PAGES = 5;
 export async function openSession({ name, password, token }) {
   let tokens = { access_token: token, refresh_token: null };
   if (!token) tokens = await send("POST", "auth/sign-in", { json: { name, password } });
-  const opened = { token: tokens.access_token, refreshToken: tokens.refresh_token };
+  const opened = {};
+  take(opened, tokens);
   const me = await send("GET", "auth/whoami", { token: opened.token });
   opened.permissions = new Set(me.permissions);
   opened.events = me.events;
@@ -30,12 +31,14 @@ export async function call(session, method, path, options = {}) {
 // New tokens in the place of the old ones; a refresh token is good once, so that those who ask together share it.
 export function renew(session) {
   session.renewal ??= send("POST", "auth/refresh", { json: { refresh_token: session.refreshToken } })
-    .then((tokens) => {
-      session.token = tokens.access_token;
-      session.refreshToken = tokens.refresh_token;
-    })
+    .then((tokens) => take(session, tokens))
     .finally(() => { session.renewal = null; });
   return session.renewal;
+}
+
+// `expiresAt` is on this page's own clock, which no wrong time of day disturbs; of a pasted token it is unknown.
+function take(session, { access_token: token, refresh_token: refreshToken, expires_in_s: seconds }) {
+  Object.assign(session, { token, refreshToken, expiresAt: seconds ? performance.now() + seconds * 1000 : null });
 }
 
 export function closeSession(session) {
