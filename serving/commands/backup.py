@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -86,6 +87,7 @@ def restore_backup(
     ] = False,
     keys: Annotated[bool, typer.Option(help="Bring the signing keys back too.")] = True,
     check_only: Annotated[bool, typer.Option("--check", help="Verify the backup; change nothing.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring a backup back, into empty stores of either engine. Stop the service first.
 
@@ -109,11 +111,20 @@ def restore_backup(
             report = asyncio.run(restore(settings, backup, options, on_progress))
     if check_only:
         header = backup.read_header()
+        if as_json:
+            print_json({
+                "file": str(file), "taken_at": header["taken_at"], "rollcall": header["rollcall"],
+                "revision": header["revision"], "rows": manifest["rows"], "vectors": manifest["vectors"],
+            })  # fmt: skip
+            return
         console.print(
             f"{escape(str(file))} is whole: of {header['taken_at'][:19]} UTC, "
             f"{sum(manifest['rows'].values())} rows, {manifest['vectors']} face vectors, "
             f"Rollcall {header['rollcall']}, revision {header['revision']}"
         )
+        return
+    if as_json:
+        print_json({**asdict(report), "taken_at": report.taken_at.isoformat()})
         return
     console.print(
         f"restored: {sum(report.rows.values())} rows, {report.vectors} face vectors, each found again by "

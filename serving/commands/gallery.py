@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from serving.commands.console import console
+from serving.commands.console import AsJson, console, print_json
 from serving.errors import CommandError
 from serving.settings import Settings, load_settings
 
@@ -20,6 +20,7 @@ def promote(
     timeout_s: Annotated[
         float, typer.Option(min=1, max=86_400, help="How long to wait for its vectors to be copied.")
     ] = 3600.0,
+    as_json: AsJson = False,
 ) -> None:
     """Give a large event shards of its own; recognition goes on meanwhile, and it may be repeated.
 
@@ -28,11 +29,17 @@ def promote(
     settings = load_settings()
     if settings.gallery.engine != "server":
         raise CommandError("events are promoted on a Qdrant server: gallery.engine is embedded here")
-    for line in asyncio.run(_promote(settings, event, timeout_s)):
-        console.print(line, highlight=False)
+    places = asyncio.run(_promote(settings, event, timeout_s))
+    if as_json:
+        print_json({"event": event, "packs": [{"pack": pack, "is_new": is_new} for pack, is_new in places]})
+        return
+    for pack, is_new in places:
+        console.print(
+            f"{event}: {'now has' if is_new else 'has'} shards of its own, of {pack}", highlight=False
+        )
 
 
-async def _promote(settings: Settings, event_id: str, timeout_s: float) -> list[str]:
+async def _promote(settings: Settings, event_id: str, timeout_s: float) -> list[tuple[str, bool]]:
     from serving.database import Database  # only now: they need SQLAlchemy and qdrant-client
     from serving.gallery.engines import connect_server
     from serving.packs.configured import find_configured_pack
@@ -44,7 +51,7 @@ async def _promote(settings: Settings, event_id: str, timeout_s: float) -> list[
         places = (await registry.get_event(event_id)).places
     finally:
         await registry.close()
-    lines = []
+    promoted = []
     for place in places:
         pack = find_configured_pack(settings, place.pack_id)
         opened = connect_server(settings.gallery, pack_id=pack.id, dimension=pack.dimension)
@@ -53,5 +60,5 @@ async def _promote(settings: Settings, event_id: str, timeout_s: float) -> list[
             is_new = await opened.promote(place.partition, timeout_s)
         finally:
             await opened.close()
-        lines.append(f"{event_id}: {'now has' if is_new else 'has'} shards of its own, of {pack.id}")
-    return lines
+        promoted.append((pack.id, is_new))
+    return promoted

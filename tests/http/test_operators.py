@@ -38,14 +38,18 @@ def test_a_backup_beside_the_service_holds_every_vector(
     safe.mkdir(mode=0o700)
     keys = {"ROLLCALL_BACKUP__KEY_FILE": str(tmp_path / "keys")}
     assert run(service, "rotate-keys", "--backup", **keys).returncode == 0
-    done = run(service, "backup", str(safe / "one"), **keys)
+    done = run(service, "backup", str(safe / "one"), "--json", **keys)
     assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["encrypted"] is True
+    assert (told["file"], told["without_vector"]) == (str(safe / "one"), 0)
     assert client.post(f"{event}/recognise", files=guest).json()["faces"][0]["outcome"] == "match"
     refused = run(service, "restore", str(safe / "one"), "--replace", **keys)
     assert refused.returncode == 1
     assert "a service runs on" in " ".join(refused.stderr.split())
-    checked = run(service, "restore", str(safe / "one"), "--check", **keys)
+    checked = run(service, "restore", str(safe / "one"), "--check", "--json", **keys)
     assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["vectors"] == told["vectors"] > 0
 
     elsewhere = {**keys, "ROLLCALL_DATA_DIR": str(tmp_path / "elsewhere")}
     restored = run(service, "restore", str(safe / "one"), "--without-list", **elsewhere)
