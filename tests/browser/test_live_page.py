@@ -136,3 +136,56 @@ async def test_it_comes_back_by_itself_and_ends_when_the_event_is_closed(
     assert await page.evaluate("document.getElementById('video').srcObject === null")
     await page.click("button", "Sign out")
     await page.find("button", "Sign in")
+
+
+STREAM_WITH_FAKES = """(async () => {
+  const { LiveStream } = await import(new URL("console/live_stream.js", document.baseURI));
+  const real = [window.WebSocket, window.fetch, window.setTimeout];
+  const setSoon = window.setTimeout.bind(window);
+  const session = { token: "old", refreshToken: "once", expiresAt: performance.now() + 600_000 };
+  const codes = %s, opened = [], sent = [], delays = [];
+  let refreshes = 0;
+  window.fetch = async () => {
+    refreshes += 1;
+    if (refreshes === 1) throw new TypeError("no network");
+    const told = { access_token: `new ${refreshes}`, refresh_token: "again", expires_in_s: 900 };
+    return new Response(JSON.stringify(told), { status: 200 });
+  };
+  window.setTimeout = (work, ms) => { delays.push(ms); return ms > 100_000 ? 0 : setSoon(work, ms / 1000); };
+  window.WebSocket = class extends EventTarget {
+    static OPEN = 1;
+    readyState = 1;
+    constructor() { super(); opened.push(this); setSoon(() => this.live(codes.shift())); }
+    live(code) {
+      if (code === "silent") return;
+      this.dispatchEvent(new Event("open"));
+      if (code) this.dispatchEvent(Object.assign(new Event("close"), { code }));
+      else this.dispatchEvent(new MessageEvent("message", { data: '{"type": "ready"}' }));
+    }
+    send(text) { sent.push(JSON.parse(text)); }
+    close() {}
+  };
+  const end = await new Promise((done) => {
+    const ends = (_, isSignedOut) => done(isSignedOut ? "signed out" : "ended");
+    const told = { ready: () => done("ready"), faces() {}, waits() {}, ends };
+    new LiveStream(session, "gala", {}, () => null, told).open();
+  });
+  opened.at(-1).readyState = 3;
+  [window.WebSocket, window.fetch, window.setTimeout] = real;
+  return { end, tokens: sent.map(({ token }) => token), delays };
+})()"""
+
+
+async def test_a_stream_outlives_what_a_door_meets_with(page: Page, service: Service) -> None:
+    """The page's own client before sockets that end as they are told; its waits are cut short."""
+    await page.open(f"{service.url}/")
+    # A long outage, in which the token expired, and the first renewal meets with it too.
+    told = await page.evaluate(STREAM_WITH_FAKES % "[1006, 1006, 1006, 4401, 4401]")
+    assert (told["end"], told["tokens"]) == ("ready", ["old"] * 5 + ["new 2"])
+    assert 838 <= max(told["delays"]) / 1000 <= 840  # the next renewal: a minute before the end of 900 s
+    # A connection that never says anything is given up; no two pages come back at the same moments.
+    delays = [(await page.evaluate(STREAM_WITH_FAKES % '["silent", 1012]'))["delays"] for _ in range(2)]
+    assert 15_000 in delays[0]
+    assert delays[0] != delays[1]
+    assert (await page.evaluate(STREAM_WITH_FAKES % "[4401, 4401, 4401, 4401]"))["end"] == "signed out"
+    assert (await page.evaluate(STREAM_WITH_FAKES % "[4404]"))["end"] == "ended"
