@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from loadtest.service import Service
-from tests.http.test_metrics import scrape
+from tests.http.metrics_page import scrape
 from tests.otlp_collector import Collector
 from tests.service_fixtures import COLLECTOR_SECRET
 

@@ -17,14 +17,13 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadtest.service import Service
+from tests.http.metrics_page import POLL_S, forget_answer, scrape
 from tests.http.prometheus import Prometheus
+from tests.http.streams import open_stream, show
 
 pytestmark = pytest.mark.timeout(480)
 
 CLIENTS = 12
-POLL_S = 0.2
-"""Between two looks: without a pause they would use up what an identity may ask in a minute."""
-
 VARIABLES = {"$__rate_interval": "5m", "$pack": ".*"}
 """What stands for Grafana's own in the dashboard's queries; all that the test sends falls within them."""
 
@@ -63,8 +62,10 @@ def busy_event(client: httpx.Client, samples: dict[str, Path]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def make_load(client: httpx.Client, busy_event: str, samples: dict[str, Path]) -> Callable[[], None]:
-    """Send many pictures at once: known and unknown faces, a crowd, a verification, and one that is none."""
+def make_load(
+    service: Service, client: httpx.Client, token: str, busy_event: str, samples: dict[str, Path]
+) -> Callable[[], None]:
+    """Known and unknown faces and a crowd at once, a verification, a picture that is none, a live stream."""
     known, unknown = samples["guest"].read_bytes(), samples["portrait"].read_bytes()
     bodies = (known, unknown, known, samples["group"].read_bytes())
 
@@ -81,6 +82,8 @@ def make_load(client: httpx.Client, busy_event: str, samples: dict[str, Path]) -
         assert more.status_code == 201, more.text
         bad = client.post(f"{busy_event}/recognise", content=b"no picture")
         assert bad.json()["code"] == "not_an_image", bad.text
+        with open_stream(service, busy_event, token) as socket:
+            assert show(socket, known)["type"] == "faces"
 
     return send_all
 
@@ -96,20 +99,6 @@ def read_expressions(repository: Path) -> list[tuple[str, str]]:
     for name, value in VARIABLES.items():
         found = [(title, expression.replace(name, value)) for title, expression in found]
     return found
-
-
-def scrape(client: httpx.Client) -> str:
-    answer = client.get("/metrics")
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].startswith("text/plain")
-    return answer.text
-
-
-def forget_answer(client: httpx.Client) -> None:
-    """Return when the service puts a new answer together: it remembers each for a second."""
-    old = scrape(client)
-    while scrape(client) == old:
-        time.sleep(POLL_S)
 
 
 def test_every_query_of_the_dashboard_returns_a_series(

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import websockets
 from PIL import Image
-from websockets.sync.client import ClientConnection, connect
 
 from loadtest.service import Service
+from tests.http.metrics_page import forget_answer, scrape
+from tests.http.streams import hear, open_stream, show
 
-WAIT_S = 60
 FRAMES = 30
 
 
@@ -40,28 +36,10 @@ def frames(samples: dict[str, Path]) -> dict[str, list[bytes]]:
     return made
 
 
-@contextlib.contextmanager
-def open_stream(service: Service, event: str, token: str, **options: Any) -> Iterator[ClientConnection]:
-    url = f"{service.url.replace('http', 'ws', 1)}{event}/stream"
-    with connect(url, proxy=None, open_timeout=WAIT_S) as socket:
-        socket.send(json.dumps({"type": "start", "token": token, **options}))
-        assert (hear(socket))["type"] == "ready"
-        yield socket
-
-
-def hear(socket: ClientConnection) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(socket.recv(WAIT_S))
-    return message
-
-
-def show(socket: ClientConnection, frame: bytes) -> dict[str, Any]:
-    socket.send(frame)
-    return hear(socket)
-
-
 def read_counts(client: httpx.Client) -> dict[str, float]:
-    """Frames by outcome, and faces that the embedder has seen."""
-    text = client.get("/metrics").text
+    """Frames by outcome, and faces that the embedder has seen, all that was until now."""
+    forget_answer(client)
+    text = scrape(client)
     counts = {
         outcome: float(value)
         for outcome, value in re.findall(r'rollcall_stream_frames_total\{outcome="(\w+)"\} (\S+)', text)
