@@ -135,21 +135,28 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     said = (folder / "log").read_text()
     assert "secret-path" not in said, "paths are nobody's business"
     requests = [line for line in said.splitlines() if " ms " in line]
-    assert len(requests) > 20
+    assert len(requests) >= made.answered > 0
     assert not [line for line in requests if FIRST in line], "nor are clients' addresses"
 
 
 class Proxy:
-    """Where it listens, and a client that trusts its authority."""
+    """Where it listens, and a client that trusts its authority.
+
+    Attributes:
+        answered: requests that were answered; the proxy has logged each.
+    """
 
     def __init__(self, authority: Path, port: int, plain_port: int) -> None:
         self.port, self.plain_port = port, plain_port
+        self.answered = 0
         self.context = ssl.create_default_context(cafile=str(authority))
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One request on a connection of its own."""
         with httpx.Client(verify=self.context, timeout=60) as client:
-            return client.request(method, f"https://{FIRST}:{self.port}{path}", **options)
+            answer = client.request(method, f"https://{FIRST}:{self.port}{path}", **options)
+        self.answered += 1
+        return answer
 
     def answers(self, path: str) -> bool:
         """Whether a node answers 200."""
