@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from serving.runtime import set_ray_flags
 
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a shell's background job; what tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 set_ray_flags(own_cluster=True)  # before anything imports Ray
 os.environ.pop("COLUMNS", None)  # of a parallel worker, which has no terminal: consoles would keep its width
 
