@@ -10,9 +10,8 @@ import pytest
 
 from serving.runtime import set_ray_flags
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # a shell's background job; what tests start would inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a shell's background job. What the tests start would ignore Ctrl-C too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 set_ray_flags(own_cluster=True)  # before anything imports Ray
 os.environ.pop("COLUMNS", None)  # of a parallel worker, which has no terminal: consoles would keep its width
