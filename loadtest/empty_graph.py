@@ -163,7 +163,10 @@ def run_defaults(config: Path) -> Iterator[tuple[str, int]]:
             yield url, process.pid
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(STOP_TIMEOUT_S)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            finally:
+                process.kill()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: str) -> None:
@@ -185,6 +188,8 @@ def serve_by_defaults(port: int, detectors: int) -> None:
 
     from loadtest.empty_stages import build_by_defaults
 
+    # A shell that starts the benchmark in the background ignores it for all that follows.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ray.init(address="local", num_cpus=PLANNED_CPUS, include_dashboard=False)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})

@@ -1,9 +1,13 @@
 // The camera at the door: sign in, choose an event, then show who is seen and who has arrived.
 
-import { call, closeSession, listEvents, openSession } from "../console/session.js";
-import { Problem } from "./check_in_calls.js";
-import { openCamera, takePicture } from "./check_in_camera.js";
-import { KINDS, drawBoxes, nameOf, timeOf } from "./check_in_drawing.js";
+import { Banner } from "./banner.js";
+import { Problem } from "./calls.js";
+import { Camera } from "./camera.js";
+import { make, makeField, makeForm, makeSelect, timeOf } from "./elements.js";
+import { makeEntrance } from "./entrance.js";
+import { makeEventChoice } from "./event_choice.js";
+import { KINDS, drawBoxes, nameOf } from "./faces.js";
+import { call, closeSession } from "./session.js";
 
 const MIN_PERIOD_MS = 334; // three pictures a second, one after the other
 const SUMMARY_PERIOD_MS = 20_000;
@@ -18,15 +22,28 @@ const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 let session = null;
 let door = null; // { event, title, place, faces }
 let run = null; // what goes on while the camera is on; another object each time
-let banner = { kind: "waiting", until: 0 };
+let choice = null; // the form that asks for the door
+
+const banner = new Banner();
+const camera = new Camera({
+  begins: () => banner.set("waiting", "One moment", "The camera is being opened."),
+  opens: begin,
+  fails: () => {
+    run = null;
+    banner.set("trouble", "No camera", "Nobody is being checked in.");
+  },
+});
 
 // ---- which part of the page is seen
+
+const openEntrance = makeEntrance(part("sign-in"), enter, {
+  needed: "recognise", hint: "It needs the right to recognise. It stays in this page and is forgotten when you close it.",
+});
 
 function show(id) {
   for (const each of ["sign-in", "choose", "live"]) part(each).hidden = each !== id;
   part("controls").hidden = id === "sign-in";
   part("change-event").hidden = id !== "live";
-  if (id !== "live") part("switch-camera").hidden = true;
   part("where").textContent = id === "live" ? [door.title, door.place].filter(Boolean).join(" · ") : "";
 }
 
@@ -34,120 +51,62 @@ function askToSignIn(words = "") {
   stop();
   session = null;
   show("sign-in");
-  part("sign-in-problem").textContent = words;
-  chooseWay();
+  openEntrance(words);
 }
 
-function chooseWay() {
-  const byToken = part("way-token").checked;
-  for (const [id, on] of [["with-token", byToken], ["with-password", !byToken]]) {
-    part(id).hidden = !on;
-    for (const input of part(id).querySelectorAll("input")) input.disabled = !on;
-  }
-  part(byToken ? "token" : "name").focus();
+async function enter(opened) {
+  session = opened;
+  const event = await makeEventChoice(session, door?.event);
+  const place = make("input", { id: "place", name: "place", maxlength: "100", placeholder: "north door", autocomplete: "off", value: door?.place });
+  const faces = makeSelect([["largest", "Only the nearest person"], ["all", "Everyone in view"]], door?.faces, { id: "faces", name: "faces" });
+  choice = makeForm({
+    id: "choose-form",
+    fields: [event.node, makeField("Place (may be left out)", place), makeField("Who is checked in", faces)],
+    button: "Start the camera",
+    work: () => {
+      const { id, title } = event.read();
+      door = { event: id, title, place: place.value.trim() || null, faces: faces.value };
+      start();
+      part("live").focus();
+    },
+  });
+  choice.first = event.input;
+  part("choice").replaceChildren(choice);
+  showChoice();
 }
 
-async function submit(form, problemId, work) {
-  const button = form.querySelector("button[type=submit]");
-  if (button.disabled) return;
-  button.disabled = true;
-  part(problemId).textContent = "";
-  try {
-    await work();
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    const wait = problem.retryAfterS ? ` Try again in ${Math.ceil(problem.retryAfterS)} s.` : "";
-    part(problemId).textContent = problem.message + wait;
-  } finally {
-    button.disabled = false;
-  }
-}
-
-async function signIn() {
-  session = await openSession(part("way-token").checked
-    ? { token: part("token").value.trim() }
-    : { name: part("name").value, password: part("password").value });
-  part("password").value = part("token").value = "";
-  const { offered, isWhole } = await listEvents(session);
-  part("event").replaceChildren(...offered.map(({ id, name }) => {
-    const option = new Option(name ? `${name} (${id})` : id, id);
-    option.dataset.title = name ?? id;
-    return option;
-  }));
-  if (door && offered.some(({ id }) => id === door.event)) part("event").value = door.event;
-  const byId = offered.length === 0 || !isWhole; // none that may be listed, or too many to choose from
-  part("event-from-list").hidden = part("event").disabled = byId;
-  part("event-by-id").hidden = !byId;
-  part("event-id").disabled = !byId;
+function showChoice(words = "") {
+  stop();
   show("choose");
-  part(byId ? "event-id" : "event").focus();
+  choice.problem.textContent = words;
+  choice.first.focus();
 }
 
 // ---- the camera
 
-async function start(asked = { facingMode: "user" }) {
+function start() {
   stop();
-  const mine = { stream: null, failures: 0, strangers: 0, arrivals: new Map(), noted: 0, arrived: 0, lastHour: 0, enrolled: null };
-  run = mine;
   show("live");
-  part("camera-trouble").hidden = true;
-  showArrivals(mine);
-  setBanner("waiting", "One moment", "The camera is being opened.");
-  let stream;
-  try {
-    stream = await openCamera(asked);
-  } catch (error) {
-    if (run === mine) showCameraTrouble(error.message);
-    return;
-  }
-  if (run !== mine) {
-    for (const track of stream.getTracks()) track.stop();
-    return;
-  }
-  mine.stream = stream;
-  const [track] = stream.getVideoTracks();
-  track.addEventListener("ended", () => { if (run === mine) showCameraTrouble("The camera has gone. Connect it again, then try again."); });
-  mine.mirrored = track.getSettings().facingMode === "user";
-  const video = part("video");
-  video.classList.toggle("mirrored", mine.mirrored);
-  video.srcObject = stream;
-  await video.play().catch(() => {});
-  const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((each) => each.kind === "videoinput");
-  if (run !== mine) return;
-  mine.cameras = cameras.map((each) => each.deviceId);
-  mine.camera = track.getSettings().deviceId;
-  part("switch-camera").hidden = cameras.length < 2;
-  setBanner("waiting", "Please look at the camera", "");
-  keepAwake(mine);
-  watch(mine);
-  followSummary(mine);
+  camera.open();
+}
+
+function begin() {
+  run = { failures: 0, strangers: 0, arrivals: new Map(), noted: 0, arrived: 0, lastHour: 0, enrolled: null };
+  showArrivals(run);
+  banner.set("waiting", "Please look at the camera");
+  watch(run);
+  followSummary(run);
 }
 
 function stop() {
-  const ended = run;
   run = null;
-  for (const track of ended?.stream?.getTracks() ?? []) track.stop();
-  ended?.wakeLock?.release().catch(() => {});
-  part("video").srcObject = null;
-  drawBoxes(part("overlay"), null);
-}
-
-function showCameraTrouble(words) {
-  stop();
-  part("camera-problem").textContent = words;
-  part("camera-trouble").hidden = false;
-  setBanner("trouble", "No camera", "Nobody is being checked in.");
-  part("try-again").focus();
-}
-
-async function keepAwake(mine) {
-  if (!navigator.wakeLock || document.hidden) return;
-  mine.wakeLock = await navigator.wakeLock.request("screen").catch(() => null);
+  camera.close();
+  drawBoxes(camera.overlay, null);
 }
 
 async function watch(mine) {
   while (run === mine) {
-    const picture = !document.hidden && part("video").readyState >= 2 ? await takePicture(part("video")) : null;
+    const picture = await camera.take();
     const began = performance.now();
     let waitMs = MIN_PERIOD_MS;
     if (picture && run === mine) {
@@ -168,23 +127,21 @@ async function watch(mine) {
 }
 
 function showTrouble(mine, problem) {
-  drawBoxes(part("overlay"), null);
+  drawBoxes(camera.overlay, null);
   mine.failures += 1;
   if (problem.status === 401) {
     askToSignIn("You were signed out: the token has expired or was withdrawn. Sign in again to go on.");
     return 0;
   }
   if ([403, 404, 409].includes(problem.status)) {
-    stop();
-    show("choose");
-    part("choose-problem").textContent = problem.message;
+    showChoice(problem.message);
     return 0;
   }
   const waitS = Math.max(problem.retryAfterS ?? Math.min(2 ** mine.failures, 30), MIN_PERIOD_MS / 1000);
   const again = `Trying again in ${Math.ceil(waitS)} s.`;
-  if (problem.status === 0) setBanner("trouble", "No connection", again);
-  else if ([429, 503, 504].includes(problem.status)) setBanner("trouble", "The service is busy", again);
-  else setBanner("trouble", "Something is wrong", `${problem.message} ${again}`);
+  if (problem.status === 0) banner.set("trouble", "No connection", again);
+  else if ([429, 503, 504].includes(problem.status)) banner.set("trouble", "The service is busy", again);
+  else banner.set("trouble", "Something is wrong", `${problem.message} ${again}`);
   return waitS;
 }
 
@@ -198,34 +155,20 @@ function kindOf(face, at) {
 
 function showFaces(mine, seen) {
   const faces = seen.faces.map((face) => ({ ...face, kind: kindOf(face, seen.at) }));
-  drawBoxes(part("overlay"), { ...seen, faces }, mine.mirrored);
+  drawBoxes(camera.overlay, { ...seen, faces }, { mirrored: camera.isMirrored });
   for (const face of faces) if (face.person) noteArrival(mine, face);
   mine.strangers = faces.some((face) => face.kind === "unknown") ? mine.strangers + 1 : 0;
   const best = Math.max(0, ...faces.map((face) => KINDS[face.kind].rank));
   const top = faces.filter((face) => KINDS[face.kind].rank === best);
   const names = [...new Set(top.filter((face) => face.person).map((face) => nameOf(face.person)))].join(", ");
-  if (!top.length) offerBanner("waiting", "Please look at the camera", "");
-  else if (top[0].kind === "match") offerBanner("match", names, "Welcome!");
+  if (!top.length) banner.offer("waiting", "Please look at the camera");
+  else if (top[0].kind === "match") banner.offer("match", names, "Welcome!");
   else if (top[0].kind === "here") {
-    offerBanner("here", names, top.length > 1 ? "Already here" : `Already here, since ${timeOf(top[0].first_at)}`);
+    banner.offer("here", names, top.length > 1 ? "Already here" : `Already here, since ${timeOf(top[0].first_at)}`);
   } else if (top[0].kind === "unclear") {
     const fault = top[0].faults[0];
-    offerBanner("unclear", REFUSALS[fault?.reason] ?? "Not clear enough", fault?.hint ?? "Please come closer and look at the camera.");
-  } else if (mine.strangers >= UNKNOWN_IN_A_ROW) offerBanner("unknown", "Not recognised", "Please ask at the desk.");
-}
-
-function offerBanner(kind, title, detail) {
-  const stays = banner.kind !== "trouble" && performance.now() < banner.until;
-  if (!stays || KINDS[kind].rank >= KINDS[banner.kind].rank) setBanner(kind, title, detail);
-}
-
-function setBanner(kind, title, detail) {
-  banner = { kind, until: performance.now() + KINDS[kind].stays };
-  part("banner").dataset.kind = kind;
-  const words = { "banner-sign": KINDS[kind].sign, "banner-title": title, "banner-detail": detail };
-  for (const [id, text] of Object.entries(words)) {
-    if (part(id).textContent !== text) part(id).textContent = text; // said aloud only when it changes
-  }
+    banner.offer("unclear", REFUSALS[fault?.reason] ?? "Not clear enough", fault?.hint ?? "Please come closer and look at the camera.");
+  } else if (mine.strangers >= UNKNOWN_IN_A_ROW) banner.offer("unknown", "Not recognised", "Please ask at the desk.");
 }
 
 // ---- who has arrived
@@ -247,14 +190,10 @@ function noteArrival(mine, face) {
 
 function showArrivals(mine) {
   const latest = [...mine.arrivals.values()].sort((a, b) => Date.parse(b.first_at) - Date.parse(a.first_at));
-  part("arrivals").replaceChildren(...latest.slice(0, SHOWN_ARRIVALS).map((arrival) => {
-    const item = document.createElement("li");
-    const who = Object.assign(document.createElement("span"), { className: "who", textContent: nameOf(arrival) });
-    const when = Object.assign(document.createElement("time"), { dateTime: arrival.first_at, textContent: timeOf(arrival.first_at) });
-    const where = Object.assign(document.createElement("span"), { className: "door", textContent: arrival.place ?? "" });
-    item.append(who, when, ...(arrival.place ? [where] : []));
-    return item;
-  }));
+  part("arrivals").replaceChildren(...latest.slice(0, SHOWN_ARRIVALS).map((arrival) => make("li", {},
+    make("span", { class: "who" }, nameOf(arrival)),
+    make("time", { datetime: arrival.first_at }, timeOf(arrival.first_at)),
+    arrival.place && make("span", { class: "door" }, arrival.place))));
   part("no-arrivals").hidden = latest.length > 0;
   part("arrived").textContent = mine.arrived;
   part("of-enrolled").textContent = mine.enrolled === null ? "seen at this door" : `of ${mine.enrolled} arrived`;
@@ -292,43 +231,14 @@ async function followSummary(mine) {
 
 // ---- the controls
 
-for (const radio of document.querySelectorAll("input[name=way]")) radio.addEventListener("change", chooseWay);
-
-part("sign-in-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  submit(event.target, "sign-in-problem", signIn);
-});
-
-part("choose-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const list = part("event");
-  const byId = list.disabled;
-  door = {
-    event: byId ? part("event-id").value.trim() : list.value,
-    title: byId ? part("event-id").value.trim() : list.selectedOptions[0].dataset.title,
-    place: part("place").value.trim() || null,
-    faces: part("faces").value,
-  };
-  submit(event.target, "choose-problem", start);
-  part("live").focus();
-});
-
-part("change-event").addEventListener("click", () => {
-  stop();
-  show("choose");
-  part(part("event").disabled ? "event-id" : "event").focus();
-});
-part("try-again").addEventListener("click", () => start());
-part("switch-camera").addEventListener("click", () => {
-  const next = (run.cameras.indexOf(run.camera) + 1) % run.cameras.length;
-  start({ deviceId: { exact: run.cameras[next] } });
-});
+part("change-event").addEventListener("click", () => showChoice());
 part("sign-out").addEventListener("click", () => {
   closeSession(session);
   askToSignIn();
 });
-document.addEventListener("visibilitychange", () => { if (run?.stream) keepAwake(run); });
-window.addEventListener("resize", () => drawBoxes(part("overlay"), null)); // they would be out of place
+part("controls").prepend(camera.others);
+part("live").prepend(camera.node, banner.node);
+window.addEventListener("resize", () => drawBoxes(camera.overlay, null)); // they would be out of place
 window.addEventListener("pagehide", stop);
 
 askToSignIn();

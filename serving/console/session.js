@@ -1,30 +1,29 @@
 // Who is signed in: tokens, what they allow, and calls in their name. Tokens live in memory and nowhere else.
 
-import { Problem, send } from "../check-in/check_in_calls.js";
+import { Problem, send } from "./calls.js";
 
 const MAX_EVENT_PAGES = 5;
 
-// A session from a sign-in, or from a token or key alone; raises Problem when it may not recognise.
-export async function openSession({ name, password, token }) {
+// A session from a sign-in, or from a token or key alone; raises Problem when it may not do what `needed` says.
+export async function openSession({ name, password, token }, needed = null) {
   let tokens = { access_token: token, refresh_token: null };
   if (!token) tokens = await send("POST", "auth/sign-in", { json: { name, password } });
   const opened = {};
   take(opened, tokens);
   const me = await send("GET", "auth/whoami", { token: opened.token });
-  opened.permissions = new Set(me.permissions);
-  opened.events = me.events;
-  if (!opened.permissions.has("recognise")) throw new Problem(403, "forbidden", "This identity may not recognise people.");
+  Object.assign(opened, { me, permissions: new Set(me.permissions), events: me.events });
+  if (needed && !opened.permissions.has(needed)) throw new Problem(403, "forbidden", `This identity may not ${needed}.`);
   return opened;
 }
 
 // A call; where the token has expired it is renewed once and the call repeated.
 export async function call(session, method, path, options = {}) {
   try {
-    return await send(method, path, { token: session.token, ...options });
+    return await send(method, path, { ...options, token: session.token });
   } catch (problem) {
     if (problem.status !== 401 || !session.refreshToken) throw problem;
     await renew(session);
-    return send(method, path, { token: session.token, ...options });
+    return send(method, path, { ...options, token: session.token });
   }
 }
 

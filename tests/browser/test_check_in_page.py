@@ -18,6 +18,7 @@ import pytest_asyncio
 from loadtest.service import Service
 from tests.browser.chromium import Page, find_chromium, open_browser
 from tests.browser.scenes import allow_camera
+from tests.browser.visits import banner_is, check_page, sign_in
 
 CHROMIUM = find_chromium()
 pytestmark = [
@@ -43,10 +44,7 @@ async def page(browser: Any, service: Service) -> AsyncIterator[Page]:
 
 
 async def sign_in_by_token(page: Page, service: Service, token: str) -> None:
-    await page.open(f"{service.url}/check-in")
-    await page.click("radio", "Token or API key")
-    await page.fill("textbox", "Token or API key", token)
-    await page.click("button", "Sign in")
+    await sign_in(page, service, token, "/check-in")
     await page.wait_for("!document.getElementById('choose').hidden")
 
 
@@ -55,10 +53,6 @@ async def start_camera(page: Page, event: str, place: str = "") -> None:
     if place:
         await page.fill("textbox", "Place (may be left out)", place)
     await page.click("button", "Start the camera")
-
-
-def banner_is(kind: str) -> str:
-    return f"document.getElementById('banner').dataset.kind === '{kind}'"
 
 
 def pictures_sent(page: Page) -> list[tuple[float, float | None]]:
@@ -81,7 +75,6 @@ async def test_a_guest_arrives_and_a_stranger_does_not(
     page: Page, service: Service, client: httpx.Client, token: str, gala: str, tmp_path: Path
 ) -> None:
     await sign_in_by_token(page, service, token)
-    assert await page.evaluate("document.getElementById('token').value") == ""
     await page.look(tmp_path / "choose-light.png")
     await start_camera(page, gala, "north door")
 
@@ -118,14 +111,7 @@ async def test_a_guest_arrives_and_a_stranger_does_not(
     for (_, ended), (following, _) in itertools.pairwise(sent):
         assert ended is not None
         assert ended <= following  # never two in flight
-    elsewhere = [
-        event["params"]["request"]["url"]
-        for event in page.events
-        if event["method"] == "Network.requestWillBeSent"
-        and not event["params"]["request"]["url"].startswith((f"{service.url}/", "data:", "blob:", "about:"))
-    ]
-    assert elsewhere == []
-    assert page.complaints() == []
+    await check_page(page, service)
 
     await page.click("button", "Sign out")
     await page.wait_for("document.getElementById('video').srcObject === null")
@@ -145,8 +131,8 @@ async def test_a_session_goes_on_until_it_is_ended(
     await page.fill("textbox", "Name", name)
     await page.fill("textbox", "Password", "not this one at all")
     await page.press_enter()
-    await page.wait_for("document.getElementById('sign-in-problem').innerText.includes('do not belong')")
-    await page.evaluate("document.getElementById('password').value = ''")
+    await page.wait_for("document.getElementById('sign-in-form-problem').innerText.includes('do not belong')")
+    await page.evaluate("document.querySelector('input[name=password]').value = ''")
     await page.fill("textbox", "Password", password)
     await page.press_enter()
     await page.wait_for("!document.getElementById('choose').hidden")
@@ -166,7 +152,7 @@ async def test_a_session_goes_on_until_it_is_ended(
 
     disabled = client.patch(f"/v1/accounts/{made.json()['id']}", json={"disabled": True})
     assert disabled.status_code == 200, disabled.text
-    await page.wait_for("document.getElementById('sign-in-problem').innerText.includes('signed out')")
+    await page.wait_for("document.getElementById('sign-in-form-problem').innerText.includes('signed out')")
     assert await page.evaluate("document.getElementById('video').srcObject === null")
 
 

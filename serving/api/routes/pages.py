@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.resources import files
+from pathlib import Path
 
 from fastapi import APIRouter, Response
 
@@ -37,82 +36,55 @@ DOCS_HEADERS = HEADERS | {
     ),
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
-CONSOLE = files("serving") / "console"
+CONSOLE = Path(__file__).parents[2] / "console"
 KINDS = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
 }
-
-
-def _load(name: str) -> tuple[bytes, str]:
-    return (CONSOLE / name).read_bytes(), KINDS[name.rpartition(".")[2]]
-
-
-PAGE = "check_in.html"
-LIVE_PAGE = "live.html"
-PARTS = {
-    name: _load(name)
-    for name in (
-        PAGE,
-        "check_in.css",
-        "check_in.js",
-        "check_in_calls.js",
-        "check_in_camera.js",
-        "check_in_drawing.js",
-    )
-}
-"""Read once: a page is a few kilobytes."""
-LIVE_PARTS = {
-    name: _load(name)
-    for name in (LIVE_PAGE, "live.css", "live.js", "live_sound.js", "live_stream.js", "session.js")
-}
+CONSOLE_PAGE, DOOR_PAGE = "index.html", "check_in.html"
 DOCS_PAGE, DOCS_SCRIPT = "api_docs.html", "api_docs.js"
-DOCS_PARTS = {name: _load(name) for name in (DOCS_PAGE, DOCS_SCRIPT)}
+
+
+FILES = {
+    each.relative_to(CONSOLE).as_posix(): each.read_bytes()
+    for each in CONSOLE.rglob("*")
+    if each.suffix[1:] in KINDS
+}
+"""Every page, style sheet and script by its path below `serving/console`; read once, some 100 kB in all."""
 
 
 @router.get("/")
-async def show_live() -> Response:
-    """The console's first page: everyone in view of a camera, with a name."""
-    return _answer(LIVE_PAGE, LIVE_PARTS)
-
-
-@router.get("/console/{name}")
-async def show_part_of_live(name: str) -> Response:
-    """How the page looks and what it does."""
-    if name not in LIVE_PARTS or name == LIVE_PAGE:
-        raise NotFound
-    return _answer(name, LIVE_PARTS)
+async def show_console() -> Response:
+    """The console: events, people, live video, and all else that the interface does."""
+    return _answer(CONSOLE_PAGE, HEADERS)
 
 
 @router.get("/check-in")
-async def show_check_in() -> Response:
+async def show_door() -> Response:
     """The camera at the door."""
-    return _answer(PAGE, PARTS)
+    return _answer(DOOR_PAGE, HEADERS)
 
 
-@router.get("/check-in/{name}")
-async def show_part_of_check_in(name: str) -> Response:
-    """How the page looks and what it does."""
-    if name not in PARTS or name == PAGE:
+@router.get("/console/{name:path}")
+async def show_part(name: str) -> Response:
+    """How the pages look and what they do; the pages themselves have paths of their own."""
+    if name not in FILES or name.endswith(".html"):
         raise NotFound
-    return _answer(name, PARTS)
+    return _answer(name, HEADERS)
 
 
 @router.get("/docs")
 async def show_docs() -> Response:
     """Every route, to read and to try. Its large parts come from `fastapi_swagger`."""
-    content, kind = DOCS_PARTS[DOCS_PAGE]
-    return Response(content, media_type=kind, headers=DOCS_HEADERS)
+    return _answer(DOCS_PAGE, DOCS_HEADERS)
 
 
 @router.get(f"/docs/{DOCS_SCRIPT}")
 async def show_docs_script() -> Response:
     """What starts the page, in a file of its own so that the page needs no script of its own."""
-    content, kind = DOCS_PARTS[DOCS_SCRIPT]
-    return Response(content, media_type=kind, headers=DOCS_HEADERS)
+    return _answer(DOCS_SCRIPT, DOCS_HEADERS)
 
 
-def _answer(name: str, parts: Mapping[str, tuple[bytes, str]]) -> Response:
-    content, kind = parts[name]
-    return Response(content, media_type=kind, headers=HEADERS)
+def _answer(name: str, headers: dict[str, str]) -> Response:
+    return Response(FILES[name], media_type=KINDS[name.rpartition(".")[2]], headers=headers)

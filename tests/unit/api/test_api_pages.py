@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.api.routes.pages import CONSOLE, KINDS
+from serving.api.routes.pages import CONSOLE, FILES, KINDS
 from serving.vision.quality_gates import QualityReason
 from tests.unit.api.api_problems import check_problem
 from tests.unit.api.conftest import Api
 
-PAGE = "/check-in"
-SCRIPTS = ["check_in.js", "check_in_calls.js", "check_in_camera.js", "check_in_drawing.js"]
-FILES = [PAGE, *(f"/check-in/{name}" for name in ("check_in.css", *SCRIPTS))]
-LIVE_SCRIPTS = ["live.js", "live_sound.js", "live_stream.js", "session.js"]
-LIVE_FILES = ["/", *(f"/console/{name}" for name in ("live.css", *LIVE_SCRIPTS))]
-PAGES = {"/": "live.html", PAGE: "check_in.html"}
-DOCS = ["api_docs.html", "api_docs.js"]
+PAGES = {"/": "index.html", "/check-in": "check_in.html"}
+PARTS = sorted(name for name in FILES if not name.startswith("api_docs") and not name.endswith(".html"))
+SCRIPTS = [name for name in PARTS if name.endswith(".js")]
+SERVED = PAGES | {f"/console/{name}": name for name in PARTS}
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -57,13 +55,12 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module", params=PAGES.values())
 def page(request: pytest.FixtureRequest) -> Tags:
-    return Tags((CONSOLE / request.param).read_text())
+    return Tags(FILES[request.param].decode())
 
 
-@pytest.mark.parametrize("path", [*FILES, *LIVE_FILES])
-async def test_every_part_is_served_without_a_token_and_guarded(api: Api, path: str) -> None:
+@pytest.mark.parametrize(("path", "name"), SERVED.items())
+async def test_every_part_is_served_without_a_token_and_guarded(api: Api, path: str, name: str) -> None:
     answer = await api.anonymous().get(path)
-    name = PAGES.get(path) or path.rpartition("/")[2]
     assert answer.status_code == 200
     assert answer.content == (CONSOLE / name).read_bytes()
     assert answer.headers["content-type"] == KINDS[name.rpartition(".")[2]]
@@ -79,30 +76,33 @@ async def test_every_part_is_served_without_a_token_and_guarded(api: Api, path: 
     "path",
     [
         "/check-in/",
-        "/check-in/check_in.html",
-        "/check-in/../pages.py",
-        "/console/live.html",
-        "/console/check_in.js",
+        "/console/",
+        "/console/index.html",
+        "/console/views/../check_in.html",
+        "/console/..%2Fapi/routes/pages.py",
+        "/console//etc/passwd",
+        "/console/views",
     ],
 )
 async def test_nothing_else_is_served(api: Api, path: str) -> None:
     answer = await api.anonymous().get(path, follow_redirects=True)
     assert answer.status_code in (200, 404)
     if answer.status_code == 200:
-        assert answer.url.path == PAGE
+        assert answer.url.path == "/check-in"
     else:
         check_problem(answer, "not_found")
 
 
-async def test_a_form_sent_without_the_script_gives_nothing_away(api: Api, page: Tags) -> None:
-    forms = [attributes for tag, attributes in page.tags if tag == "form"]
-    assert forms
-    assert all(form.get("method") == "post" for form in forms)  # so that no password gets into an address
-    check_problem(await api.anonymous().post(PAGE, data={"password": "x"}), "method_not_allowed")
+async def test_a_form_sent_to_a_page_gives_nothing_away(api: Api) -> None:
+    """Scripts make every form; would one ever be sent without them, no password gets into an address."""
+    assert 'method: "post"' in FILES["elements.js"].decode()
+    others = [name for name in SCRIPTS if name != "elements.js" and 'make("form"' in FILES[name].decode()]
+    assert others == []
+    check_problem(await api.anonymous().post("/check-in", data={"password": "x"}), "method_not_allowed")
 
 
 def test_pages_are_no_part_of_the_interface(shared_app: Any) -> None:
-    assert not any(path.startswith(PAGE) for path in shared_app.openapi()["paths"])
+    assert not {*SERVED} & {*shared_app.openapi()["paths"]}
 
 
 def test_nothing_comes_from_elsewhere_and_nothing_is_inline(page: Tags) -> None:
@@ -113,13 +113,13 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_inline(page: Tags) -> None:
             assert not name.startswith("on"), (tag, name)
             if name in ("src", "href", "action"):
                 assert value is not None
-                assert re.fullmatch(
-                    r"check-in/check_in\.(js|css)|console/live\.(js|css)|check-in|docs|data:,", value
-                ), (tag, value)
-    for name in ("check_in.css", "live.css", *SCRIPTS, *LIVE_SCRIPTS):
-        text = (CONSOLE / name).read_text()
-        assert not re.findall(r"(?:https?:)?//[a-z]", re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE))
-    script = "".join((CONSOLE / name).read_text() for name in (*SCRIPTS, *LIVE_SCRIPTS))
+                assert value in ("data:,", *(path.lstrip("/") for path in SERVED)), (tag, value)
+    for name in PARTS:
+        text = FILES[name].decode().replace('"http://www.w3.org/2000/svg"', "")
+        assert not re.findall(r"(?:https?:)?//[a-z]", re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE)), (
+            name
+        )
+    script = "".join(FILES[name].decode() for name in SCRIPTS)
     for dangerous in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("):
         assert dangerous not in script
     for kept in ("localStorage", "sessionStorage", "document.cookie", "indexedDB"):
@@ -139,23 +139,26 @@ def test_every_control_has_a_label_and_ids_are_unique(page: Tags) -> None:
     assert ("html", {"lang": "en"}) in page.tags
 
 
-def test_all_that_is_in_the_folder_is_served() -> None:
-    live = {"live.css", *LIVE_SCRIPTS}
-    served = {*PAGES.values(), "check_in.css", *SCRIPTS, *live, *DOCS}
-    assert {each.name for each in CONSOLE.iterdir()} == served
+def test_every_module_that_is_imported_is_there() -> None:
+    for name in SCRIPTS:
+        for wanted in re.findall(
+            r'^(?:import|export) .*?from "(.+?)"', FILES[name].decode(), flags=re.MULTILINE
+        ):
+            path = (CONSOLE / name).parent / wanted
+            assert path.resolve().relative_to(CONSOLE.resolve()).as_posix() in SCRIPTS, (name, wanted)
+    views = set(re.findall(r'view: "(\w+)"', FILES["routes.js"].decode()))
+    assert views == {Path(name).stem for name in SCRIPTS if name.startswith("views/")}
 
 
-def test_what_the_script_looks_for_is_on_the_page(page: Tags) -> None:
-    ids = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    title = next(attributes for tag, attributes in page.tags if tag == "script")["src"]
-    script = (CONSOLE / (title or "").rpartition("/")[2]).read_text()
-    wanted = set(re.findall(r'\bpart\("([\w-]+)"\)', script))
+def test_what_the_door_looks_for_is_on_its_page() -> None:
+    ids = {attributes.get("id") for _, attributes in Tags(FILES["check_in.html"].decode()).tags}
+    wanted = set(re.findall(r'\bpart\("([\w-]+)"\)', FILES["check_in.js"].decode()))
     assert len(wanted) > 10
     assert wanted <= ids
 
 
 def test_refusals_that_have_titles_are_reasons_of_the_api() -> None:
-    (titles,) = re.findall(r"const REFUSALS = \{(.+?)\};", (CONSOLE / "check_in.js").read_text())
+    (titles,) = re.findall(r"const REFUSALS = \{(.+?)\};", FILES["check_in.js"].decode())
     reasons = set(re.findall(r"(\w+):", titles))
     assert reasons
     assert reasons <= {each.value for each in QualityReason}

@@ -1,4 +1,6 @@
-// What is drawn over the live picture.
+// Faces: what is drawn over a picture, what their people are called.
+
+import { timeOf } from "./elements.js";
 
 // Of faces and of the banner: its sign, which of two matters more, how long the banner shows it at least.
 export const KINDS = {
@@ -11,22 +13,20 @@ export const KINDS = {
 };
 
 const BOXES_STAY_MS = 1_500;
-const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
 
-export const timeOf = (text) => clock.format(new Date(text));
 export const nameOf = (person) => person.name ?? person.person_id;
 
 let boxesEnd = 0;
 
-// Boxes and names of `seen` (an answer whose faces have a `kind`), until they are old; null removes them.
-export function drawBoxes(canvas, seen, mirrored = false) {
+// Boxes and names of `seen` (an answer whose faces have a `kind`), until they are old, or for good; null removes them.
+export function drawBoxes(canvas, seen, { mirrored = false, stay = false } = {}) {
   clearTimeout(boxesEnd);
   const density = window.devicePixelRatio || 1;
   const { clientWidth: width, clientHeight: height } = canvas;
   canvas.width = width * density;
   canvas.height = height * density;
   if (!seen?.faces.length || !width) return;
-  boxesEnd = setTimeout(() => drawBoxes(canvas, null), BOXES_STAY_MS);
+  if (!stay) boxesEnd = setTimeout(() => drawBoxes(canvas, null), BOXES_STAY_MS);
   const pen = canvas.getContext("2d");
   pen.scale(density, density);
   const scale = Math.min(width / seen.width, height / seen.height);

@@ -1,0 +1,33 @@
+// Every view of the console: where it is, what it is called, what one must be allowed to see it.
+
+// `view` is a module of views/ with `show(visit)`; `place` says which bar links to it ("all" or "event").
+export const ROUTES = [
+  { path: "events", title: "Events", view: "events", place: "all" },
+  { path: "events/:event", title: "Overview", view: "event", needs: "read_events", place: "event" },
+  { path: "events/:event/live", title: "Live", view: "live", needs: "recognise", place: "event" },
+];
+
+export const HOME = "events";
+
+// The route of `path` ("events/gala/people") and its parameters; null where there is none.
+export function findRoute(path) {
+  const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
+  for (const route of ROUTES) {
+    const pattern = route.path.split("/");
+    if (pattern.length !== parts.length) continue;
+    const params = {};
+    const fits = pattern.every((part, index) => {
+      if (!part.startsWith(":")) return part === parts[index];
+      params[part.slice(1)] = parts[index];
+      return true;
+    });
+    if (fits) return { route, params };
+  }
+  return null;
+}
+
+// "#/events/gala/people": what a link to a route holds.
+export const linkTo = (path, params = {}) =>
+  `#/${path.split("/").map((part) => (part.startsWith(":") ? encodeURIComponent(params[part.slice(1)]) : part)).join("/")}`;
+
+export const isAllowed = (route, session) => !route.needs || session.permissions.has(route.needs);
