@@ -132,6 +132,16 @@ class Page:
         await self.command("DOM.focus", backendNodeId=await self.find(role, name))
         await self.command("Input.insertText", text=text)
 
+    async def choose_files(self, label: str, *paths: Path) -> None:
+        """As if somebody had chosen these in the dialog of the file input with this label."""
+        inputs = "[...document.querySelectorAll('input[type=file]')]"
+        labelled = f"{inputs}.find(each => each.labels[0].innerText === {json.dumps(label)})"
+        told = await self.command("Runtime.evaluate", expression=labelled)
+        assert told["result"].get("objectId"), f"no file input is labelled {label!r}"
+        await self.command(
+            "DOM.setFileInputFiles", objectId=told["result"]["objectId"], files=[str(path) for path in paths]
+        )
+
     async def press_enter(self) -> None:
         key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
         await self.command("Input.dispatchKeyEvent", type="keyDown", **key)
