@@ -21,7 +21,11 @@ router = APIRouter(tags=["operations"])
 
 READY_TIMEOUT_S = 5.0
 READY_MEMORY_S = 1.0
-SHOWN_FALSE_MATCH_RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+SHOWN_FALSE_MATCH_RATES = (
+    *(0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5),
+    *(5e-6, 2e-6, 1e-6),
+)
+"""Near enough for whoever reads the curve between two of them. The last one told is the calibration's own."""
 
 
 @router.get("/healthz", summary="Is this process alive?")
@@ -65,8 +69,10 @@ def _view_pack(line: ServedPack) -> PackView:
         default_threshold=calibration.default_threshold,
         calibration=[
             CalibrationPoint(false_match_rate=rate, threshold=round(calibration.threshold_for(rate), 5))
-            for rate in SHOWN_FALSE_MATCH_RATES
-            if rate >= calibration.floor
+            for rate in (
+                *(each for each in SHOWN_FALSE_MATCH_RATES if each > calibration.floor),
+                calibration.floor,
+            )
         ],
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
+import numpy as np
 import pytest
 
 import serving
@@ -70,3 +72,14 @@ async def test_the_model(api: Api) -> None:
     assert thresholds == sorted(thresholds)
     for rate, threshold in zip(rates, thresholds, strict=True):
         assert calibration.false_match_rate(threshold) == pytest.approx(rate, rel=0.05)
+    assert rates[-1] == calibration.floor  # what a policy may ask for at most
+
+
+async def test_the_curve_can_be_read_between_the_points_that_are_told(api: Api) -> None:
+    """As `serving/console/rates.js` reads it: the logarithm of the rate along a straight line."""
+    told = (await api.client_for("member").get("/v1/model")).json()["calibration"]
+    cosines = [point["threshold"] for point in told]
+    logarithms = [math.log(point["false_match_rate"]) for point in told]
+    for cosine in np.linspace(cosines[0], cosines[-1], 200):
+        rate = math.exp(np.interp(cosine, cosines, logarithms))
+        assert rate == pytest.approx(api.line.calibration.false_match_rate(float(cosine)), rel=0.1)
