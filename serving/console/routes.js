@@ -3,6 +3,7 @@
 // `view` is a module of views/ with `show(visit)`; `place` says which bar links to it ("all" or "event").
 export const ROUTES = [
   { path: "events", title: "Events", view: "events", place: "all" },
+  { path: "operations", title: "Operations", view: "operations", needs: "read_operations", place: "all" },
   { path: "events/:event", title: "Overview", view: "event", needs: "read_events", place: "event" },
   { path: "events/:event/live", title: "Live", view: "live", needs: "recognise", place: "event" },
 ];
