@@ -21,21 +21,29 @@ from rollcall_client.errors import (
 )
 from rollcall_client.retry import Retries
 from rollcall_client.session import Session
+from rollcall_client.stream_messages import FrameRefused, StreamFace, StreamFaces, StreamReady
+from rollcall_client.streams import AsyncStream, Stream
 
 __all__ = [
     "UNSET",
     "AsyncClient",
     "AsyncDownload",
+    "AsyncStream",
     "Client",
     "ConnectionFailed",
     "DeadlinePassed",
     "Download",
+    "FrameRefused",
     "JobFailed",
     "Picture",
     "Retries",
     "RollcallError",
     "ServiceError",
     "Session",
+    "Stream",
+    "StreamFace",
+    "StreamFaces",
+    "StreamReady",
     "UnexpectedAnswer",
     "Upload",
     "models",

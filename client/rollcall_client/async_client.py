@@ -18,12 +18,14 @@ from rollcall_client.bodies import Picture
 from rollcall_client.connection import make_identity
 from rollcall_client.conversation import Conversation, Exclusively, Load, Pause, Send
 from rollcall_client.downloads import AsyncDownload, OpenAsyncDownload
-from rollcall_client.errors import DeadlinePassed
-from rollcall_client.models import JobView
+from rollcall_client.errors import DeadlinePassed, RollcallError
+from rollcall_client.models import FaceChoice, JobView, LivenessMode, QualityLevel, Strictness
 from rollcall_client.request import Request
 from rollcall_client.requests import authentication
 from rollcall_client.retry import Retries
 from rollcall_client.session import Session
+from rollcall_client.stream_conversation import StreamConversation
+from rollcall_client.streams import AsyncStream
 
 T = TypeVar("T")
 
@@ -53,7 +55,7 @@ class AsyncClient(AllAsyncRoutes):
             url, token, api_key, session, on_session, timeout_s, retries or Retries(), clock, os.environ
         )
         self._http = httpx.AsyncClient(transport=transport, verify=verify)
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._verify = clock, sleep, verify
         self._renewal = asyncio.Lock()
         self._renewals: set[asyncio.Task[Any]] = set()
         super().__init__(self)
@@ -109,6 +111,38 @@ class AsyncClient(AllAsyncRoutes):
         """Wait until a job is done, as `Client.wait_for_job` does."""
         return await self._hold(self._identity.wait_for_job(event, job, on_progress, poll_s, timeout_s))
 
+    def open_stream(
+        self,
+        event: str,
+        *,
+        check_in: bool | None = None,
+        place: str | None = None,
+        landmarks: bool | None = None,
+        threshold: float | None = None,
+        false_match_rate: float | None = None,
+        strictness: Strictness | None = None,
+        faces: FaceChoice | None = None,
+        top_k: int | None = None,
+        quality: QualityLevel | None = None,
+        liveness: LivenessMode | None = None,
+        on_trouble: Callable[[RollcallError, float], None] | None = None,
+    ) -> AsyncStream:
+        """A live stream of frames, as `Client.open_stream`; `async with`."""
+        start = {
+            "check_in": check_in,
+            "place": place,
+            "landmarks": landmarks,
+            "threshold": threshold,
+            "false_match_rate": false_match_rate,
+            "strictness": strictness,
+            "faces": faces,
+            "top_k": top_k,
+            "quality": quality,
+            "liveness": liveness,
+        }
+        conversation = StreamConversation(self._identity, event, start, self._identity.retries, on_trouble)
+        return AsyncStream(self, conversation, self._verify)
+
     async def perform(self, request: Request[T], timeout_s: float | None = None) -> T:
         """Send any request of `rollcall_client.requests`."""
         return await self._hold(self._identity.converse(request, timeout_s))
@@ -126,7 +160,11 @@ class AsyncClient(AllAsyncRoutes):
         finally:
             await response.aclose()
 
-    async def _hold(self, conversation: Conversation[T]) -> T:
+    async def _hold(
+        self,
+        conversation: Conversation[T],
+        more: Callable[[Any], Awaitable[Any]] | None = None,
+    ) -> T:
         came: Any = None
         error: Exception | None = None
         while True:
@@ -144,6 +182,8 @@ class AsyncClient(AllAsyncRoutes):
                     came = await asyncio.to_thread(effect.work)
                 elif isinstance(effect, Exclusively):
                     await self._wait_for_renewal(effect)
+                elif more is not None:
+                    came = await more(effect)
             except Exception as raised:
                 error = raised
 

@@ -17,13 +17,15 @@ from rollcall_client.connection import make_identity
 from rollcall_client.conversation import Conversation, Exclusively, Load, Pause, Send
 from rollcall_client.deadlines import TimedBody
 from rollcall_client.downloads import Download, OpenDownload
-from rollcall_client.errors import DeadlinePassed
-from rollcall_client.models import JobView
+from rollcall_client.errors import DeadlinePassed, RollcallError
+from rollcall_client.models import FaceChoice, JobView, LivenessMode, QualityLevel, Strictness
 from rollcall_client.request import Request
 from rollcall_client.requests import authentication
 from rollcall_client.retry import Retries
 from rollcall_client.routes import AllRoutes
 from rollcall_client.session import Session
+from rollcall_client.stream_conversation import StreamConversation
+from rollcall_client.streams import Stream
 
 T = TypeVar("T")
 
@@ -67,7 +69,7 @@ class Client(AllRoutes):
             url, token, api_key, session, on_session, timeout_s, retries or Retries(), clock, os.environ
         )
         self._http = httpx.Client(transport=transport, verify=verify)
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._verify = clock, sleep, verify
         self._renewal = threading.Lock()
         super().__init__(self)
 
@@ -132,6 +134,46 @@ class Client(AllRoutes):
         """
         return self._hold(self._identity.wait_for_job(event, job, on_progress, poll_s, timeout_s))
 
+    def open_stream(
+        self,
+        event: str,
+        *,
+        check_in: bool | None = None,
+        place: str | None = None,
+        landmarks: bool | None = None,
+        threshold: float | None = None,
+        false_match_rate: float | None = None,
+        strictness: Strictness | None = None,
+        faces: FaceChoice | None = None,
+        top_k: int | None = None,
+        quality: QualityLevel | None = None,
+        liveness: LivenessMode | None = None,
+        on_trouble: Callable[[RollcallError, float], None] | None = None,
+    ) -> Stream:
+        """A live stream of frames, to be used by `with`; needs the extra `stream` of this package.
+
+        The options are as in `recognition.recognise`, for all frames.
+
+        Args:
+            check_in: whoever is a match has arrived, at this `place` if one is said.
+            landmarks: five points of each face in every answer.
+            on_trouble: told why the connection was lost, and after how many seconds it is opened anew.
+        """
+        start = {
+            "check_in": check_in,
+            "place": place,
+            "landmarks": landmarks,
+            "threshold": threshold,
+            "false_match_rate": false_match_rate,
+            "strictness": strictness,
+            "faces": faces,
+            "top_k": top_k,
+            "quality": quality,
+            "liveness": liveness,
+        }
+        conversation = StreamConversation(self._identity, event, start, self._identity.retries, on_trouble)
+        return Stream(self, conversation, self._verify)
+
     def perform(self, request: Request[T], timeout_s: float | None = None) -> T:
         """Send any request of `rollcall_client.requests`."""
         return self._hold(self._identity.converse(request, timeout_s))
@@ -149,7 +191,11 @@ class Client(AllRoutes):
         finally:
             response.close()
 
-    def _hold(self, conversation: Conversation[T]) -> T:
+    def _hold(
+        self,
+        conversation: Conversation[T],
+        more: Callable[[Any], Any] | None = None,
+    ) -> T:
         came: Any = None
         error: Exception | None = None
         while True:
@@ -173,6 +219,8 @@ class Client(AllRoutes):
                         came = self._hold(effect.conversation)
                     finally:
                         self._renewal.release()
+                elif more is not None:
+                    came = more(effect)
             except Exception as raised:
                 error = raised
 

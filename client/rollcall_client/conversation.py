@@ -79,8 +79,8 @@ class Exclusively:
     left_s: float | None
 
 
-Effect: TypeAlias = Send | Pause | Load | Exclusively
-Conversation: TypeAlias = Generator[Effect, Any, T]
+Conversation: TypeAlias = Generator[Any, Any, T]
+"""Yields `Send`, `Pause`, `Load`, `Exclusively`; that of a stream its own steps too."""
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ class Identity:
         while True:
             tries += 1
             if is_signed and self.session is not None and self.session.is_ending(self.now()):
-                yield Exclusively(self._renew(self.session, ends_at), self._left_s(ends_at))
+                yield Exclusively(self.renew(self.session, ends_at), self._left_s(ends_at))
             used = self.session if is_signed else None
             left_s = self._left_s(ends_at)
             if left_s is not None and left_s <= 0:
@@ -170,7 +170,7 @@ class Identity:
                 is_stale = code in ("token_expired", "token_revoked", "token_invalid") and not has_renewed
                 if is_stale and used and used.refresh_token is not None and _can_send_twice(request):
                     has_renewed = True
-                    yield Exclusively(self._renew(used, ends_at), self._left_s(ends_at))
+                    yield Exclusively(self.renew(used, ends_at), self._left_s(ends_at))
                     tries -= 1
                     continue
                 passes = answer.status_code in PASSING and code not in NOT_WORTH_WAITING
@@ -219,7 +219,8 @@ class Identity:
                 raise DeadlinePassed(f"the job {job} was not done within {timeout_s:g} s; it goes on")
             yield Pause(poll_s if left_s is None else min(poll_s, left_s / 2))
 
-    def _renew(self, old: Session, ends_at: float | None) -> Conversation[None]:
+    def renew(self, old: Session, ends_at: float | None) -> Conversation[None]:
+        """Renew a session, unless somebody has done so or nobody can; to be held exclusively."""
         if self.session is not old or old.refresh_token is None:
             return  # another conversation has done it meanwhile, or nobody can
         request = authentication.refresh(refresh_token=old.refresh_token)
