@@ -47,7 +47,8 @@ export async function readPicture(file, maxSidePx = MAX_SIDE_PX) {
 
 // `take(files)` is called with what was chosen or dropped, an array that is never empty. `signal` ends with the view:
 // until then a file dropped beside the zone is not opened by the browser in the place of the console.
-export function makeDropZone({ label, hint, take, signal, accept = "image/*", multiple = true }) {
+// `takeDrop(dataTransfer)` hears of drops in the place of `take`: there may be folders in it.
+export function makeDropZone({ label, hint, take, takeDrop, signal, accept = "image/*", multiple = true }) {
   const input = make("input", { type: "file", accept, multiple });
   const node = make("div", { class: "drop-zone" }, makeField(label, input, hint));
   const choose = (files) => { if (files.length) take(multiple ? files : files.slice(0, 1)); };
@@ -69,7 +70,9 @@ export function makeDropZone({ label, hint, take, signal, accept = "image/*", mu
   });
   listen("drop", (event) => {
     node.dataset.over = "false";
-    if (node.contains(event.target)) choose([...event.dataTransfer.files]);
+    if (!node.contains(event.target)) return;
+    if (takeDrop) takeDrop(event.dataTransfer);
+    else choose([...event.dataTransfer.files]);
   });
   window.addEventListener("dragleave", (event) => { if (!event.relatedTarget) node.dataset.over = "false"; }, { signal });
   return { node, input };
