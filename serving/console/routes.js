@@ -1,11 +1,15 @@
 // Every view of the console: where it is, what it is called, what one must be allowed to see it.
 
-// `view` is a module of views/ with `show(visit)`; `place` says which bar links to it ("all" or "event").
+// `view` is a module of views/ with `show(visit)`; `place` says which bar links to it ("all" or "event"); of several
+// rights that it `needs` one will do.
 export const ROUTES = [
   { path: "events", title: "Events", view: "events", place: "all" },
   { path: "operations", title: "Operations", view: "operations", needs: "read_operations", place: "all" },
+  { path: "api-keys", title: "API keys", view: "api_keys", needs: "manage_api_keys", place: "all" },
   { path: "events/:event", title: "Overview", view: "event", needs: "read_events", place: "event" },
+  { path: "events/:event/import", title: "Import", view: "import", needs: ["enrol", "export_people"], place: "event" },
   { path: "events/:event/live", title: "Live", view: "live", needs: "recognise", place: "event" },
+  { path: "events/:event/recognise", title: "Recognise", view: "recognise", needs: "recognise", place: "event" },
 ];
 
 export const HOME = "events";
@@ -31,4 +35,4 @@ export function findRoute(path) {
 export const linkTo = (path, params = {}) =>
   `#/${path.split("/").map((part) => (part.startsWith(":") ? encodeURIComponent(params[part.slice(1)]) : part)).join("/")}`;
 
-export const isAllowed = (route, session) => !route.needs || session.permissions.has(route.needs);
+export const isAllowed = (route, session) => !route.needs || [route.needs].flat().some((right) => session.permissions.has(right));

@@ -26,7 +26,7 @@ class Operations {
     Object.assign(this, { visit, scrapes: new Scrapes(WINDOW_S), chosen: null, isPaused: false, looked: 0, wake: null });
     this.state = make("p", { id: "readiness", class: "mark" });
     this.updated = make("p", { id: "updated", class: "hint" });
-    this.pause = make("button", { type: "button", class: "quiet", "aria-pressed": "false", on: { click: () => this.turnPause() } }, "Pause");
+    this.pause = make("button", { type: "button", id: "pause", class: "quiet", on: { click: () => this.turnPause() } }, "Pause");
     this.node_ = makeSelect([["", ""]], "", { id: "node", on: { change: () => this.choose(this.node_.value) } });
     this.nodes = makeField("Node", this.node_);
     this.nodes.hidden = true;
@@ -46,7 +46,7 @@ class Operations {
 
   turnPause() {
     this.isPaused = !this.isPaused;
-    this.pause.setAttribute("aria-pressed", String(this.isPaused));
+    this.pause.textContent = this.isPaused ? "Go on" : "Pause";
     this.visit.say(this.isPaused ? "Paused: the numbers stay as they are." : "");
     this.wake?.();
   }

@@ -1,7 +1,7 @@
 // The panels of the operations view: every number has its place and keeps it.
 
 import { countOf, draw, make } from "../../elements.js";
-import { coresOf, inWords, plainOf, rateOf, shareOf, sizeOf, timeTaken } from "../../measures.js";
+import { NOTHING, coresOf, inWords, plainOf, rateOf, shareOf, sizeOf, timeTaken } from "../../measures.js";
 import { deploymentOf } from "../../service_figures.js";
 import { Sparkline } from "../../sparkline.js";
 import { HINTS } from "../../tuning_hints.js";
@@ -18,10 +18,10 @@ const TILES = [
   { id: "p95", title: "Latency, p95", of: ({ latency }) => latency.p95, show: timeTaken, detail: () => "one answer in 20 is slower" },
   { id: "p99", title: "Latency, p99", of: ({ latency }) => latency.p99, show: timeTaken, detail: () => "one answer in 100 is slower" },
   { id: "errors", title: "Error answers", of: ({ errors }) => errors.rate, show: rateOf, detail: (each) => `${within(each.errors)}; ${each.failures.count ?? 0} with status 5xx` },
-  { id: "shed", title: "Refused for want of room", of: ({ shed }) => shed.rate, show: rateOf, detail: ({ shed }) => within(shed) },
+  { id: "shed", title: "Refused: no room", of: ({ shed }) => shed.rate, show: rateOf, detail: ({ shed }) => within(shed) },
   { id: "waiting", title: "Tasks waiting", of: ({ waiting }) => waiting, show: plainOf, detail: ({ held }) => `${held.requests} requests with ${inWords(sizeOf(held.bytes))} of pictures held` },
   { id: "faces", title: "Faces", of: ({ faces }) => faces.rate, show: rateOf, detail: ({ faces }) => faces.outcomes.slice(0, 3).map(([name, count]) => `${count} ${OUTCOMES[name]}`).join(", ") },
-  { id: "matches", title: "Faces recognised", of: ({ matchShare }) => matchShare, show: shareOf, detail: () => "of those that were clear enough" },
+  { id: "matches", title: "Recognised", of: ({ matchShare }) => matchShare, show: shareOf, detail: () => "of the faces that were clear enough" },
   { id: "streams", title: "Live video", of: ({ streams }) => streams.frames.rate, show: ([number]) => number, unit: "frames/s", detail: ({ streams }) => `${streams.open} open; p95 of a frame ${inWords(timeTaken(streams.p95))}` },
   { id: "gallery", title: "Enrolled faces", of: ({ gallery }) => gallery.faces, show: plainOf, detail: ({ gallery }) => `at ${countOf(gallery.events)} ${gallery.events === 1 ? "event" : "events"}, in the whole cluster` },
   { id: "memory", title: "Memory", of: ({ deployments }) => deployments.reduce((sum, { bytes }) => sum + bytes, 0), show: sizeOf, detail: ({ deployments }) => `of ${deployments.reduce((sum, { replicas }) => sum + replicas, 0)} processes, what they share counted in each` },
@@ -33,7 +33,7 @@ const SPENT = [["queue", "Queue"], ["transport", "Transport"], ["wait", "Batch w
 export function makePanels(model) {
   const tiles = TILES.map(makeTile);
   const stages = new Map();
-  const stageGrid = make("div", { class: "grid" });
+  const stageGrid = make("div", { class: "stages" });
   const hints = makeHints();
   const tables = {
     deployments: makeTable("deployments", "Replicas", ["Deployment", "Replicas", "CPU, cores", "Memory"]),
@@ -44,7 +44,8 @@ export function makePanels(model) {
   const numbers = make("div", { id: "numbers" },
     make("section", { "aria-labelledby": "now-title" }, make("h3", { id: "now-title" }, "Now"), make("div", { class: "tiles" }, tiles.map(({ node }) => node))),
     make("section", { "aria-labelledby": "stages-title" }, make("h3", { id: "stages-title" }, "Stages"), stageGrid),
-    make("div", { class: "grid tables" }, Object.values(tables).map(({ node }) => node)),
+    make("div", { class: "grid tables" }, 
+      tables.deployments.node, make("div", { class: "column" }, tables.errors.node, tables.shed.node), tables.routes.node),
     hints.node);
   const sparklines = () => [...tiles, ...stages.values()].map(({ line }) => line);
   return {
@@ -117,7 +118,7 @@ function makeStage(stage) {
       const batch = each.batchLimit ? `${inWords(plainOf(each.batch))} of at most ${each.batchLimit}` : inWords(plainOf(each.batch));
       const texts = {
         Replicas: countOf(each.replicas), Busy: inWords(shareOf(each.busy)), Tasks: inWords(rateOf(each.tasks)), "Mean batch": batch,
-        Waiting: countOf(each.waiting), "Call, p95": inWords(timeTaken(each.callP95)), "Runs on": each.providers.join(", ") || "this node runs none",
+        Waiting: countOf(each.waiting), "Call, p95": inWords(timeTaken(each.callP95)), "Runs on": each.providers.join(", ") || (each.stage === "matcher" ? "the gallery" : NOTHING),
       };
       for (const [name, text] of Object.entries(texts)) setText(rows.get(name), text);
       const spent = SPENT.map(([key]) => each.spent[key]);

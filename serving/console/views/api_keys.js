@@ -1,0 +1,202 @@
+// API keys: which there are, one more, one less. A key's text is shown once, when it is made.
+
+import { attempt, confirmWith, make, makeField, makeForm, makeSelect, makeTime } from "../elements.js";
+import { RecordTable } from "../record_table.js";
+import { listEvents } from "../session.js";
+
+const PAGE = 50;
+const DAY_MS = 86_400_000;
+
+// What a key may be for, and what each allows (docs/accounts.md).
+export const SCOPES = [
+  { scope: "recognise", words: "Recognise: ask who is in a picture; detect and compare faces", permissions: ["recognise", "analyse", "read_events"] },
+  { scope: "enrol", words: "Enrol: add people and their faces", permissions: ["enrol", "read_events"] },
+  { scope: "read", words: "Read: see events and who is enrolled, with names", permissions: ["read_events", "read_people"] },
+  {
+    scope: "manage", words: "Manage: events, erasing and exporting people, the audit trail",
+    permissions: ["read_events", "read_people", "erase_people", "export_people", "manage_events", "read_audit"],
+  },
+];
+const LIFETIMES = [["30", "In 30 days"], ["90", "In 90 days"], ["365", "In a year"], ["date", "After a day of your choice"], ["never", "Never"]];
+
+export async function show(visit) {
+  const keys = new ApiKeys(visit, await listEvents(visit.session));
+  const page = await keys.read(null);
+  visit.outlet.replaceChildren(keys.node);
+  keys.showPage(page);
+}
+
+class ApiKeys {
+  constructor(visit, events) {
+    Object.assign(this, { visit, cursor: null });
+    this.title = make("h2", { id: "keys-title", tabindex: "-1" }, "API keys");
+    this.form = this.makeForm(events);
+    this.made = make("div", { id: "made", hidden: true });
+    this.table = new RecordTable({ id: "api-keys", title: "keys-title", columns: ["Name", "May", "Events", "Made", "Expires", "Last used", "State"] });
+    this.empty = make("p", { class: "hint" }, "There is no key yet. A camera, a door or another program gets its own, so that it can be withdrawn alone.");
+    this.problem = make("p", { class: "problem", role: "alert" });
+    this.more = make("button", { type: "button", class: "quiet", on: { click: () => attempt(this.more, this.problem, () => this.showMore()) } }, "Show more");
+    this.node = make("div", { class: "columns" },
+      make("section", { class: "card wide", "aria-labelledby": "keys-title" }, this.title, this.table.node, this.empty, this.problem, this.more),
+      make("section", { class: "card wide side", "aria-labelledby": "make-title" }, make("h3", { id: "make-title" }, "Make a key"), this.made, this.form));
+    visit.signal.addEventListener("abort", () => this.forget(), { once: true }); // also when somebody signs out
+  }
+
+  makeForm(events) {
+    const { visit } = this;
+    const [offered] = [SCOPES.filter(({ permissions }) => permissions.every((permission) => visit.may(permission)))];
+    this.name = make("input", { name: "name", maxlength: "100", required: true, autocomplete: "off", placeholder: "door camera" });
+    this.scopes = offered.map(({ scope, words }) => [scope, makeCheck(words)]);
+    this.all = visit.session.events === null ? makeCheck("All events, also those to come") : null;
+    this.events = events.offered.map(({ id, name }) => [id, makeCheck(name ?? id, name && name !== id ? id : null)]);
+    this.eventList = make("fieldset", { class: "choices", "aria-describedby": "event-words" }, make("legend", {}, "Events it is bound to"),
+      this.events.length ? this.events.map(([, { node }]) => node) : make("p", { class: "hint" }, "There is no open event."));
+    this.others = events.isWhole ? null : make("input", { name: "others", autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
+    this.lifetime = makeSelect(LIFETIMES, "90", { name: "lifetime", on: { change: () => this.showChoices() } });
+    this.day = make("input", { type: "date", name: "day", min: dayOf(new Date()) });
+    this.dayField = makeField("Last day on which it works", this.day);
+    this.all?.input.addEventListener("change", () => this.showChoices());
+    const form = makeForm({
+      id: "make-key",
+      fields: [
+        makeField("Name", this.name, "For people to read: what it is for, where it is."),
+        make("fieldset", { class: "choices" }, make("legend", {}, "What it may do"), this.scopes.map(([, { node }]) => node)),
+        this.all && this.all.node, this.eventList, this.others && makeField("Ids of further events, with spaces between", this.others),
+        makeField("It expires", this.lifetime), this.dayField,
+        make("p", { class: "hint", id: "event-words" }, "A key can do no more than whoever makes it, now and later."),
+      ].filter(Boolean),
+      button: "Make the key",
+      work: () => this.makeKey(form),
+    });
+    this.showChoices();
+    return form;
+  }
+
+  showChoices() {
+    this.dayField.hidden = this.lifetime.value !== "date";
+    this.day.required = !this.dayField.hidden;
+    this.eventList.hidden = Boolean(this.all?.input.checked);
+  }
+
+  async makeKey(form) {
+    const chosen = (checks) => checks.filter(([, { input }]) => input.checked).map(([value]) => value);
+    const scopes = chosen(this.scopes);
+    const isForAll = Boolean(this.all?.input.checked);
+    const events = [...chosen(this.events), ...(this.others?.value.split(/[\s,]+/).filter(Boolean) ?? [])];
+    if (!scopes.length) {
+      form.problem.textContent = "Choose what it may do.";
+      return this.scopes[0]?.[1].input.focus();
+    }
+    if (!isForAll && !events.length) {
+      form.problem.textContent = "Choose at least one event.";
+      return (this.events[0]?.[1].input ?? this.all?.input)?.focus();
+    }
+    const reach = isForAll ? { all_events: true } : { events };
+    const { key, ...record } = await this.visit.call("POST", "api-keys", { json: { name: this.name.value.trim(), scopes, ...reach, expires_at: this.readExpiry() } });
+    form.reset();
+    this.lifetime.value = "90";
+    this.showChoices();
+    this.showKey(key, record.name);
+    return this.begin();
+  }
+
+  readExpiry() {
+    if (this.lifetime.value === "never") return null;
+    if (this.lifetime.value !== "date") return new Date(Date.now() + Number(this.lifetime.value) * DAY_MS).toISOString();
+    const end = new Date(`${this.day.value}T00:00:00`);
+    end.setDate(end.getDate() + 1); // that whole day, here
+    return end.toISOString();
+  }
+
+  // ---- the key, this once
+
+  showKey(key, name) {
+    const title = make("h4", { tabindex: "-1" }, `The key of ${name}`);
+    const text = make("code", { id: "key-text", tabindex: "0", "aria-label": "The key" }, key);
+    const copied = make("span", { role: "status" });
+    const copy = make("button", { type: "button", on: { click: () => copyText(text, copied) } }, "Copy");
+    const done = make("button", { type: "button", class: "quiet", on: { click: () => { this.forget(); this.title.focus(); } } }, "I have kept it");
+    this.made.replaceChildren(title, make("p", { class: "warning" }, "⚠ It is shown this once. Copy it now to where it is needed; whoever has it can do all that it may."),
+      text, make("div", { class: "buttons" }, copy, done, copied));
+    this.made.hidden = false;
+    title.focus();
+  }
+
+  forget() {
+    this.made.replaceChildren();
+    this.made.hidden = true;
+  }
+
+  // ---- those there are
+
+  read(cursor) {
+    return this.visit.call("GET", "api-keys", { query: { limit: String(PAGE), cursor } });
+  }
+
+  async begin() {
+    const page = await this.read(null);
+    this.table.clear();
+    this.showPage(page);
+  }
+
+  async showMore() {
+    const [first] = this.showPage(await this.read(this.cursor));
+    first?.querySelector("button")?.focus();
+  }
+
+  showPage({ api_keys: keys, next_cursor: cursor }) {
+    const rows = keys.map((key) => this.makeRow(key));
+    this.table.add(rows);
+    this.cursor = cursor;
+    this.more.hidden = cursor === null;
+    this.empty.hidden = this.table.count > 0;
+    return rows;
+  }
+
+  makeRow(key) {
+    const state = stateOf(key);
+    const revoke = make("button", { type: "button", class: "quiet", "aria-label": `Revoke ${key.name}` }, "Revoke");
+    const row = this.table.makeRow([
+      [make("strong", {}, key.name), make("div", { class: "hint" }, `of ${key.account}`)],
+      key.scopes.join(", "),
+      key.all_events ? "all" : key.events.join(", ") || "none any more",
+      makeTime(key.created_at),
+      key.expires_at ? makeTime(key.expires_at) : "never",
+      key.last_used_at ? makeTime(key.last_used_at) : "not yet",
+      [make("span", { class: "mark", data: { kind: state.kind } }, state.words), state.kind === "good" && revoke].filter(Boolean),
+    ]);
+    revoke.addEventListener("click", () => attempt(revoke, this.problem, async () => {
+      const isSure = await confirmWith({ title: `Revoke ${key.name}?`, words: "Whatever uses it is refused from now on. A revoked key cannot be taken back: make another.", button: "Revoke" });
+      if (!isSure) return revoke.focus();
+      await this.visit.call("DELETE", `api-keys/${key.id}`);
+      row.replaceWith(this.makeRow({ ...key, revoked_at: new Date().toISOString() }));
+      this.visit.say(`${key.name} is revoked.`);
+      return this.title.focus();
+    }));
+    return row;
+  }
+}
+
+function stateOf({ revoked_at: revokedAt, expires_at: expiresAt }) {
+  if (revokedAt) return { kind: "bad", words: "✗ Revoked" };
+  if (expiresAt && new Date(expiresAt) <= new Date()) return { kind: "bad", words: "✗ Expired" };
+  return { kind: "good", words: "✓ Good" };
+}
+
+function makeCheck(words, hint = null) {
+  const input = make("input", { type: "checkbox" });
+  const node = make("label", { class: "check" }, input, make("span", {}, words, hint && make("span", { class: "hint" }, ` ${hint}`)));
+  return { input, node };
+}
+
+const dayOf = (date) => [date.getFullYear(), date.getMonth() + 1, date.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+
+async function copyText(node, told) {
+  try {
+    await navigator.clipboard.writeText(node.textContent);
+    told.textContent = "✓ Copied";
+  } catch {
+    getSelection().selectAllChildren(node); // no clipboard for pages without https
+    told.textContent = "Marked: copy it with the keyboard.";
+  }
+}
