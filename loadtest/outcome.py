@@ -41,6 +41,7 @@ def write_outcome(environment: Any, driver: Driver) -> bool:
     search = driver.search
     document = {
         **make_document(tally, driver.ended_s, options),
+        "began_s": driver.began_s,
         "users": [each.__name__ for each in environment.user_classes],
         "workers": getattr(environment.runner, "worker_count", 0),
         "phases": _describe_phases(environment, driver),

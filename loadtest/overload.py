@@ -25,6 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.cpu import ALL, GENERATOR, CpuRecorder
 from loadtest.ideal_queue import find_ratio
 from loadtest.local import Target, run_locust, start_target
 from loadtest.machine import count_cores, describe_run
@@ -38,6 +39,11 @@ WINDOW_S = 10
 
 NORMAL_FACTOR = 1.5
 """p99 is back to normal at so many times what it was before: less than two windows of ten seconds differ."""
+
+LEFT_CORES = "accepted / peak, of the cores left to the service"
+
+SETTLING_S = 5
+"""Of each load, at its beginning, that is not looked at."""
 
 MISSED = 2
 BROKEN = 3
@@ -67,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     target = nullcontext(Target(options.host, token)) if options.host else start_target(options.config)
     try:
         with target as running:
-            report = measure(running, options)
+            report = watch(running, options)
     except NotMeasured as error:
         console.print(f"[red]{error}[/]")
         return BROKEN
@@ -78,7 +84,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if report["is_held"] else MISSED
 
 
-def measure(target: Target, options: argparse.Namespace) -> dict[str, Any]:
+def watch(target: Target, options: argparse.Namespace) -> dict[str, Any]:
+    """As `measure`, with who used the cores meanwhile, where the service is one of our own."""
+    if target.service is None:
+        return measure(target, options, None)
+    recorder = CpuRecorder(target.service.processes)
+    with recorder.recording():
+        return measure(target, options, recorder)
+
+
+def measure(target: Target, options: argparse.Namespace, recorder: CpuRecorder | None) -> dict[str, Any]:
     """The three loads, and what they say."""
     stem, seconds = options.json.with_suffix(""), options.seconds
     closed = ["--closed", "--shape", "steady", "--rate", str(options.clients), "--user-rate", "1"]
@@ -93,6 +108,9 @@ def measure(target: Target, options: argparse.Namespace) -> dict[str, Any]:
     steps = ",".join(f"{rate:.3f}:{length}" for rate, length in phases)
     overload = run_load(target, options, f"{stem}-overload", ["--shape", "steps", "--steps", steps])
     lines, facts = judge_overload(peak_per_s, usual_load, overload)
+    cpu = None if recorder is None else share_cores(recorder, peak_load, overload, facts["accepted_per_s"])
+    if cpu is not None:
+        lines.insert(2, judge_shares(cpu))
     return {
         "schema": "rollcall-overload/1",
         **describe_run(),
@@ -103,6 +121,7 @@ def measure(target: Target, options: argparse.Namespace) -> dict[str, Any]:
         "is_held": all(line.is_held for line in lines),
         "lines": [line.dump() for line in lines],
         "facts": facts,
+        "cpu": cpu,
         "reports": [f"{stem}-{name}.html" for name in ("peak", "usual", "overload")],
     }
 
@@ -139,10 +158,10 @@ def judge_overload(
     latency = usual["total"]["latency"]
     cells = _Cells(overload)
     flood = cells.between(during["from_s"], during["to_s"])
-    normal_s = cells.between(before["from_s"] + 5, before["to_s"]).accepted.percentile_s(99)
+    normal_s = cells.between(before["from_s"] + SETTLING_S, before["to_s"]).accepted.percentile_s(99)
     recovered_s = find_recovery(cells, during["to_s"], after["to_s"], normal_s)
-    accepted_per_s = cells.count_answered(during["from_s"] + 5, during["to_s"]) / (
-        during["to_s"] - during["from_s"] - 5
+    accepted_per_s = cells.count_answered(during["from_s"] + SETTLING_S, during["to_s"]) / (
+        during["to_s"] - during["from_s"] - SETTLING_S
     )
     other = sum(
         count
@@ -174,6 +193,45 @@ def judge_overload(
         "reasons": overload["reasons"],
     }
     return lines, facts
+
+
+def share_cores(
+    recorder: CpuRecorder, peak: dict[str, Any], overload: dict[str, Any], accepted_per_s: float
+) -> dict[str, Any] | None:
+    """Who used the cores at the peak and in the overload, and for how many accepted; None: not known."""
+    during = overload["phases"][1]
+    windows = {
+        "peak": (peak, peak["judged"]["from_s"], peak["seconds"], peak["total"]["accepted_per_s"]),
+        "overload": (overload, during["from_s"] + SETTLING_S, during["to_s"], accepted_per_s),
+    }
+    shares: dict[str, Any] = {}
+    for name, (load, from_s, to_s, answered_per_s) in windows.items():
+        cores = recorder.measure_cores(load["began_s"] + from_s, load["began_s"] + to_s)
+        if cores is None or not answered_per_s:
+            return None
+        generator, everything = cores.pop(GENERATOR, 0.0), cores.pop(ALL)
+        service = sum(cores.values())
+        shares[name] = {
+            "accepted_per_s": answered_per_s,
+            "cores": {
+                "all": count_cores(),
+                "service": service,
+                "generator": generator,
+                "others": max(0.0, everything - service - generator),
+            },
+            "service_cores": dict(sorted(cores.items(), key=lambda item: -item[1])),
+            "service_cpu_ms_per_accepted": 1000 * service / answered_per_s,
+        }
+    return shares
+
+
+def judge_shares(cpu: dict[str, Any]) -> Line:
+    """Accepted / peak, each over the cores that the generator left to the service meanwhile."""
+    rates = {
+        name: share["accepted_per_s"] / (share["cores"]["all"] - share["cores"]["generator"])
+        for name, share in cpu.items()
+    }
+    return Line(LEFT_CORES, "", 0.95, rates["overload"] / rates["peak"], at_least=True)
 
 
 class _Cells:
@@ -234,10 +292,29 @@ def print_report(report: dict[str, Any]) -> None:
         bound = f"{'at least' if line['at_least'] else 'at most'} {line['limit']:g}{line['unit']}"
         table.add_row(line["name"], measured, bound, "held" if line["is_held"] else "[red]missed[/]")
     console.print(table)
+    if report["cpu"] is not None:
+        print_shares(report["cpu"])
     console.print(
         f"p99 / p50 of an ideal queue with {report['machine']['cores']} workers: "
         f"{report['facts']['ideal_p99_over_p50']:.2f} (loadtest/ideal_queue.py)"
     )
+
+
+def print_shares(cpu: dict[str, Any]) -> None:
+    """Who used the cores, and what an accepted request cost the service."""
+    peak, overload = cpu["peak"], cpu["overload"]
+    table = Table("", "cores, peak", "overload", "CPU ms/accepted, peak", "overload")
+    roles = {**peak["service_cores"], **overload["service_cores"]}
+    rows = [(role, *(share["service_cores"].get(role, 0.0) for share in (peak, overload))) for role in roles]
+    rows.append(("the service", peak["cores"]["service"], overload["cores"]["service"]))
+    for role, *cores in rows:
+        costs = (
+            1000 * used / share["accepted_per_s"] for used, share in zip(cores, (peak, overload), strict=True)
+        )
+        table.add_row(role, *(f"{used:.3f}" for used in cores), *(f"{cost:.2f}" for cost in costs))
+    for name in ("generator", "others"):
+        table.add_row(name, *(f"{share['cores'][name]:.3f}" for share in (peak, overload)))
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,13 @@ TARGETS = (
     Target("rate / naive service, every count of clients", "compare", 2.0, _read_ratio("naive"), True),
     Target("p99 / p50 at 70 % of the peak", "overload", 2.5, _read_line("p99 / p50 at 70 % of the peak")),
     Target("3x the peak: accepted / peak", "overload", 0.95, _read_line("accepted / peak"), True),
+    Target(
+        "the same, of the cores left to the service",
+        "overload",
+        0.95,
+        _read_line("accepted / peak, of the cores left to the service"),
+        True,
+    ),
     Target("3x the peak: p99 of refusals", "overload", 100.0, _read_line("p99 of refusals"), unit=" ms"),
     Target(
         "3x the peak: p99 of refusals, once sent",
