@@ -74,7 +74,7 @@ export async function attempt(button, problem, work) {
 }
 
 // Ask before what cannot be undone; with `typed`, only whoever writes that word may go on. Resolves to whether to go on.
-export function confirmWith({ title, words, button, typed = null }) {
+export function confirmWith({ title, words, button, typed = null, kind = "danger" }) {
   const dialog = make("dialog", { class: "card", "aria-labelledby": "confirm-title" });
   const input = typed && make("input", { autocomplete: "off", autocapitalize: "none", spellcheck: "false", pattern: escapePattern(typed), required: true });
   dialog.append(
@@ -83,7 +83,7 @@ export function confirmWith({ title, words, button, typed = null }) {
       make("p", {}, words),
       input && makeField(`Type ${typed} to go on`, input),
       make("div", { class: "buttons" },
-        make("button", { type: "submit", class: "danger", value: "yes" }, button),
+        make("button", { type: "submit", class: kind || null, value: "yes" }, button),
         make("button", { type: "submit", class: "quiet", value: "no", formnovalidate: true }, "Cancel"))),
   );
   document.body.append(dialog);

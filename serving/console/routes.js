@@ -13,6 +13,7 @@ export const ROUTES = [
   { path: "events/:event/import", title: "Import", view: "import", needs: ["enrol", "export_people"], place: "event" },
   { path: "events/:event/live", title: "Live", view: "live", needs: "recognise", place: "event" },
   { path: "events/:event/recognise", title: "Recognise", view: "recognise", needs: "recognise", place: "event" },
+  { path: "events/:event/thresholds", title: "Thresholds", view: "thresholds", needs: "read_events", place: "event" },
 ];
 
 export const HOME = "events";
