@@ -9,7 +9,7 @@ from serving.front.haproxy import FrontOptions, find_command
 from serving.settings import LoadSettings, WebSettings
 
 
-def make_front_options(web: WebSettings, load: LoadSettings, max_streams: int = 0) -> FrontOptions:
+def make_front_options(web: WebSettings, load: LoadSettings) -> FrontOptions:
     """The options of Serve's proxy.
 
     Raises:
@@ -42,5 +42,4 @@ def make_front_options(web: WebSettings, load: LoadSettings, max_streams: int = 
         idle_timeout_s=web.idle_timeout_s,
         statistics_host=web.statistics_host,
         max_pending_requests=load.max_pending_requests,
-        max_streams=max_streams,
     )

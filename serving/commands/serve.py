@@ -69,7 +69,7 @@ def serve(
     settings = place_log(args, load_settings(args))
     os.umask(0o077)  # what the service writes is for the service alone
     # Serve's proxy reads nothing else.
-    os.environ |= make_front_options(settings.web, settings.load, settings.stream.max_open).to_environment()
+    os.environ |= make_front_options(settings.web, settings.load).to_environment()
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     listen_host, listen_port = _complete_config(content, chosen, config)
     check_start(settings)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from serving.errors.load import StageUnavailable
-from serving.front.shedding import REQUEST_ID_FORM, add_shedding, answer_problem, quote
+from serving.front.shedding import REQUEST_ID_FORM, STREAM_PATH, add_shedding, answer_problem, quote
 
 COMMAND = "rollcall-haproxy"
 PATH_FLAG = "RAY_SERVE_HAPROXY_BINARY_PATH"
@@ -41,16 +41,11 @@ OPERATORS_HEADERS = ("X-Request-Timeout-Seconds", "X-Request-Disconnect-Disabled
 HSTS = "max-age=31536000"
 NICENESS = -10
 """Of HAProxy. A refusal is all its work; behind models and event loops it would wait for a core instead."""
-STREAM_PATH = "^/v1/events/[^/]+/stream$"
-"""The route that is a WebSocket."""
 TUNNEL_TIMEOUT_S = 75
 """Of a WebSocket on which nothing passes: the service pings every 20 s, so that three were not answered."""
 _PR_SET_PDEATHSIG = 1
 _ENV_PREFIX = "ROLLCALL_WEB__"
-_ENV_OF_LOAD = {
-    "max_pending_requests": "ROLLCALL_LOAD__MAX_PENDING_REQUESTS",
-    "max_streams": "ROLLCALL_STREAM__MAX_OPEN",
-}
+_ENV_OF_LOAD = {"max_pending_requests": "ROLLCALL_LOAD__MAX_PENDING_REQUESTS"}
 _MARK = "# amended by rollcall-haproxy"
 _CIPHERS = "ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets"
 
@@ -64,7 +59,6 @@ class FrontOptions:
     """What of `WebSettings` and `LoadSettings` the proxy is concerned with, under the same names.
 
     max_pending_requests: 0, as on a node that says nothing of it, leaves all refusing to the ingress.
-    max_streams: live streams of one ingress replica, which the proxy counts among its connections.
     """
 
     tls_certificate: str = ""
@@ -73,7 +67,6 @@ class FrontOptions:
     idle_timeout_s: int = 60
     statistics_host: str = "127.0.0.1"
     max_pending_requests: int = 0
-    max_streams: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> FrontOptions:
@@ -161,8 +154,7 @@ def amend(config: str, options: FrontOptions) -> str:
         config, count = re.subn(pattern, replacement, config, flags=re.MULTILINE)
         if count != 1:
             raise UnknownConfigError(f"{count} places of the form {pattern!r} where one was expected")
-    most = options.max_pending_requests
-    return add_shedding(config, most and most + options.max_streams)
+    return add_shedding(config, options.max_pending_requests)
 
 
 def _refuse_until_ready() -> str:

@@ -3,7 +3,9 @@
 An ingress replica refuses them too (`serving/api/admission.py`), but each refusal costs its event loop a
 millisecond and waits there for its turn, behind those that were admitted. The proxy knows only how many
 requests it has under way itself: where several proxies lead to the same replicas, the replicas' own bound
-stays the one that counts.
+stays the one that counts. Live streams are not counted: a replica gives them a place only while it works on
+one of their frames, so with them the proxy's bound would have to lie above the replicas', which would then do
+all the refusing.
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ RECOGNITION_PATHS = (
 REQUEST_ID_FORM = "^[!-~]{1,128}$"
 """A caller's id for its request that is kept, by the proxy and the application; another one is replaced."""
 
+STREAM_PATH = "^/v1/events/[^/]+/stream$"
+"""The route that is a WebSocket."""
+
 _REQUEST_ID = "txn.rollcall_refusal"
+_HELD = "rollcall_held"
+"""The table that counts, for each backend, the requests under way."""
+_MOST_BACKENDS = 64
 
 
 def quote(text: str) -> str:
@@ -66,13 +74,19 @@ def add_shedding(config: str, max_pending_requests: int) -> str:
         rules = (
             f"acl rollcall_picture path_reg {quote(RECOGNITION_PATHS)}",
             f"http-request set-var(txn.rollcall_replicas) nbsrv({backend})",
-            f"http-request set-var(txn.rollcall_held) be_conn({backend}),div(txn.rollcall_replicas)",
+            f"http-request set-var(txn.rollcall_held) str({backend}),table_conn_cur({_HELD}),"
+            "div(txn.rollcall_replicas)",
             f"http-request set-var({_REQUEST_ID}) uuid() if METH_POST rollcall_picture {full}",
             # What is ill-formed has been taken away (`rollcall-haproxy`).
             f"http-request set-var({_REQUEST_ID}) req.fhdr(X-Request-ID) "
             f"if {refused} {{ req.fhdr(X-Request-ID) -m found }}",
             f"http-request return {refusal} hdr X-Request-ID %[var({_REQUEST_ID})] if {refused}",
+            f"http-request track-sc2 str({backend}) table {_HELD} unless {{ path_reg {quote(STREAM_PATH)} }}",
         )
         return "".join(f"    {rule}\n" for rule in rules) + found[0]
 
-    return re.sub(r"^( *)use_backend (\S+) if is_\2\n", write, config, flags=re.MULTILINE)
+    config, count = re.subn(r"^( *)use_backend (\S+) if is_\2\n", write, config, flags=re.MULTILINE)
+    if not count:
+        return config
+    table = f"stick-table type string len 128 size {_MOST_BACKENDS} store conn_cur"
+    return f"{config.rstrip()}\n\nbackend {_HELD}\n    {table}\n"

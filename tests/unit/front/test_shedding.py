@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 import serving.api.routes
@@ -87,3 +88,39 @@ def test_recognitions_alone_are_refused_while_no_replica_has_a_place(proxy: Prox
     assert ask(proxy, "GET", "/v1/events")[0].status == 200
     held.join()
     assert ask(proxy, "POST", route, picture)[0].status == 200
+
+
+def count_under_way(proxy: Proxy) -> int:
+    """Requests that the proxy has passed on to the backend, and whose answers have not ended."""
+    told = httpx.get(f"http://127.0.0.1:{proxy.metrics_port}/metrics").text
+    found = re.search(
+        r'^haproxy_backend_current_sessions\{proxy="[^"]*rollcall"\} (\d+)$', told, re.MULTILINE
+    )
+    assert found is not None, told
+    return int(found[1])
+
+
+def test_live_streams_take_no_place_from_recognitions(proxy: Proxy) -> None:
+    """A replica holds places for their frames only, so the bound of the proxy is the replicas' own."""
+    route = "/v1/events/gala/recognise"
+    streams = [proxy.connect() for _ in range(3)]
+    try:
+        for stream in streams:
+            # The answer to these headers is not read, and what is announced not sent: it stays under way.
+            stream.sendall(
+                b"POST /v1/events/gala/stream HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234"
+            )
+        until = time.monotonic() + 30
+        while count_under_way(proxy) < len(streams):
+            assert time.monotonic() < until
+        assert ask(proxy, "POST", route)[0].status == 200
+        one_more = proxy.connect()
+        streams.append(one_more)
+        one_more.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234")
+        while ask(proxy, "POST", route)[0].status != 503:
+            assert time.monotonic() < until
+    finally:
+        for stream in streams:
+            stream.close()
+    while ask(proxy, "POST", route)[0].status != 200:
+        assert time.monotonic() < until
