@@ -4,7 +4,7 @@ import { attempt, confirmWith, make, makeField, makeForm, makeSelect, makeTime }
 import { RecordTable } from "../record_table.js";
 import { listEvents } from "../session.js";
 
-const PAGE = 50;
+const PAGE = 200;
 const DAY_MS = 86_400_000;
 
 // What a key may be for, and what each allows (docs/accounts.md).
@@ -28,28 +28,30 @@ export async function show(visit) {
 
 class ApiKeys {
   constructor(visit, events) {
-    Object.assign(this, { visit, cursor: null });
+    Object.assign(this, { visit, cursor: null, keys: [] });
     this.title = make("h2", { id: "keys-title", tabindex: "-1" }, "API keys");
     this.form = this.makeForm(events);
     this.made = make("div", { id: "made", hidden: true });
     this.table = new RecordTable({ id: "api-keys", title: "keys-title", columns: ["Name", "May", "Events", "Made", "Expires", "Last used", "State"] });
-    this.empty = make("p", { class: "hint" }, "There is no key yet. A camera, a door or another program gets its own, so that it can be withdrawn alone.");
+    this.empty = make("p", { class: "hint" });
+    this.ended = makeCheck("Show also keys that are revoked or expired");
+    this.ended.input.addEventListener("change", () => this.showKeys());
     this.problem = make("p", { class: "problem", role: "alert" });
     this.more = make("button", { type: "button", class: "quiet", on: { click: () => attempt(this.more, this.problem, () => this.showMore()) } }, "Show more");
     this.node = make("div", { class: "columns" },
-      make("section", { class: "card wide", "aria-labelledby": "keys-title" }, this.title, this.table.node, this.empty, this.problem, this.more),
+      make("section", { class: "card wide", "aria-labelledby": "keys-title" }, this.title, this.ended.node, this.empty, this.table.node, this.problem, this.more),
       make("section", { class: "card wide side", "aria-labelledby": "make-title" }, make("h3", { id: "make-title" }, "Make a key"), this.made, this.form));
     visit.signal.addEventListener("abort", () => this.forget(), { once: true }); // also when somebody signs out
   }
 
   makeForm(events) {
     const { visit } = this;
-    const [offered] = [SCOPES.filter(({ permissions }) => permissions.every((permission) => visit.may(permission)))];
+    const offered = SCOPES.filter(({ permissions }) => permissions.every((permission) => visit.may(permission)));
     this.name = make("input", { name: "name", maxlength: "100", required: true, autocomplete: "off", placeholder: "door camera" });
     this.scopes = offered.map(({ scope, words }) => [scope, makeCheck(words)]);
     this.all = visit.session.events === null ? makeCheck("All events, also those to come") : null;
     this.events = events.offered.map(({ id, name }) => [id, makeCheck(name ?? id, name && name !== id ? id : null)]);
-    this.eventList = make("fieldset", { class: "choices", "aria-describedby": "event-words" }, make("legend", {}, "Events it is bound to"),
+    this.eventList = make("fieldset", { class: "choices many", "aria-describedby": "event-words" }, make("legend", {}, "Events it is bound to"),
       this.events.length ? this.events.map(([, { node }]) => node) : make("p", { class: "hint" }, "There is no open event."));
     this.others = events.isWhole ? null : make("input", { name: "others", autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
     this.lifetime = makeSelect(LIFETIMES, "90", { name: "lifetime", on: { change: () => this.showChoices() } });
@@ -96,8 +98,10 @@ class ApiKeys {
     form.reset();
     this.lifetime.value = "90";
     this.showChoices();
+    this.keys.push(record);
+    this.showKeys();
     this.showKey(key, record.name);
-    return this.begin();
+    return undefined;
   }
 
   readExpiry() {
@@ -133,30 +137,36 @@ class ApiKeys {
     return this.visit.call("GET", "api-keys", { query: { limit: String(PAGE), cursor } });
   }
 
-  async begin() {
-    const page = await this.read(null);
-    this.table.clear();
-    this.showPage(page);
+  showPage({ api_keys: keys, next_cursor: cursor }) {
+    const known = new Set(this.keys.map(({ id }) => id)); // one may have been made since
+    this.keys.push(...keys.filter(({ id }) => !known.has(id)));
+    this.cursor = cursor;
+    this.more.hidden = cursor === null;
+    this.showKeys();
   }
 
   async showMore() {
-    const [first] = this.showPage(await this.read(this.cursor));
-    first?.querySelector("button")?.focus();
+    this.showPage(await this.read(this.cursor));
+    this.title.focus();
   }
 
-  showPage({ api_keys: keys, next_cursor: cursor }) {
-    const rows = keys.map((key) => this.makeRow(key));
-    this.table.add(rows);
-    this.cursor = cursor;
-    this.more.hidden = cursor === null;
-    this.empty.hidden = this.table.count > 0;
-    return rows;
+  // The latest first; pages come in the order of ids.
+  showKeys() {
+    const shown = this.keys.filter((key) => this.ended.input.checked || stateOf(key).kind === "good").sort((a, b) => b.created_at.localeCompare(a.created_at));
+    this.table.clear();
+    this.table.add(shown.map((key) => this.makeRow(key)));
+    this.ended.node.hidden = this.keys.length === 0;
+    this.empty.hidden = shown.length > 0;
+    this.empty.textContent = this.keys.length
+      ? "No key is good any more."
+      : "There is no key yet. A camera, a door or another program gets its own, so that it can be withdrawn alone.";
   }
 
   makeRow(key) {
     const state = stateOf(key);
     const revoke = make("button", { type: "button", class: "quiet", "aria-label": `Revoke ${key.name}` }, "Revoke");
-    const row = this.table.makeRow([
+    revoke.addEventListener("click", () => attempt(revoke, this.problem, () => this.revoke(key, revoke)));
+    return this.table.makeRow([
       [make("strong", {}, key.name), make("div", { class: "hint" }, `of ${key.account}`)],
       key.scopes.join(", "),
       key.all_events ? "all" : key.events.join(", ") || "none any more",
@@ -165,15 +175,18 @@ class ApiKeys {
       key.last_used_at ? makeTime(key.last_used_at) : "not yet",
       [make("span", { class: "mark", data: { kind: state.kind } }, state.words), state.kind === "good" && revoke].filter(Boolean),
     ]);
-    revoke.addEventListener("click", () => attempt(revoke, this.problem, async () => {
-      const isSure = await confirmWith({ title: `Revoke ${key.name}?`, words: "Whatever uses it is refused from now on. A revoked key cannot be taken back: make another.", button: "Revoke" });
-      if (!isSure) return revoke.focus();
-      await this.visit.call("DELETE", `api-keys/${key.id}`);
-      row.replaceWith(this.makeRow({ ...key, revoked_at: new Date().toISOString() }));
-      this.visit.say(`${key.name} is revoked.`);
-      return this.title.focus();
-    }));
-    return row;
+  }
+
+  async revoke(key, button) {
+    const isSure = await confirmWith({
+      title: `Revoke ${key.name}?`, words: "Whatever uses it is refused from now on. This cannot be taken back; another key can be made.", button: "Revoke",
+    });
+    if (!isSure) return button.focus();
+    await this.visit.call("DELETE", `api-keys/${key.id}`);
+    key.revoked_at = new Date().toISOString();
+    this.showKeys();
+    this.visit.say(`${key.name} is revoked.`);
+    return this.title.focus();
   }
 }
 
