@@ -38,9 +38,9 @@ class ApiKeys {
     this.ended.input.addEventListener("change", () => this.showKeys());
     this.problem = make("p", { class: "problem", role: "alert" });
     this.more = make("button", { type: "button", class: "quiet", on: { click: () => attempt(this.more, this.problem, () => this.showMore()) } }, "Show more");
-    this.node = make("div", { class: "columns" },
+    this.node = make("div", { class: "beside" },
       make("section", { class: "card wide", "aria-labelledby": "keys-title" }, this.title, this.ended.node, this.empty, this.table.node, this.problem, this.more),
-      make("section", { class: "card wide side", "aria-labelledby": "make-title" }, make("h3", { id: "make-title" }, "Make a key"), this.made, this.form));
+      make("section", { class: "card wide", "aria-labelledby": "make-title" }, make("h3", { id: "make-title" }, "Make a key"), this.made, this.form));
     visit.signal.addEventListener("abort", () => this.forget(), { once: true }); // also when somebody signs out
   }
 
