@@ -60,7 +60,7 @@ export function estimateStrangers(scores, curve, comparisons) {
 
 // What a threshold would have made of the faces seen. Pairs are [at least, at most].
 //   matches, unknowns: of the faces; exact at the edge of a step.
-//   strangersMatched: strangers among the matches, if there were as many strangers as there can have been.
+//   strangersMatched: strangers among the matches, at most.
 //   turnedAway: of those enrolled, below the threshold; at least what strangers do not explain, at most all unknowns.
 //   turnedAwayShare: the same of all enrolled who were seen, 0..1.
 // The last three are null where the curve cannot tell.
@@ -70,8 +70,10 @@ export function judgeThreshold(scores, curve, comparisons, cosine) {
   const seen = { total, unknowns, matches: [total - unknowns[1], total - unknowns[0]] };
   const strangers = total && estimateStrangers(scores, curve, comparisons);
   if (!strangers) return { ...seen, strangersMatched: null, turnedAway: null, turnedAwayShare: null };
-  const passing = shareOfStrangers(rateAt(curve, cosine).rate, comparisons);
-  const least = Math.max(0, unknowns[0] - strangers.count * (1 - passing));
+  const { rate, told } = rateAt(curve, cosine);
+  const passing = shareOfStrangers(rate, comparisons);
+  const staying = told === "below" ? 1 : 1 - passing; // beyond the curve none may pass at all
+  const least = Math.max(0, unknowns[0] - strangers.count * staying);
   const enrolled = total - strangers.count;
   return {
     ...seen,
@@ -110,6 +112,9 @@ export function toldWords({ rate, told }) {
   if (told === "below") return `under ${rateWords(rate)}`;
   return told === "above" ? `over ${rateWords(rate)}` : rateWords(rate);
 }
+
+// "0.3", "under 0.1": of what is estimated, not counted.
+export const estimateWords = (count) => (count < 0.1 ? "under 0.1" : number.format(Number(count.toPrecision(2))));
 
 // "12", or "12 to 15".
 export function rangeWords([least, most], words = (value) => number.format(Math.round(value))) {

@@ -4,7 +4,7 @@ import { Histogram, chooseRange } from "../charts.js";
 import { attempt, confirmWith, countOf, make, makeField } from "../elements.js";
 import { packOf } from "../event_settings.js";
 import {
-  cosineFor, cosineWords, estimateStrangers, expectStrangers, judgeThreshold, rangeWords, rateAt, rateWords, shareOfStrangers, shareWords, toldWords,
+  cosineFor, cosineWords, estimateStrangers, estimateWords, expectStrangers, judgeThreshold, rangeWords, rateAt, rateWords, shareOfStrangers, shareWords, toldWords,
 } from "../rates.js";
 
 const SLIDER_STEP = 0.001;
@@ -109,7 +109,9 @@ class Explorer {
     const judged = judgeThreshold(this.scores, this.curve, this.comparisons, this.chosen);
     this.tiles.seen.node.hidden = this.tiles.away.node.hidden = !judged.total;
     const all = countOf(judged.total);
-    this.tiles.seen.set(`${rangeWords(judged.matches)} match`, `${rangeWords(judged.unknowns)} of ${all} unknown.${isExact(judged.matches) ? "" : " The threshold lies within a step of the histogram."}`);
+    const strangers = judged.strangersMatched === null ? "" : ` Strangers among the matches: ${estimateWords(judged.strangersMatched)} at most, by an estimate.`;
+    const within = isExact(judged.matches) ? "" : " The threshold lies within a step of the histogram.";
+    this.tiles.seen.set(`${rangeWords(judged.matches)} match`, `${rangeWords(judged.unknowns)} of ${all} unknown.${within}${strangers}`);
     if (judged.turnedAway === null) {
       this.tiles.away.set("Cannot be told", "With so many faces enrolled the calibration does not tell strangers from them.");
     } else {
