@@ -9,7 +9,9 @@ const MARKS = {
   unjudged: ["?", "Judged when it is saved"],
 };
 
-const wordsOf = (reason) => reason.charAt(0).toUpperCase() + reason.slice(1).replaceAll("_", " ");
+const REASONS = { low_detection_score: "Hard to make out", presentation_attack: "Not a live face", liveness_unknown: "Perhaps not a live face" };
+
+const wordsOf = (reason) => REASONS[reason] ?? reason.charAt(0).toUpperCase() + reason.slice(1).replaceAll("_", " ");
 
 // What is wrong in plain words, and what to do: "Blurred. Hold the camera and the head still."
 export const explainFaults = (faults) => faults.map(({ reason, hint }) => `${wordsOf(reason)}. ${hint}`);

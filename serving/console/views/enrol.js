@@ -4,6 +4,7 @@ import { Camera } from "../camera.js";
 import { attempt, make, makeField, makeForm, makeTime } from "../elements.js";
 import { makeDropZone, readPicture } from "../picture_choice.js";
 import { PictureTray, explainFaults } from "../picture_tray.js";
+import { makeRetryKey } from "../retry_key.js";
 
 const SAVE_TIMEOUT_S = 30;
 const OF_A_PICTURE = new Set([
@@ -72,10 +73,10 @@ class Enrolment {
     const zone = makeDropZone({
       label: "Pictures from files", hint: "Or drop them here. Large photos are scaled down first.", take: (files) => this.addFiles(files), signal: this.visit.signal,
     });
-    const judged = this.visit.may("analyse") ? "each is judged before it is saved." : "whether they are good enough is judged when they are saved.";
+    const judged = this.visit.may("analyse") ? "Each is judged before it is saved" : "Whether they are good enough is judged when they are saved";
     return make("div", { class: "card" },
       make("h2", {}, "Pictures"),
-      make("p", { class: "hint" }, `One is enough; two or three, a little different, are recognised better. They are not kept: ${judged}`),
+      make("p", { class: "hint" }, `One is enough; two or three, a little different, are recognised better. ${judged}; the pictures themselves are not kept.`),
       make("div", {}, this.openCamera), this.stage, this.trouble, zone.node, this.tray.node);
   }
 
@@ -146,8 +147,7 @@ class Enrolment {
   takeKey(content) {
     const text = JSON.stringify(content);
     if (this.key?.text === text) return true;
-    const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is kept from pages without https
-    this.key = { text, value: [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("") };
+    this.key = { text, value: makeRetryKey() };
     return false;
   }
 

@@ -2,6 +2,7 @@
 
 import { attempt, countOf, make, makeField, makeForm, makeSelect, makeTime } from "../elements.js";
 import { makeSettings } from "../event_settings.js";
+import { makeRetryKey } from "../retry_key.js";
 
 const PAGE = "50";
 const OVERVIEW = "events/:event";
@@ -147,7 +148,7 @@ class RetryKey {
   }
 
   renew() {
-    this.value = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    this.value = makeRetryKey();
   }
 }
 
