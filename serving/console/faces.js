@@ -34,7 +34,7 @@ export function drawBoxes(canvas, seen, { mirrored = false, stay = false } = {})
   const top = (height - seen.height * scale) / 2;
   for (const { box, kind, person, first_at: since } of seen.faces) {
     const x = left + (mirrored ? seen.width - box.x - box.width : box.x) * scale;
-    const words = { match: person && nameOf(person), here: person && `${nameOf(person)} · ${timeOf(since)}`, unknown: "Unknown", unclear: "Not clear" };
+    const words = { match: person && nameOf(person), here: person && since && `${nameOf(person)} · ${timeOf(since)}`, unknown: "Unknown", unclear: "Not clear" };
     drawBox(pen, [x, top + box.y * scale, box.width * scale, box.height * scale], kind, words[kind], width);
   }
 }
