@@ -1,0 +1,378 @@
+"""Import, export and recognition by pictures in a real browser, before the real service."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import csv
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from loadtest.service import Service
+from serving.errors import ALL_ERRORS
+from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.visits import check_page, go_to, sign_in
+
+CHROMIUM = find_chromium()
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+PHONE = {"width": 390, "height": 844, "phone": True}
+MANY = 400
+"""Pictures of an import that is stopped at once: several seconds of work on any machine."""
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def page(
+    service: Service, token: str, downloads: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Page]:
+    """The console, where the administrator has signed in."""
+    assert CHROMIUM is not None
+    async with open_browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as open_page:
+        page = await open_page()
+        await page.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+        await sign_in(page, service, token)
+        yield page
+
+
+def write_archive(path: Path, entries: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+async def drop_files(page: Page, *files: Path) -> None:
+    """Drag them from the desktop onto the zone."""
+    x, y = await page.evaluate(
+        "(() => { const zone = document.querySelector('.drop-zone');"
+        "zone.scrollIntoView({ block: 'center' });"
+        "const { x, y, width, height } = zone.getBoundingClientRect(); return [x + width / 2, y + 12]; })()"
+    )
+    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        await page.command("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+
+async def wait_for_file(directory: Path, pattern: str) -> Path:
+    """A download that is complete."""
+    for _ in range(600):
+        found = [file for file in directory.glob(pattern) if not file.name.endswith(".crdownload")]
+        if found:
+            return found[0]
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"no {pattern}; there is {[file.name for file in directory.iterdir()]}")
+
+
+def state_of_newest(state: str) -> str:
+    return f"document.querySelector('.jobs > li')?.dataset.state === '{state}'"
+
+
+def lines_of(selector: str) -> str:
+    return f"[...document.querySelectorAll({json.dumps(selector)})].map(each => each.innerText)"
+
+
+async def test_an_archive_is_imported_and_what_was_rejected_says_why(
+    page: Page,
+    service: Service,
+    client: httpx.Client,
+    event: str,
+    samples: dict[str, Path],
+    downloads: Path,
+    tmp_path: Path,
+) -> None:
+    guest, portrait, group = (samples[name].read_bytes() for name in ("guest", "portrait", "group"))
+    people = b'{"person_id": "guest", "name": "A guest"}\n'
+    archive = write_archive(
+        tmp_path / "people.zip",
+        {
+            "guest/1.jpg": guest,
+            "portrait.jpg": portrait,
+            "group.jpg": group,
+            "=broken/a.jpg": b"no picture",
+            "broken.jpg": b"no picture",
+            "notes.txt": b"no picture",
+            "people.ndjson": people,
+        },
+    )
+    await go_to(page, f"#/{event.removeprefix('/v1/')}/import")
+    await page.look(tmp_path / "import-empty-light.png")
+    assert "Nothing has been imported" in await page.evaluate("document.body.innerText")
+    await page.click("button", "Import")
+    await page.wait_for("document.body.innerText.includes('Choose an archive or a folder first')")
+
+    await page.choose_files("An archive", archive)
+    await page.wait_for("document.querySelector('.chosen').innerText.startsWith('people.zip')")
+    await page.evaluate(
+        "(() => { const bar = document.querySelector('progress[aria-label=Upload]'); window.sent = [];"
+        "new MutationObserver(() => window.sent.push(bar.value)).observe(bar, { attributes: true }); })()"
+    )
+    await page.click("button", "Import")
+    await page.wait_for(state_of_newest("done"))
+    assert max(await page.evaluate("window.sent")) == archive.stat().st_size
+    assert await page.evaluate("document.activeElement.matches('.job')")
+    figures = await page.evaluate("document.querySelector('.job .figures').innerText")
+    assert figures == "6 of 6 pictures · 2 imported · 4 rejected"
+
+    [job] = client.get(f"{event}/jobs").json()["jobs"]
+    rejected = client.get(f"{event}/jobs/{job['id']}/rejections").json()["rejections"]
+    assert len(rejected) == job["rejected"] == 4
+    names = {each["id"]: each["name"] for each in client.get(f"{event}/people").json()["people"]}
+    assert names == {"guest": "A guest", "portrait": None}
+
+    await page.evaluate("document.querySelector('.job summary').click()")
+    await page.wait_for("document.querySelectorAll('.rejections li').length === 4")
+    shown = await page.evaluate(lines_of(".rejections li strong"))
+    assert shown == [each["name"] for each in rejected]
+    assert await page.evaluate("document.querySelectorAll('.rejections .hint').length") == 4
+    await page.look(tmp_path / "import-done-dark.png", scheme="dark", height=1400)
+    await page.look(tmp_path / "import-done-phone.png", **PHONE)
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await page.click("button", "Download as CSV")
+    text = (await wait_for_file(downloads, "rejected-*.csv")).read_text("utf-8-sig")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["code"] for row in rows] == [each["code"] for each in rejected]
+    assert {row["name"] for row in rows} >= {"'=broken/a.jpg", "notes.txt"}  # and no formula
+    assert all(row["reason"] and row["what helps"] for row in rows)
+    await page.look(tmp_path / "import-done-light.png")
+    await check_page(page, service)
+
+
+async def test_a_folder_is_imported_and_its_job_goes_on_when_the_view_is_left(
+    page: Page, service: Service, client: httpx.Client, event: str, samples: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "guests"
+    (folder / "Zoë Guest").mkdir(parents=True)
+    (folder / "Zoë Guest" / "1.jpg").write_bytes(samples["guest"].read_bytes())
+    (folder / "portrait.jpg").write_bytes(samples["portrait"].read_bytes())
+    (folder / "notes.txt").write_text("no picture")
+    view = f"#/{event.removeprefix('/v1/')}/import"
+    await go_to(page, view)
+    await drop_files(page, folder)
+    await page.wait_for("document.querySelector('.chosen').innerText !== ''")
+    chosen = await page.evaluate("document.querySelector('.chosen').innerText")
+    assert chosen.startswith("2 pictures of 2 people, ")
+    assert chosen.endswith("1 other file left out.")
+    await page.look(tmp_path / "folder-chosen.png")
+    await page.click("button", "Import")
+    await page.wait_for("document.querySelector('.jobs > li') !== null")
+    await go_to(page, "#/events")
+    await go_to(page, view)
+    await page.wait_for(state_of_newest("done"))
+    people = client.get(f"{event}/people").json()["people"]
+    assert {each["id"]: each["name"] for each in people} == {
+        "Zoe-Guest": "Zoë Guest",
+        "portrait": None,
+    }
+    # The same by the browser's own choice of folders; everyone is there already.
+    await page.choose_files("Or a folder of pictures", folder)
+    await page.wait_for("document.querySelector('.chosen').innerText !== ''")
+    assert await page.evaluate("document.querySelector('.chosen').innerText") == chosen
+    await page.click("button", "Import")
+    await page.wait_for("document.querySelectorAll('.job[data-state=done]').length === 2")
+    assert client.get(event).json()["faces"] == 2
+
+
+async def test_an_import_is_stopped_and_everyone_is_exported(
+    page: Page,
+    service: Service,
+    client: httpx.Client,
+    event: str,
+    samples: dict[str, Path],
+    downloads: Path,
+    tmp_path: Path,
+) -> None:
+    guest = client.post(
+        f"{event}/people",
+        data={"person_id": "guest", "name": "A guest"},
+        files={"picture": samples["guest"].read_bytes()},
+    )
+    assert guest.status_code == 201
+    group = samples["group"].read_bytes()
+    archive = write_archive(tmp_path / "many.zip", {f"person-{each}.jpg": group for each in range(MANY)})
+    await go_to(page, f"#/{event.removeprefix('/v1/')}/import")
+    await page.choose_files("An archive", archive)
+    await page.click("button", "Import")
+    await page.wait_for("document.querySelector('.job .figures')?.innerText.includes('of')")
+    await page.look(tmp_path / "import-running-light.png")
+    await page.click("button", "Stop this import")
+    await page.look(tmp_path / "stop-dark.png", scheme="dark")
+    await page.click("button", "Stop it")
+    await page.wait_for(state_of_newest("cancelled"))
+    [job] = client.get(f"{event}/jobs").json()["jobs"]
+    assert job["state"] == "cancelled"
+    assert job["done"] < MANY
+
+    await page.click("button", "Export everyone…")
+    await page.look(tmp_path / "export-phone.png", **PHONE)
+    await page.click("button", "Cancel")
+    await page.wait_for("document.querySelector('dialog') === null")
+    assert len(client.get(f"{event}/jobs").json()["jobs"]) == 1
+    await page.click("button", "Export everyone…")
+    await page.click("button", "Export everyone")
+    await page.wait_for(state_of_newest("done"))
+    await page.click("button", "Download the export")
+    file = await wait_for_file(downloads, "people-*.ndjson")
+    [person] = map(json.loads, file.read_text("utf-8").splitlines())
+    assert (person["person_id"], person["name"], len(person["faces"])) == ("guest", "A guest", 1)
+    job_id = client.get(f"{event}/jobs").json()["jobs"][0]["id"]
+    assert file.read_bytes() == client.get(f"{event}/jobs/{job_id}/result").content
+    await page.look(tmp_path / "exported-light.png")
+    await check_page(page, service)
+
+
+BOX_COLOURS = """(() => {
+  const canvas = document.querySelector(".picture canvas");
+  const pen = canvas.getContext("2d");
+  const seen = %s, boxes = %s;
+  const scale = Math.min(canvas.width / seen.width, canvas.height / seen.height);
+  const [left, top] = [(canvas.width - seen.width * scale) / 2, (canvas.height - seen.height * scale) / 2];
+  return boxes.map(({ x, y, width, height }) => {
+    const line = pen.getImageData(left + x * scale, top + (y + height) * scale - 1, width * scale, 2).data;
+    const found = new Set();
+    for (let at = 0; at < line.length; at += 4) found.add(line.slice(at, at + 3).join());
+    return { match: found.has("53,208,127"), unknown: found.has("255,107,97") };
+  });
+})()"""
+
+
+async def test_dropped_pictures_are_answered_with_boxes_and_names(
+    page: Page,
+    service: Service,
+    client: httpx.Client,
+    gala: str,
+    samples: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    answer = client.post(
+        f"/v1/events/{gala}/recognise",
+        params={"top_k": 3},
+        content=samples["group"].read_bytes(),
+        headers={"Content-Type": "image/jpeg"},
+    ).json()
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(samples["group"].read_bytes()[:200])
+    await go_to(page, f"#/events/{gala}/recognise")
+    await page.evaluate(
+        "(() => { window.kept = new Set(); const [make, drop] = [URL.createObjectURL, URL.revokeObjectURL];"
+        "URL.createObjectURL = (blob) => { const url = make.call(URL, blob); kept.add(url); return url; };"
+        "URL.revokeObjectURL = (url) => { kept.delete(url); drop.call(URL, url); }; })()"
+    )
+    await page.look(tmp_path / "recognise-empty-light.png")
+    await page.choose_files("Pictures", broken, samples["group"])
+    await page.wait_for("document.querySelectorAll('.picture[data-state=answered]').length === 1")
+    await page.wait_for("document.querySelector('progress[aria-label=\"Pictures answered\"]').hidden")
+    assert await page.evaluate("document.querySelectorAll('.picture[data-state=failed]').length") == 1
+    assert "cannot read broken.jpg" in await page.evaluate(
+        "document.querySelector('.picture .problem').innerText"
+    )
+
+    kinds = {"match": "match", "unknown": "unknown"}
+    expected = [kinds[face["outcome"]] for face in answer["faces"]]
+    assert sorted(expected) == ["match"] + ["unknown"] * 5
+    lines = "[...document.querySelectorAll('.faces li[data-kind]')]"
+    assert await page.evaluate(f"{lines}.map(each => each.dataset.kind)") == expected
+    names = await page.evaluate(lines_of(".faces .who"))
+    assert sorted(names) == ["? Unknown"] * 5 + ["✓ A guest"]
+    figures = await page.evaluate(f"{lines}.map(each => each.querySelector('.hint').innerText)")
+    for told, face in zip(figures, answer["faces"], strict=True):
+        assert f"{face['candidates'][0]['cosine']:.4f}".removesuffix("0") in told
+        assert "false match rate" in told
+    assert await page.evaluate(f"{lines}.every(each => each.querySelectorAll('tbody tr').length === 1)")
+    assert page.complaints() == []
+    summary = await page.text_of("summary-words")
+    assert summary == "1 person recognised · 5 unknown faces · 1 picture without an answer"
+
+    await page.evaluate("document.querySelectorAll('.picture')[0].remove()")  # so that the group is the first
+    size = {"width": answer["width"], "height": answer["height"]}
+    boxes = [face["box"] for face in answer["faces"]]
+    colours = BOX_COLOURS % (json.dumps(size), json.dumps(boxes))
+    drawn = [{"match": kind == "match", "unknown": kind == "unknown"} for kind in expected]
+    for name, screen in {
+        "light": {"height": 1500},
+        "dark": {"scheme": "dark"},
+        "phone": PHONE,
+    }.items():
+        await page.look(tmp_path / f"recognise-{name}.png", **screen)
+        assert await page.evaluate(colours) == drawn, name
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await page.look(tmp_path / "recognise-again.png")
+
+    await drop_files(page, samples["guest"])
+    await page.wait_for("document.querySelectorAll('.picture[data-state=answered]').length === 2")
+    await page.wait_for("document.querySelector('#summary td.number')?.innerText === '2'")
+    await page.evaluate(
+        "(async () => { const canvas = new OffscreenCanvas(64, 64);"
+        "canvas.getContext('2d').fillRect(0, 0, 64, 64); const data = new DataTransfer();"
+        "data.items.add(new File([await canvas.convertToBlob()], 'pasted.png', { type: 'image/png' }));"
+        "document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true })); })()"
+    )
+    await page.wait_for(
+        "[...document.querySelectorAll('.picture')].at(-1).innerText.includes('No face was found')"
+    )
+    await page.evaluate(
+        "(() => { const select = [...document.querySelectorAll('select')][0]; select.value = 'strict';"
+        "select.dispatchEvent(new Event('change')); })()"
+    )
+    await page.click("button", "Ask again")
+    await page.wait_for("document.querySelectorAll('.picture[data-state=answered]').length === 3")
+    await page.wait_for("document.querySelector('progress[aria-label=\"Pictures answered\"]').hidden")
+    asked = [
+        event["params"]["request"]["url"]
+        for event in page.events
+        if event["method"] == "Network.requestWillBeSent"
+        and "/recognise?" in event["params"]["request"]["url"]
+    ]
+    assert sum("strictness=strict" in url for url in asked) == 3
+    await page.look(tmp_path / "recognise-summary-light.png")
+    assert await page.evaluate("kept.size") > 0
+    await check_page(page, service)
+    await go_to(page, "#/events")
+    assert await page.evaluate("kept.size") == 0
+
+
+async def test_a_picture_too_large_for_the_service_is_sent_smaller(
+    page: Page, client: httpx.Client, gala: str, samples: dict[str, Path]
+) -> None:
+    """The service is told to take less than it does: its first answer is replaced by a refusal."""
+    refusals: list[dict[str, Any]] = []
+
+    def refuse_once(paused: dict[str, Any]) -> dict[str, Any] | None:
+        if refusals:
+            return None
+        refusals.append(paused)
+        problem = {"code": "picture_too_large", "title": "Too many bytes", "context": {"max_bytes": 1000}}
+        body = base64.b64encode(json.dumps(problem).encode()).decode()
+        return {"responseCode": 413, "body": body}
+
+    await page.intercept("*/recognise?*", refuse_once)
+    try:
+        await go_to(page, f"#/events/{gala}/recognise")
+        await page.choose_files("Pictures", samples["guest"])
+        await page.wait_for("document.querySelector('.picture[data-state=answered]') !== null")
+    finally:
+        await page.command("Fetch.disable")
+    assert len(refusals) == 1
+    assert await page.evaluate("document.querySelector('.faces .who').innerText") == "✓ A guest"
+
+
+async def test_every_hint_is_of_an_error_that_there_is(page: Page) -> None:
+    codes = await page.evaluate(
+        "import(new URL('console/picture_problems.js', document.baseURI))"
+        ".then(({ HINTS }) => Object.keys(HINTS))"
+    )
+    assert set(codes) <= {error.code for error in ALL_ERRORS}
