@@ -302,11 +302,12 @@ Metrics for Prometheus: {url}/metrics (docs/metrics.md); Ray's own: {metrics_url
 In another terminal, here:
 
   [bold].venv/bin/rollcall admin create me[/]                [dim]# once: the first administrator[/]
+  [bold].venv/bin/rollcall token[/]                          [dim]# signs in to the console: {url}/[/]
+
+The same without a browser (`.venv/bin/rollcall samples` gets the pictures):
+
   [bold]TOKEN=$(.venv/bin/rollcall token)[/]
   [bold]{curl} -H 'Content-Type: application/json' -d '{{"id":"demo"}}' {url}/v1/events[/]
-
-Enrol a face and recognise it (`.venv/bin/rollcall samples` gets the pictures):
-
   [bold]{curl} -F person_id=guest -F picture=@{samples}/guest.jpg {url}/v1/events/demo/people[/]
   [bold]{curl} -F picture=@{samples}/group.jpg {url}/v1/events/demo/recognise[/]
 """
