@@ -24,6 +24,7 @@ from serving.commands import (
     recognition,
     secrets,
     serve,
+    watch,
 )
 from serving.commands.console import AsJson, console, fail, fail_at_service, print_json
 from serving.errors import RollcallError
@@ -46,6 +47,7 @@ app.command("samples")(packs.write_samples)
 app.command("enroll")(bulk.import_people)
 app.command("recognize")(recognition.recognize)
 app.command("compare")(recognition.compare)
+app.command("watch")(watch.watch)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(accounts.admin, name="admin")

@@ -125,6 +125,7 @@ class AsyncClient(AllAsyncRoutes):
         top_k: int | None = None,
         quality: QualityLevel | None = None,
         liveness: LivenessMode | None = None,
+        retries: Retries | None = None,
         on_trouble: Callable[[RollcallError, float], None] | None = None,
     ) -> AsyncStream:
         """A live stream of frames, as `Client.open_stream`; `async with`."""
@@ -140,7 +141,8 @@ class AsyncClient(AllAsyncRoutes):
             "quality": quality,
             "liveness": liveness,
         }
-        conversation = StreamConversation(self._identity, event, start, self._identity.retries, on_trouble)
+        patience = retries or self._identity.retries
+        conversation = StreamConversation(self._identity, event, start, patience, on_trouble)
         return AsyncStream(self, conversation, self._verify)
 
     async def perform(self, request: Request[T], timeout_s: float | None = None) -> T:

@@ -148,6 +148,7 @@ class Client(AllRoutes):
         top_k: int | None = None,
         quality: QualityLevel | None = None,
         liveness: LivenessMode | None = None,
+        retries: Retries | None = None,
         on_trouble: Callable[[RollcallError, float], None] | None = None,
     ) -> Stream:
         """A live stream of frames, to be used by `with`; needs the extra `stream` of this package.
@@ -157,6 +158,7 @@ class Client(AllRoutes):
         Args:
             check_in: whoever is a match has arrived, at this `place` if one is said.
             landmarks: five points of each face in every answer.
+            retries: how patient it is when it is opened and when it is cut; as the client else.
             on_trouble: told why the connection was lost, and after how many seconds it is opened anew.
         """
         start = {
@@ -171,7 +173,8 @@ class Client(AllRoutes):
             "quality": quality,
             "liveness": liveness,
         }
-        conversation = StreamConversation(self._identity, event, start, self._identity.retries, on_trouble)
+        patience = retries or self._identity.retries
+        conversation = StreamConversation(self._identity, event, start, patience, on_trouble)
         return Stream(self, conversation, self._verify)
 
     def perform(self, request: Request[T], timeout_s: float | None = None) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from serving.commands.console import console, messages
 from serving.errors import RollcallError
 from serving.operations.doctor.all_checks import ALL_CHECKS
 from serving.operations.doctor.checks import Row, Subject, run_checks
+from serving.operations.registry_counts import mend_counts
 from serving.runtime import set_ray_flags
 from serving.settings import Settings, load_settings
 
@@ -27,9 +29,17 @@ def doctor(
     config: Annotated[Path, typer.Option(help="The serve config.")] = serve.DEFAULT_CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     url: Annotated[str | None, typer.Option(help="Where the service answers; default: the one here.")] = None,
+    recount: Annotated[
+        bool, typer.Option("--recount", help="Count events' people, faces and arrivals anew where wrong.")
+    ] = False,
 ) -> None:
-    """Look over everything that the service needs, and say what to do. Changes nothing."""
+    """Look over everything that the service needs, and say what to do. Changes nothing but what is asked."""
     subject = read_subject(config, url)
+    if recount:
+        mended = asyncio.run(mend_counts(subject.settings.registry_url))
+        messages.print(
+            f"{mended} events had wrong counts; they are right now." if mended else "Counts are right."
+        )
     with messages.status("") as status:
         rows = run_checks(ALL_CHECKS, subject, lambda name: status.update(f"Looking at {name}"))
     failed = sum(row.status == "fail" for row in rows)

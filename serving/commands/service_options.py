@@ -22,15 +22,11 @@ LONGEST_LINE_CHARS = 100_000
 
 Event = Annotated[str, typer.Option("--event", envvar="ROLLCALL_EVENT", help="The event's id.")]
 Url = Annotated[str, typer.Option("--url", envvar="ROLLCALL_URL", help="Of the service.")]
-Token = Annotated[
-    str,
-    typer.Option(
-        "--token",
-        envvar="ROLLCALL_TOKEN",
-        help="An access token (`rollcall token` prints one) or API key; better given by ROLLCALL_TOKEN, "
-        "since others on this machine can see the command line.",
-    ),
-]
+ACCESS_HELP = (
+    "An access token (`rollcall token` prints one) or API key; better given by ROLLCALL_TOKEN, "
+    "since others on this machine can see the command line."
+)
+Token = Annotated[str, typer.Option("--token", envvar="ROLLCALL_TOKEN", help=ACCESS_HELP)]
 
 
 def open_service(url: str, token: str) -> Client:

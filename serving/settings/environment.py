@@ -14,7 +14,9 @@ from serving.settings.section import Section
 
 ENV_PREFIX = "ROLLCALL_"
 DOTENV = Path(".env")
-NOT_SETTINGS = frozenset({"SHARED_DIR", "TEST_POSTGRES_URL", "TEST_ALL_PICTURES", "TOKEN", "URL"})
+NOT_SETTINGS = frozenset(
+    {"SHARED_DIR", "TEST_POSTGRES_URL", "TEST_ALL_PICTURES", "EVENT", "PASSWORD", "TOKEN", "URL"}
+)
 """Suffixes of ROLLCALL_ variables that the test-suite or a command reads and the service does not."""
 IN_A_FILE = "_FILE"
 """`ROLLCALL_DATABASE_URL_FILE` names a file that holds the value of `ROLLCALL_DATABASE_URL`."""

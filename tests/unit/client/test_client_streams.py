@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -201,7 +202,7 @@ def test_frames_that_are_not_looked_at_end_nothing(play: Any, show: Any) -> None
 
 
 def cut(camera: Camera) -> None:
-    camera.socket.socket.close()
+    camera.socket.socket.shutdown(socket.SHUT_RDWR)
 
 
 LOST: dict[str, Callable[[Camera], None]] = {
@@ -357,5 +358,5 @@ def test_the_messages_are_those_of_the_service(ours: Any, theirs: Any) -> None:
 
 
 def test_the_options_are_those_of_the_service() -> None:
-    taken = set(Client.open_stream.__annotations__) - {"event", "on_trouble", "return"}
+    taken = set(Client.open_stream.__annotations__) - {"event", "retries", "on_trouble", "return"}
     assert taken == set(messages.Start.model_fields) - {"type", "token"}
