@@ -143,9 +143,10 @@ def write_doctor() -> str:
     lines = [
         "# rollcall doctor",
         "",
-        "Looks over what the service needs, and says what to do. It changes nothing.",
+        "Looks over what the service needs, and says what to do. It changes nothing, but with `--recount`",
+        "it first counts people, faces and arrivals of events anew where their counts are wrong.",
         "",
-        "    rollcall doctor [--config FILE] [--json] [--url URL]",
+        "    rollcall doctor [--config FILE] [--json] [--url URL] [--recount]",
         "",
         "Each row is `ok`, `warn` or `fail`, with what was seen and its cure. The exit code is 1 when",
         "something fails, else 0, warnings or not. A check that crashes or hangs is a row that fails; one",

@@ -44,6 +44,7 @@ from serving.operations.registry_session import Session, open_snapshot, open_wri
 from serving.operations.running_service import refuse_while_serving
 from serving.operations.signing_key_files import read_key_files, refuse_other_keys, write_key_files
 from serving.operations.stored_faces import find_places, known_faces, read_face, read_places
+from serving.registry.event_counts import pause_counting, recount
 from serving.registry.tables import erased_subject
 from serving.settings import Settings
 
@@ -246,6 +247,7 @@ def _make_tables(connection: Connection, revision: str) -> None:
     metadata.drop_all(connection, checkfirst=True)
     connection.execute(text("DROP TABLE IF EXISTS alembic_version"))
     upgrade(connection, revision)
+    pause_counting(connection)
 
 
 async def _insert_rows(
@@ -358,6 +360,7 @@ async def _find_again(gallery: Gallery, faces: Sequence[FaceRecord]) -> None:
 def _complete(connection: Connection, known: Erased) -> None:
     """Bring the tables up to date, and remember who was erased, so that the next restore knows it too."""
     upgrade(connection)
+    recount(connection)
     mend_sequences(connection)
     there = read_erased(connection)
     later = {digest: at for digest, at in known.items() if digest not in there or at > there[digest]}

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, case, delete, exists, func, or_, s
 
 from serving.database.metadata import now_utc
 from serving.errors import InvalidRequest, UnknownPerson
+from serving.registry.event_counts import count_arrived_since, count_of
 from serving.registry.paging import read_cursor, write_cursor
 from serving.registry.records import Page
 from serving.registry.tables import IS_OPEN, check_in, event, insert_into, person
@@ -102,12 +103,7 @@ _SEE_AGAIN = (
     .returning(*_STATE)
 )
 _OF_EVENT = (person.c.event_key == bindparam("key"), person.c.enrolled_at.is_not(None))
-_ENROLLED = select(func.count()).select_from(person).where(*_OF_EVENT).scalar_subquery()
-_ARRIVED = select(func.count()).select_from(check_in).where(check_in.c.event_key == bindparam("key"))
-_since = bindparam("since", type_=check_in.c.first_at.type)
-_COUNT = select(
-    _ENROLLED, _ARRIVED.scalar_subquery(), _ARRIVED.where(check_in.c.first_at > _since).scalar_subquery()
-)
+_COUNT = select(count_of("people", bindparam("key")), count_of("arrivals", bindparam("key")))
 _LIST = (
     select(check_in.c.person_id, person.c.name, *_STATE)
     .join(person)
@@ -181,8 +177,8 @@ def list_arrivals(
 
 def count_arrivals(connection: Connection, event_key: str) -> Attendance:
     """How many are enrolled and how many have arrived."""
-    row = connection.execute(_COUNT, {"key": event_key, "since": now_utc() - RECENT}).one()
-    return Attendance(*row)
+    enrolled, arrived = connection.execute(_COUNT, {"key": event_key}).one()
+    return Attendance(enrolled, arrived, count_arrived_since(connection, event_key, now_utc() - RECENT))
 
 
 def remove_arrival(connection: Connection, event_key: str, person_id: str) -> bool:

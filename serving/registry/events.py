@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, true, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from serving.database.metadata import now_utc
 from serving.errors import EventExists, InvalidRequest, UnknownEvent
 from serving.registry import erasures
 from serving.registry.erased import note_erased
+from serving.registry.event_counts import count_of
 from serving.registry.identifiers import check_name, generate_event_key, generate_id
 from serving.registry.paging import write_cursor
 from serving.registry.records import Counts, Event, EventFields, Page
-from serving.registry.tables import DELETING, IS_ACTIVE, IS_DELETING, IS_OPEN, OPEN, event, face, person
+from serving.registry.tables import DELETING, IS_DELETING, IS_OPEN, OPEN, event
 
 CURSOR_KIND = "event"
 MAX_RETENTION_DAYS = 3660
@@ -52,30 +53,17 @@ COLUMNS = (  # of an `Event`, in its order
 )
 
 
-def _count_people(event_key: ColumnElement[str]) -> ColumnElement[int]:
-    enrolled = select(func.count()).where(person.c.event_key == event_key, person.c.enrolled_at.is_not(None))
-    return enrolled.scalar_subquery()
-
-
-def _count_faces(event_key: ColumnElement[str]) -> ColumnElement[int]:
-    active = select(func.count()).where(face.c.event_key == event_key, IS_ACTIVE)
-    return active.scalar_subquery()
-
-
 _GET = select(*COLUMNS).where(event.c.id == bindparam("id"), IS_OPEN)
 _GET_DELETING = (
     select(*COLUMNS).where(event.c.id == bindparam("id"), IS_DELETING).order_by(event.c.created_at.desc())
 )
 _LIST = (
-    select(*COLUMNS, _count_people(event.c.key), _count_faces(event.c.key))
+    select(*COLUMNS, count_of("people", event.c.key), count_of("faces", event.c.key))
     .where(event.c.id > bindparam("after"), IS_OPEN)
     .order_by(event.c.id)
     .limit(bindparam("limit"))
 )
-_COUNT = select(
-    _count_people(bindparam("key")),
-    _count_faces(bindparam("key")),
-)
+_COUNT = select(count_of("people", bindparam("key")), count_of("faces", bindparam("key")))
 
 
 def ping(connection: Connection) -> None:

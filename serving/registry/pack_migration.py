@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     Exists,
@@ -50,13 +51,13 @@ from serving.errors import (
     UnknownEvent,
 )
 from serving.registry.erasures import REVISIT_S, plan_place_erasure
+from serving.registry.event_counts import count_of
 from serving.registry.events import COLUMNS, policy_values
 from serving.registry.identifiers import generate_event_key
 from serving.registry.paging import check_limit, read_cursor, write_cursor
 from serving.registry.records import Event, EventFields, Page
 from serving.registry.tables import (
     ACTIVE,
-    IS_ACTIVE,
     IS_MIGRATED,
     IS_OPEN,
     PENDING,
@@ -134,7 +135,7 @@ class PackMigrations:
         return await self._database.write(begin, event_key, pack_id)
 
     async def progress(self, event_key: str) -> MigrationProgress:
-        """How far the event is; read from indexes, without looking at a row."""
+        """How far the event is. Those who have moved are counted in an index, all else is known."""
         return await self._database.read(measure, event_key)
 
     async def missing(
@@ -200,14 +201,13 @@ def begin(connection: Connection, event_key: str, pack_id: str) -> Event:
 
 def measure(connection: Connection, event_key: str) -> MigrationProgress:
     """Counts; zeros for an event that does not exist."""
-    of_migrated = (migrated_face.c.event_key == bindparam("key"), IS_MIGRATED)
+    key: BindParameter[str] = bindparam("key")
+    of_migrated = (migrated_face.c.event_key == key, IS_MIGRATED)
     counted = select(
-        select(func.count())
-        .where(person.c.event_key == bindparam("key"), person.c.enrolled_at.is_not(None))
-        .scalar_subquery(),
-        select(func.count()).where(face.c.event_key == bindparam("key"), IS_ACTIVE).scalar_subquery(),
+        count_of("people", key),
+        count_of("faces", key),
         select(func.count(distinct(migrated_face.c.person_id))).where(*of_migrated).scalar_subquery(),
-        select(func.count()).select_from(migrated_face).where(*of_migrated).scalar_subquery(),
+        count_of("migrated_faces", key),
     )
     return MigrationProgress(*connection.execute(counted, {"key": event_key}).one())
 

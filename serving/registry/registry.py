@@ -365,7 +365,7 @@ class Registry:
 
     async def counts(self, event_key: str) -> Counts:
         """How many people and faces are enrolled; zeros for a key that does not exist."""
-        return await self._database.read(events.count, event_key)
+        return await self._database.look_up(events.count, event_key)
 
     async def add_statistics(self, tallies: Mapping[str, statistics.Tally]) -> None:
         """Add counts to those of the events with these keys, in one transaction.

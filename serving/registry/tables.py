@@ -89,14 +89,6 @@ person = Table(
     sqlite_with_rowid=False,
 )
 Index("ix_person_updated_at", person.c.event_key, person.c.updated_at)
-# For counting without reading the rows. `enrolled_at` is in it because SQLite looks at it once more.
-Index(
-    "ix_person_enrolled",
-    person.c.event_key,
-    person.c.enrolled_at,
-    sqlite_where=text("enrolled_at IS NOT NULL"),
-    postgresql_where=text("enrolled_at IS NOT NULL"),
-)
 
 face = Table(
     "face",
@@ -116,14 +108,6 @@ Index(
     face.c.created_at,
     sqlite_where=text("state = 'pending'"),
     postgresql_where=text("state = 'pending'"),
-)
-# As ix_person_enrolled.
-Index(
-    "ix_face_active",
-    face.c.event_key,
-    face.c.state,
-    sqlite_where=text("state = 'active'"),
-    postgresql_where=text("state = 'active'"),
 )
 
 # Which faces have a vector of the pack that their event moves to as well, beside that of its present pack.
@@ -151,7 +135,7 @@ Index(
     sqlite_where=text("state = 'pending'"),
     postgresql_where=text("state = 'pending'"),
 )
-# For counting people and faces without reading the rows.
+# For counting people without reading the rows.
 Index(
     "ix_migrated_face_active",
     migrated_face.c.event_key,
@@ -266,6 +250,30 @@ check_in = Table(
     sqlite_with_rowid=False,
 )
 Index("ix_check_in_first_at", check_in.c.event_key, check_in.c.first_at, check_in.c.person_id)
+
+# What the triggers of revision 0010 count, in the transactions that change it; `part` is any number, since of
+# PostgreSQL's writers each adds to a row that no other holds. The counts of an event are sums.
+event_count = Table(
+    "event_count",
+    metadata,
+    Column("event_key", String(32), ForeignKey("event.key", ondelete="CASCADE"), primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    Column("people", BigInteger, nullable=False, server_default="0"),
+    Column("faces", BigInteger, nullable=False, server_default="0"),
+    Column("migrated_faces", BigInteger, nullable=False, server_default="0"),
+    Column("arrivals", BigInteger, nullable=False, server_default="0"),
+    sqlite_with_rowid=False,
+)
+# Of those who have arrived, how many within each minute.
+arrival_count = Table(
+    "arrival_count",
+    metadata,
+    Column("event_key", String(32), ForeignKey("event.key", ondelete="CASCADE"), primary_key=True),
+    Column("minute", UtcDateTime, primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    Column("arrivals", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 # Written out rather than bound, else the planner could not tell that a partial index applies.
 IS_OPEN = event.c.state == literal_column("'open'")

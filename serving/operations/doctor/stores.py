@@ -24,6 +24,7 @@ from serving.operations.galleries import is_owned
 from serving.operations.registry_session import open_snapshot
 from serving.operations.service_note import read_note
 from serving.packs.configured import find_served_packs, open_store
+from serving.registry.event_counts import find_miscounted
 from serving.settings.remote_security import is_this_machine
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def look_at_registry(subject: Subject) -> Iterator[Finding]:
             )
             return
     facts = asyncio.run(_ask(subject, _read_facts))
-    revision, number, is_encrypted = facts
+    revision, number, is_encrypted, miscounted = facts
     if revision is None:
         yield fail(
             "the database has no tables of Rollcall", "Start the service once, or correct database_url."
@@ -74,6 +75,11 @@ def look_at_registry(subject: Subject) -> Iterator[Finding]:
         )
     else:
         yield ok(f"reachable, sound, tables of revision {revision}")
+    if miscounted:
+        yield warn(
+            f"{miscounted} events have other numbers of people, faces or arrivals than are shown",
+            "rollcall doctor --recount; were triggers of the database switched off, or dropped?",
+        )
     if number is not None:
         if number // 10_000 < LEAST_POSTGRES:
             yield fail(f"PostgreSQL {number // 10_000}", f"PostgreSQL {LEAST_POSTGRES} or newer.")
@@ -268,14 +274,15 @@ async def _ask(subject: Subject, work: Callable[[Connection], T]) -> T:
         return await session.run(work)
 
 
-def _read_facts(connection: Connection) -> tuple[str | None, int | None, bool]:
-    """Revision; and of PostgreSQL its version number and whether the connection is encrypted."""
+def _read_facts(connection: Connection) -> tuple[str | None, int | None, bool, int]:
+    """Revision; of PostgreSQL its version number and whether the connection is encrypted; wrong counts."""
     revision = current_revision(connection)
+    miscounted = len(find_miscounted(connection)) if revision == HEAD else 0
     if connection.dialect.name == "sqlite":
-        return revision, None, False
+        return revision, None, False, miscounted
     number = int(connection.execute(text("SHOW server_version_num")).scalar_one())
     encrypted = connection.execute(text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")).scalar()
-    return revision, number, bool(encrypted)
+    return revision, number, bool(encrypted), miscounted
 
 
 def _read_clock(connection: Connection) -> float:
@@ -319,7 +326,9 @@ def _get(subject: Subject, url: str) -> tuple[int, float | None]:
 
 CHECKS = (
     Check("config", "settings, and whether Serve would take the config", look_at_config),
-    Check("registry", "reachable, sound, schema, PostgreSQL's version and TLS", look_at_registry, 30.0),
+    Check(
+        "registry", "reachable, sound, schema, counts; PostgreSQL's version and TLS", look_at_registry, 30.0
+    ),
     Check(
         "gallery",
         "files, owner, due compaction; a server's version, key, TLS, strict mode",

@@ -28,7 +28,8 @@ from serving.operations.erasure_list import read_erased, read_list, write_list
 from serving.operations.registry_session import open_snapshot
 from serving.operations.restoring import RestoreOptions, restore
 from serving.operations.service_note import ServiceNote, remove_note, write_note
-from serving.registry import Registry
+from serving.registry import Counts, Registry
+from serving.registry.event_counts import find_miscounted
 from tests.unit.operations.conftest import Data
 
 MakeData = Callable[..., Data]
@@ -100,6 +101,10 @@ async def test_everything_comes_back_on_either_engine(
         await database.write(add_entries, [AuditEntry("service", "people.delete")])
         assert (await registry.get_person(key, "p1")).metadata == {"seat": 1.5, "vip": True}
         assert (await Accounts(database).find("ada@example.org")) is not None
+        assert await database.read(find_miscounted) == []
+        assert await registry.counts(key) == Counts(5, 10)
+        await registry.delete_person(key, "p4")
+        assert await registry.counts(key) == Counts(4, 8)
 
     await target.with_registry(go_on)
     again = await back_up(target.settings, safe / "again", key=None)

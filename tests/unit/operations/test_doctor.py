@@ -99,6 +99,15 @@ def spoil_registry(subject: Subject) -> Subject:
     return subject
 
 
+def with_wrong_counts(subject: Subject) -> Subject:
+    event = "('k', 'gala', 'p', '2026-01-01', 'open')"
+    return make_registry(
+        subject,
+        f"INSERT INTO event (key, id, pack_id, created_at, state) VALUES {event}",
+        "UPDATE event_count SET faces = 3",
+    )
+
+
 def touch(path: Path, mode: int = 0o600, text: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -178,6 +187,7 @@ CASES: list[tuple[str, str, Callable[[Subject], Subject], str]] = [
     ("registry", "fail", spoil_registry, ""),
     ("registry", "fail", lambda s: make_registry(s, "DROP TABLE alembic_version"), "no tables"),
     ("registry", "warn", lambda s: with_revision(s, "0003"), "0003"),
+    ("registry", "warn", with_wrong_counts, "1 events have other numbers"),
     ("registry", "fail", lambda s: with_revision(s, "9999"), "newer"),
     ("registry", "fail", lambda s: with_settings(s, database_url=away("postgresql")), "cannot be used"),
     ("gallery", "warn", lambda s: do(s, make_stale_mark(s)), "erased 5 hours ago"),
