@@ -76,7 +76,8 @@ export async function attempt(button, problem, work) {
 // Ask before what cannot be undone; with `typed`, only whoever writes that word may go on. Resolves to whether to go on.
 export function confirmWith({ title, words, button, typed = null, kind = "danger" }) {
   const dialog = make("dialog", { class: "card", "aria-labelledby": "confirm-title" });
-  const input = typed && make("input", { autocomplete: "off", autocapitalize: "none", spellcheck: "false", pattern: escapePattern(typed), required: true });
+  const input = typed && make("input", { autocomplete: "off", autocapitalize: "none", spellcheck: "false", required: true });
+  input?.addEventListener("input", () => input.setCustomValidity(input.value === typed ? "" : `This is not ${typed}`));
   dialog.append(
     make("h2", { id: "confirm-title" }, title),
     make("form", { method: "dialog" },
@@ -95,8 +96,6 @@ export function confirmWith({ title, words, button, typed = null, kind = "danger
     });
   });
 }
-
-const escapePattern = (text) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
 
 const number = new Intl.NumberFormat();
 const moment = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
