@@ -50,7 +50,7 @@ class ApiKeys {
     this.name = make("input", { name: "name", maxlength: "100", required: true, autocomplete: "off", placeholder: "door camera" });
     this.scopes = offered.map(({ scope, words }) => [scope, makeCheck(words)]);
     this.all = visit.session.events === null ? makeCheck("All events, also those to come") : null;
-    this.events = events.offered.map(({ id, name }) => [id, makeCheck(name ?? id, name && name !== id ? id : null)]);
+    this.events = events.offered.map(({ id, name }) => [id, makeCheck(name ?? id, name && name !== id ? id : null, { event: id })]);
     this.eventList = make("fieldset", { class: "choices many", "aria-describedby": "event-words" }, make("legend", {}, "Events it is bound to"),
       this.events.length ? this.events.map(([, { node }]) => node) : make("p", { class: "hint" }, "There is no open event."));
     this.others = events.isWhole ? null : make("input", { name: "others", autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
@@ -196,9 +196,9 @@ function stateOf({ revoked_at: revokedAt, expires_at: expiresAt }) {
   return { kind: "good", words: "✓ Good" };
 }
 
-function makeCheck(words, hint = null) {
+function makeCheck(words, hint = null, data = {}) {
   const input = make("input", { type: "checkbox" });
-  const node = make("label", { class: "check" }, input, make("span", {}, words, hint && make("span", { class: "hint" }, ` ${hint}`)));
+  const node = make("label", { class: "check", data }, input, make("span", {}, words, hint && make("span", { class: "hint" }, ` ${hint}`)));
   return { input, node };
 }
 

@@ -18,7 +18,7 @@ const TILES = [
   { id: "p95", title: "Latency, p95", of: ({ latency }) => latency.p95, show: timeTaken, detail: () => "one answer in 20 is slower" },
   { id: "p99", title: "Latency, p99", of: ({ latency }) => latency.p99, show: timeTaken, detail: () => "one answer in 100 is slower" },
   { id: "errors", title: "Error answers", of: ({ errors }) => errors.rate, show: rateOf, detail: (each) => `${within(each.errors)}; ${each.failures.count ?? 0} with status 5xx` },
-  { id: "shed", title: "Refused: no room", of: ({ shed }) => shed.rate, show: rateOf, detail: ({ shed }) => within(shed) },
+  { id: "shed", title: "Refused", of: ({ shed }) => shed.rate, show: rateOf, detail: ({ shed }) => `${within(shed)}, for want of room` },
   { id: "waiting", title: "Tasks waiting", of: ({ waiting }) => waiting, show: plainOf, detail: ({ held }) => `${held.requests} requests with ${inWords(sizeOf(held.bytes))} of pictures held` },
   { id: "faces", title: "Faces", of: ({ faces }) => faces.rate, show: rateOf, detail: ({ faces }) => faces.outcomes.slice(0, 3).map(([name, count]) => `${count} ${OUTCOMES[name]}`).join(", ") },
   { id: "matches", title: "Recognised", of: ({ matchShare }) => matchShare, show: shareOf, detail: () => "of the faces that were clear enough" },
@@ -35,6 +35,7 @@ export function makePanels(model) {
   const stages = new Map();
   const stageGrid = make("div", { class: "stages" });
   const hints = makeHints();
+  const chooseRoutes = makeRouteChoice();
   const tables = {
     deployments: makeTable("deployments", "Replicas", ["Deployment", "Replicas", "CPU, cores", "Memory"]),
     errors: makeTable("errors-by-code", "Errors by code", ["Code", "Per second", "In this time", "Since the start"], "No errors since the service was started."),
@@ -73,8 +74,15 @@ export function makePanels(model) {
   };
 }
 
-// By name, so that rows stay where they are while their numbers change.
-const chooseRoutes = (routes) => [...routes].sort((a, b) => b.total - a.total).slice(0, MAX_ROUTES).sort((a, b) => a.name.localeCompare(b.name));
+// The busiest since the page was opened, by name: rows stay where they are while their numbers change.
+function makeRouteChoice() {
+  const began = new Map();
+  return (routes) => {
+    for (const { name, total, count } of routes) if (!began.has(name)) began.set(name, total - count);
+    const worked = ({ name, total }) => total - began.get(name);
+    return [...routes].sort((a, b) => worked(b) - worked(a) || b.total - a.total).slice(0, MAX_ROUTES).sort((a, b) => a.name.localeCompare(b.name));
+  };
+}
 
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;

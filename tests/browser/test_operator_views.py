@@ -1,0 +1,427 @@
+"""Operations, API keys and the audit trail of the console, in a real browser before the real service."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import io
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from loadtest.service import Service
+from serving.accounts.identities import Scope
+from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.visits import check_page, go_to, sign_in, wait_for_view
+
+CHROMIUM = find_chromium()
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+PROBES = ("/metrics", "/healthz", "/readyz")
+SENT = 12
+ROWS = """[...document.querySelectorAll('#%s tbody tr')]
+  .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))"""
+
+Families = dict[str, Metric]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def page(service: Service, token: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
+    """One tab in which the administrator has come in."""
+    assert CHROMIUM is not None
+    async with open_browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as open_page:
+        page = await open_page()
+        await sign_in(page, service, token)
+        await wait_for_view(page)
+        yield page
+
+
+def read_metrics(client: httpx.Client) -> tuple[str, Families]:
+    text = client.get("/metrics").text
+    return text, {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def total(families: Families, name: str, **wanted: str) -> float:
+    """A counter over its series with these labels; requests that ask how the service is do not count."""
+    samples = families[name].samples if name in families else []
+    return sum(
+        sample.value
+        for sample in samples
+        if sample.name == f"{name}_total"
+        and sample.labels.get("route") not in PROBES
+        and all(sample.labels[label] == value for label, value in wanted.items())
+    )
+
+
+def replicas_of(families: Families) -> dict[str, int]:
+    return {s.labels["deployment"]: int(s.value) for s in families["rollcall_replicas"].samples}
+
+
+async def rows_of(page: Page, table: str) -> list[list[str]]:
+    rows: list[list[str]] = await page.evaluate(ROWS % table)
+    return rows
+
+
+def count_scrapes(page: Page) -> int:
+    return sum(
+        event["method"] == "Network.requestWillBeSent"
+        and event["params"]["request"]["url"].endswith("/metrics")
+        for event in page.events
+    )
+
+
+async def test_the_numbers_of_operations_agree_with_what_was_sent(
+    page: Page, service: Service, client: httpx.Client, event: str, samples: dict[str, Path], tmp_path: Path
+) -> None:
+    _, before = read_metrics(client)
+    await go_to(page, "#/operations")
+    await page.wait_for("/the last \\d+ s/.test(document.getElementById('updated').innerText)")
+    picture = samples["guest"].read_bytes()
+    for _ in range(SENT):
+        assert client.delete(f"/v1/api-keys/{secrets.token_hex(8)}").status_code == 404
+    for _ in range(3):
+        assert client.post(f"{event}/recognise", content=picture).status_code == 200
+
+    # Errors by code: [code, per second, in this time, since the start]
+    await page.wait_for(
+        f"({ROWS % 'errors-by-code'}).some((row) => row[0] === 'unknown_api_key' && row[2] === '{SENT}')"
+    )
+    await page.wait_for("Number(document.querySelector('#tile-faces .number').innerText) > 0")
+    # All of these at one moment, between two readings of the page.
+    shown = await page.evaluate(
+        "({ updated: document.getElementById('updated').innerText,"
+        "requests: document.getElementById('tile-requests').innerText,"
+        f"codes: {ROWS % 'errors-by-code'}, routes: {ROWS % 'routes'} }})"
+    )
+    _, after = read_metrics(client)
+    seconds = int(re.search(r"the last (\d+) s", shown["updated"])[1])  # type: ignore[index]
+    rate, count = re.search(r"([\d.]+)\s*/s\s+(\d+) in this time", shown["requests"]).groups()  # type: ignore[union-attr]
+    rise = total(after, "rollcall_http_requests") - total(before, "rollcall_http_requests")
+    assert SENT <= int(count) <= rise
+    assert int(count) / (seconds + 0.5) - 0.05 <= float(rate) <= int(count) / (seconds - 0.5) + 0.05
+    [code] = [row for row in shown["codes"] if row[0] == "unknown_api_key"]
+    assert int(code[2]) == SENT
+    assert int(code[3].replace(",", "")) == total(after, "rollcall_errors", code="unknown_api_key")
+    [route] = [row for row in shown["routes"] if row[0] == "DELETE /v1/api-keys/{key}"]
+    assert int(route[2]) == SENT
+    assert re.fullmatch(r"[\d.]+ m?s", route[4])
+
+    await page.wait_for(  # the replicas there are; a stage may be adding one
+        f"JSON.stringify(Object.fromEntries(({ROWS % 'deployments'}).map((row) => [row[0], Number(row[1])])))"
+        f" === JSON.stringify({json.dumps(dict(sorted(replicas_of(read_metrics(client)[1]).items())))})"
+    )
+    assert "ready" in (await page.text_of("readiness")).lower()
+    pack = client.get("/v1/model").json()["pack_id"]
+    assert pack in await page.text_of("serving")
+    # Words for whoever does not see the lines, and nothing that is read out by itself.
+    line = await page.evaluate("document.querySelector('#tile-requests svg').ariaLabel")
+    assert re.match(r"Requests: now [\d.]+ /s; of the last \d+ values", line)
+    live = "#operations :is([role=status], [role=alert], [aria-live])"
+    assert await page.evaluate(f"document.querySelectorAll('{live}').length") == 0
+    await page.look(tmp_path / "operations-light.png", height=2200)
+    await page.look(tmp_path / "operations-dark.png", scheme="dark")
+    await page.look(tmp_path / "operations-phone.png", width=390, height=844, phone=True)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    await check_page(page, service)
+
+
+QUANTILES = """(async () => {
+  const module = await import(new URL("console/exposition.js", document.baseURI));
+  const { pickHistogram, quantileOf, readExposition } = module;
+  const [before, after] = %s.map(readExposition);
+  return %s.map(([name, label, value, share]) => quantileOf(
+    pickHistogram(before, after, name, (labels) => labels[label] === value), share));
+})()"""
+
+
+def compute_quantile(before: Families, after: Families, case: tuple[str, str, str, float]) -> float | None:
+    """As Prometheus does: evenly spread within the bucket in which the rank falls."""
+    name, label, value, share = case
+
+    def read(families: Families) -> dict[float, float]:
+        buckets: dict[float, float] = {}
+        for sample in families[name].samples:
+            if sample.name == f"{name}_bucket" and sample.labels[label] == value:
+                bound = float(sample.labels["le"])
+                buckets[bound] = buckets.get(bound, 0) + sample.value
+        return buckets
+
+    was, now = read(before), read(after)
+    counts = [(bound, now[bound] - was.get(bound, 0)) for bound in sorted(now)]
+    rank = counts[-1][1] * share
+    if not counts[-1][1]:
+        return None
+    low = below = 0.0
+    for bound, count in counts:
+        if count >= rank:
+            return low if bound == float("inf") else low + (bound - low) * (rank - below) / (count - below)
+        low, below = bound, count
+    raise AssertionError
+
+
+async def test_quantiles_between_two_readings(
+    page: Page, client: httpx.Client, event: str, samples: dict[str, Path]
+) -> None:
+    picture = samples["guest"].read_bytes()
+    first, before = read_metrics(client)
+    for _ in range(4):
+        assert client.post(f"{event}/recognise", content=picture).status_code == 200
+        assert client.get(event).status_code == 200
+    sent = {"method": "POST", "route": "/v1/events/{event}/recognise"}
+    second, after = read_metrics(client)
+    while (
+        total(after, "rollcall_http_requests", **sent) < total(before, "rollcall_http_requests", **sent) + 4
+    ):
+        second, after = read_metrics(client)  # an answer is put together once a second at most
+    cases = [
+        (name, label, value, share)
+        for name, label, value in (
+            ("rollcall_http_request_seconds", "method", "GET"),
+            ("rollcall_http_request_seconds", "route", "/v1/events/{event}/recognise"),
+            ("rollcall_stage_call_seconds", "stage", "detector"),
+            ("rollcall_batch_tasks", "stage", "embedder"),
+            ("rollcall_batch_seconds", "stage", "nowhere"),
+        )
+        for share in (0.01, 0.5, 0.95, 0.99, 1.0)
+        if value != "nowhere" or share == 0.5
+    ]
+    computed = [None if case[2] == "nowhere" else compute_quantile(before, after, case) for case in cases]
+    shown = await page.evaluate(QUANTILES % (json.dumps([first, second]), json.dumps(cases)))
+    assert [value for value in computed if value] != []
+    for case, mine, theirs in zip(cases, computed, shown, strict=True):
+        assert theirs == (None if mine is None else pytest.approx(mine, rel=1e-9)), case
+
+
+async def test_the_text_of_the_metrics_is_read_as_prometheus_reads_it(
+    page: Page, client: httpx.Client
+) -> None:
+    odd = (
+        '# HELP odd A "help" {with="braces"} 1\n# TYPE odd gauge\n'
+        'odd{a="b\\\\n\\n\\"c\\",d=",e} ",} 1.5e-07\nodd{a="\u00e9 #"} +Inf\nodd{a="t"} -3 1700000000000\n'
+        "# TYPE bare counter\nbare_total 1234567890.0\n\n"
+    )
+    text = read_metrics(client)[0] + odd
+    told = await page.evaluate(
+        "(async () => { const { readExposition } ="
+        ' await import(new URL("console/exposition.js", document.baseURI));'
+        f"return [...readExposition({json.dumps(text)})].flatMap(([name, samples]) =>"
+        "samples.map(({ labels, value }) => [name, Object.entries(labels).sort(), String(value)])); })()"
+    )
+    mine = sorted(
+        (name, [tuple(pair) for pair in labels], float(value.replace("Infinity", "inf")))
+        for name, labels, value in told
+    )
+    theirs = sorted(
+        (sample.name, sorted(sample.labels.items()), sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    )
+    assert len(theirs) > 100
+    assert mine == theirs
+
+
+async def test_several_nodes_are_kept_apart_and_metrics_may_be_off(
+    page: Page, client: httpx.Client, tmp_path: Path
+) -> None:
+    """The browser is given the answers of other nodes in the service's place."""
+    text, _ = read_metrics(client)
+    elsewhere = re.sub(r'pid="(\d+)"', r'pid="9\1"', text)
+    elsewhere = re.sub(r"(rollcall_gallery_faces\{[^}]*\}) .*", r"\1 4711.0", elsewhere)
+    answers = [text, elsewhere]
+
+    def answer(_: dict[str, Any]) -> dict[str, Any]:
+        if not answers:
+            return {"responseCode": 404, "body": base64.b64encode(b"{}").decode()}
+        answers.append(answers.pop(0))
+        return {"responseCode": 200, "body": base64.b64encode(answers[-1].encode()).decode()}
+
+    await go_to(page, "#/audit")
+    await page.intercept("*/metrics", answer)
+    try:
+        await go_to(page, "#/operations")
+        await page.wait_for("document.getElementById('node')?.options.length === 2")
+        assert "this node's numbers" in await page.text_of("scope")
+        assert "4,711" not in await page.text_of("tile-gallery")
+        await page.find("combobox", "Node")
+        await page.evaluate(
+            "(() => { const node = document.getElementById('node'); node.value = 'Node 2';"
+            "node.dispatchEvent(new Event('change')); })()"
+        )
+        await page.wait_for("document.getElementById('tile-gallery').innerText.includes('4,711')")
+        await page.look(tmp_path / "two-nodes.png")
+        answers.clear()
+        await go_to(page, "#/audit")
+        await go_to(page, "#/operations")
+        await page.wait_for(
+            "document.getElementById('operations-problem').innerText.includes('switched off')"
+        )
+        assert await page.evaluate("!document.getElementById('numbers').checkVisibility()")
+        await page.look(tmp_path / "switched-off.png")
+    finally:
+        await page.command("Fetch.disable")
+    page.events[:] = [each for each in page.events if "404" not in json.dumps(each["params"])]
+
+
+async def test_a_key_is_made_works_and_is_revoked(
+    page: Page,
+    service: Service,
+    client: httpx.Client,
+    as_client: Callable[[str | None], httpx.Client],
+    event: str,
+    tmp_path: Path,
+) -> None:
+    event_id = event.rpartition("/")[2]
+    name = f"door {secrets.token_hex(4)}"
+    await go_to(page, "#/operations")
+    await page.wait_for("document.getElementById('updated').innerText !== ''")
+    await go_to(page, "#/api-keys")
+    asked = count_scrapes(page)
+    told = await page.evaluate(
+        'import(new URL("console/views/api_keys.js", document.baseURI)).then(({ SCOPES }) =>'
+        "SCOPES.map(({ scope, permissions }) => [scope, permissions]))"
+    )
+    assert {scope: set(permissions) for scope, permissions in told} == {
+        scope.value: {permission.value for permission in scope.permissions} for scope in Scope
+    }
+    await page.fill("textbox", "Name", name)
+    await page.click("button", "Make the key")
+    await page.wait_for("document.getElementById('make-key-problem').innerText.includes('Choose what')")
+    await page.click("checkbox", "Recognise: ask who is in a picture; detect and compare faces")
+    await page.click("button", "Make the key")
+    await page.wait_for("document.getElementById('make-key-problem').innerText.includes('one event')")
+    await page.evaluate(f"document.querySelector('[data-event=\"{event_id}\"] input').click()")
+    await page.look(tmp_path / "make-a-key.png")
+    await page.click("button", "Make the key")
+    await page.wait_for("document.getElementById('key-text') !== null")
+    key = await page.text_of("key-text")
+    assert "this once" in await page.text_of("made")
+    assert key not in await page.evaluate("location.href + document.title")
+    await page.click("button", "Copy")
+    await page.look(tmp_path / "the-key-light.png")
+    await page.look(tmp_path / "the-key-dark.png", scheme="dark")
+    await page.look(tmp_path / "the-key-phone.png", width=390, height=844, phone=True)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    with as_client(key) as machine:
+        assert machine.get(event).status_code == 200
+        assert machine.get("/v1/audit").status_code == 403
+        [made] = [
+            each
+            for each in client.get("/v1/api-keys", params={"limit": 1000}).json()["api_keys"]
+            if each["name"] == name
+        ]
+        assert (made["scopes"], made["events"], made["all_events"]) == (["recognise"], [event_id], False)
+        assert made["expires_at"] is not None
+
+        await go_to(page, "#/audit")
+        everything = (
+            "document.documentElement.outerHTML"
+            "+ [...document.querySelectorAll('input, textarea')].map((each) => each.value).join()"
+        )
+        assert key not in await page.evaluate(everything)
+        await go_to(page, "#/api-keys")
+        assert key not in await page.evaluate(everything)
+        await page.click("button", f"Revoke {name}")
+        await page.look(tmp_path / "revoke.png")
+        await page.click("button", "Cancel")
+        assert machine.get(event).status_code == 200
+        await page.click("button", f"Revoke {name}")
+        await page.click("button", "Revoke")
+        await page.wait_for(f"document.getElementById('notice').innerText === '{name} is revoked.'")
+        assert machine.get(event).status_code == 401
+    assert not [row for row in await rows_of(page, "api-keys") if name in row[0]]
+    await page.click("checkbox", "Show also keys that are revoked or expired")
+    [row] = [row for row in await rows_of(page, "api-keys") if name in row[0]]
+    assert "Revoked" in row[6]
+    assert count_scrapes(page) == asked  # whoever has left the numbers asks for them no more
+    await check_page(page, service)
+
+
+async def test_the_trail_is_filtered_linked_to_and_exported(
+    page: Page, service: Service, client: httpx.Client, tmp_path: Path
+) -> None:
+    made = client.post(
+        "/v1/api-keys", json={"name": "soon gone", "scopes": ["read"], "all_events": True}
+    ).json()
+    assert client.delete(f"/v1/api-keys/{made['id']}").status_code == 204
+    assert client.delete(f"/v1/api-keys/{made['id']}").status_code == 404
+    await go_to(page, "#/audit")
+    await page.look(tmp_path / "audit-light.png")
+    await page.fill("combobox", "What", "api_keys.revoke")
+    await page.press_enter()
+    await page.wait_for("location.hash === '#/audit?action=api_keys.revoke'")
+    await page.wait_for(f"({ROWS % 'audit'}).every((row) => row[2] === 'api_keys.revoke')")
+    newest, before = (await rows_of(page, "audit"))[:2]
+    assert (newest[1], newest[5]) == ("tester", "✗ unknown_api_key")
+    assert (before[1], before[5]) == ("tester", "✓ ok")
+
+    # The link keeps the filters: whoever opens it sees the same.
+    await go_to(page, "#/events")
+    await go_to(page, "#/audit?action=api_keys.revoke&outcome=ok&from=2020-01-01T00:00:00.000Z")
+    shown = await rows_of(page, "audit")
+    assert shown[0] == before
+    assert {row[5] for row in shown} == {"✓ ok"}
+    assert await page.evaluate("document.querySelector('#audit-filters [name=outcome]').value") == "ok"
+    assert await page.evaluate("document.querySelector('#audit-filters [name=from]').value !== ''")
+    await page.look(tmp_path / "audit-dark.png", scheme="dark")
+    await page.look(tmp_path / "audit-phone.png", width=390, height=844, phone=True)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    await page.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    filters = {"action": "api_keys.revoke", "outcome": "ok", "from": "2020-01-01T00:00:00.000Z"}
+    for form, button in (("csv", "Export CSV"), ("ndjson", "Export JSON lines")):
+        await page.click("button", button)
+        file = tmp_path / f"audit.{form}"
+        await page.wait_for(f"document.getElementById('notice').innerText.startsWith('audit.{form}')")
+        told = client.get("/v1/audit/export", params={**filters, "format": form}).content
+        await wait_for_file(page, file, len(told))
+        assert file.read_bytes() == told
+    assert len(list(csv.DictReader(io.StringIO((tmp_path / "audit.csv").read_text())))) >= len(shown)
+    await check_page(page, service)
+
+
+async def wait_for_file(page: Page, file: Path, size: int) -> None:
+    """Until a download is there whole; raises AssertionError when it does not come."""
+    end = time.monotonic() + 30
+    while not file.exists() or file.stat().st_size < size:
+        assert time.monotonic() < end, f"{file.name} was not saved"
+        await page.evaluate("new Promise((done) => setTimeout(done, 50))")
+
+
+async def test_a_member_sees_none_of_it(
+    page: Page, service: Service, client: httpx.Client, tmp_path: Path
+) -> None:
+    name = f"member-{secrets.token_hex(4)}"
+    account = client.post(
+        "/v1/accounts", json={"name": name, "password": secrets.token_hex(12), "all_events": True}
+    )
+    assert account.status_code == 201, account.text
+    with contextlib.suppress(AssertionError):
+        await page.click("button", "Sign out")
+    await sign_in(page, service, service.run_command("token", name), "/#/events")
+    await wait_for_view(page)
+    links = await page.evaluate("[...document.querySelectorAll('#pages a')].map((each) => each.innerText)")
+    assert "Events" in links
+    assert not {"Operations", "API keys", "Audit trail", "Accounts"} & set(links)
+    for path, right in (
+        ("operations", "read_operations"),
+        ("api-keys", "manage_api_keys"),
+        ("audit?action=api_keys.revoke", "read_audit"),
+    ):
+        await go_to(page, f"#/{path}")
+        assert f"needs the right {right}" in await page.text_of("view")
+        assert await page.evaluate("document.querySelector('#operations, #api-keys, #audit') === null")
+    await page.look(tmp_path / "refused.png")
+    client.delete(f"/v1/accounts/{account.json()['id']}")
