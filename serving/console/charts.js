@@ -22,14 +22,14 @@ export function chooseRange(scores, cosines, leastSteps = 8) {
 }
 
 export class Histogram {
-  // `node` is a figure; `set` fills it.
-  constructor(title) {
+  // `node` is a figure; `set` fills it. `under` is what stands right below the picture.
+  constructor(title, under = null) {
     this.title = title;
     this.hatch = nextId("hatch");
     this.frame = make("div", { class: "plot" });
     this.legend = make("p", { class: "legend" });
     this.body = make("tbody");
-    this.node = make("figure", { class: "histogram" }, this.frame, make("figcaption", {}, this.legend),
+    this.node = make("figure", { class: "histogram" }, this.frame, under, make("figcaption", {}, this.legend),
       make("details", {}, make("summary", {}, "The same in numbers"),
         make("div", { class: "scroll" }, make("table", {},
           make("caption", {}, "Faces by the cosine of their best candidate"),
@@ -38,7 +38,7 @@ export class Histogram {
     new ResizeObserver(() => this.redraw()).observe(this.frame); // ends with the figure
   }
 
-  // scores: as the statistics give them. range: [from, to]. lines: [{ at, words, kind }], kind "chosen" or "now".
+  // scores: as the statistics give them. range: [from, to]. lines: [{ at, words, kind }], kind "decides" or "before".
   // marks: [{ at, words }], ticks above the picture. expected: [{ from, to, count }]. shadeBelow: a cosine.
   set({ scores, range, lines = [], marks = [], expected = [], shadeBelow = null }) {
     const isNew = JSON.stringify(scores) !== JSON.stringify(this.drawn?.scores);
@@ -126,8 +126,7 @@ export class Histogram {
 
 function traceSteps(expected, x, y) {
   if (!expected.length) return "";
-  const first = `M${x(expected[0].from)} ${y(expected[0].count)}`;
-  return first + expected.map((bin) => `V${y(bin.count)}H${x(bin.to)}`).join("");
+  return `M${x(expected[0].from)} ${y(0)}${expected.map((bin) => `V${y(bin.count)}H${x(bin.to)}`).join("")}V${y(0)}`;
 }
 
 function drawMarks(svg, marks, x, top) {
@@ -146,5 +145,5 @@ function drawLine(svg, { at, words, kind }, x, { top, base, left, right }) {
   const half = text.length * 3.3;
   const anchor = x - half < left ? "start" : x + half > right ? "end" : "middle";
   const edge = { start: Math.max(x, left), end: Math.min(x, right), middle: x }[anchor];
-  svg.append(draw("path", { d: `M${x} ${top + 5}V${base}`, class: `line ${kind}` }), draw("text", { x: edge, y: top, "text-anchor": anchor, class: `line-words ${kind}` }, text));
+  svg.append(draw("path", { d: `M${x} ${top + 5}V${base}`, class: `threshold ${kind}` }), draw("text", { x: edge, y: top, "text-anchor": anchor, class: `threshold-words ${kind}` }, text));
 }

@@ -43,7 +43,7 @@ export function makeSettings(event, model) {
   const days = make("input", { type: "number", min: "1", max: String(MAX_RETENTION_DAYS), step: "1", inputmode: "numeric", placeholder: "for ever", value: event?.retention_days });
   const more = [
     ...policy.nodes,
-    makeField("A request may ask for another threshold", choices.request_policy),
+    makeField("Requests may ask for another", choices.request_policy),
     makeField("Quality asked of enrolled pictures", choices.quality_level),
     makeField("Photographs held before the camera", choices.liveness, model.liveness ? null : "This service has no model that tells them."),
     makeField("Reference to a consent at enrolment", consent),
@@ -77,7 +77,7 @@ function makePolicy(policy) {
     value: policy?.false_match_rate ? String(Number((1 / policy.false_match_rate).toPrecision(6))) : "10000",
   });
   const cosine = make("input", { type: "number", min: "-1", max: "1", step: "any", inputmode: "decimal", required: true, value: policy?.threshold ?? "" });
-  const rateField = makeField("One false match in so many comparisons", everyN);
+  const rateField = makeField("One in so many comparisons", everyN);
   const cosineField = makeField("Cosine from which a face is a match", cosine, "It belongs to the model pack. The threshold explorer shows what it costs.");
   const state = () => [form.value, everyN.value, cosine.value].join();
   function show() {

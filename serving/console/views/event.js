@@ -23,7 +23,7 @@ class Overview {
     this.held = new Tiles({ people: "People enrolled", faces: "Faces enrolled", arrived: "Arrived", hour: "In the last hour" });
     this.seen = new Tiles({
       recognitions: "Pictures looked at", recognised_faces: "Faces in them", matches: "Matches", unknowns: "Unknown",
-      refusals: "Refused", spoofs: "Photographs held up",
+      refusals: "Refused", spoofs: "Photos held up",
     });
     this.since = make("p", { class: "hint", id: "since" });
     this.histogram = new Histogram("Faces by the cosine of their best candidate");
@@ -87,7 +87,7 @@ class Overview {
     }
     if (!statistics.scores.length) return;
     const threshold = this.event.decision_threshold;
-    const lines = threshold === null ? [] : [{ at: threshold, words: "threshold", kind: "chosen" }];
+    const lines = threshold === null ? [] : [{ at: threshold, words: "threshold", kind: "decides" }];
     this.histogram.set({ scores: statistics.scores, range: chooseRange(statistics.scores, lines.map((line) => line.at)), lines });
   }
 
@@ -100,7 +100,7 @@ class Overview {
       ["Id", event.id], ["Created", makeTime(event.created_at)], event.closed_at && ["Closed", makeTime(event.closed_at)]];
     return make("section", { class: "card", "aria-labelledby": "decides-title" },
       make("h2", { id: "decides-title" }, "How it decides"),
-      make("dl", { class: "facts", id: "facts" }, facts.filter(Boolean).map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
+      make("dl", { class: "facts", id: "facts" }, facts.filter(Boolean).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)])),
       make("p", { class: "buttons" }, make("a", { href: visit.link(`${VIEW}/thresholds`) }, "Explore thresholds")),
       this.manages && this.makeChange());
   }

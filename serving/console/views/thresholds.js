@@ -3,6 +3,7 @@
 import { Histogram, chooseRange } from "../charts.js";
 import { attempt, confirmWith, countOf, make, makeField } from "../elements.js";
 import { packOf } from "../event_settings.js";
+import { countedOf } from "../figures.js";
 import {
   cosineFor, cosineWords, estimateStrangers, estimateWords, expectStrangers, judgeThreshold, rangeWords, rateAt, rateWords, shareOfStrangers, shareWords, toldWords,
 } from "../rates.js";
@@ -27,7 +28,8 @@ class Explorer {
     Object.assign(this, { visit, event: visit.event, curve, scores });
     this.chosen = Number((this.event.decision_threshold ?? curve.at(-1).threshold).toFixed(DIGITS));
     this.range = chooseRange(scores, [this.chosen, cosineFor(curve, DRAWN_FROM_RATE) ?? curve[0].threshold, curve.at(-1).threshold]);
-    this.histogram = new Histogram("Faces by the cosine of their best candidate");
+    const controls = this.makeControls();
+    this.histogram = new Histogram("Faces by the cosine of their best candidate", make("div", { class: "slide" }, this.slider));
     this.tiles = Object.fromEntries([
       ["rate", "A comparison with somebody else matches"], ["stranger", "A stranger is called by a name"],
       ["seen", "Of the faces seen"], ["away", "People enrolled, turned away"],
@@ -35,7 +37,7 @@ class Explorer {
     this.change = make("p", { class: "changed", id: "change", role: "status" });
     this.problem = make("p", { class: "problem", role: "alert" });
     this.node = make("div", { class: "thresholds" },
-      make("section", { class: "card" }, make("h2", {}, "Thresholds"), make("p", { class: "hint" }, this.introduce()), this.histogram.node, this.makeControls()),
+      make("section", { class: "card" }, make("h2", {}, "Thresholds"), make("p", { class: "hint" }, this.introduce()), this.histogram.node, controls),
       make("dl", { class: "tiles large card" }, Object.values(this.tiles).map((tile) => tile.node)),
       make("section", { class: "card", "aria-labelledby": "save-title" },
         make("h2", { id: "save-title" }, "Decide by it"), this.change, this.problem, this.makeSave(),
@@ -63,11 +65,10 @@ class Explorer {
     this.faces.addEventListener("input", () => this.choose(this.chosen, this.faces));
     const offers = OFFERED.map(([words, rate]) => [words, rate, cosineFor(this.curve, rate)]).filter(([, , cosine]) => cosine !== null);
     return [
-      make("div", { class: "slide" }, this.slider),
       make("div", { class: "choose" }, makeField("Cosine", this.number), makeField("Faces enrolled", this.faces),
         make("div", { class: "buttons", role: "group", "aria-label": "Set the threshold to" },
           offers.map(([words, rate, cosine]) => make("button", { type: "button", class: "quiet", on: { click: () => this.choose(cosine) } }, `${words}: ${rateWords(rate)}`)))),
-      make("p", { class: "hint" }, this.event.faces ? `${countOf(this.event.faces)} faces are enrolled now; another number shows what growth would cost.` : "Nobody is enrolled yet; say how many you expect."),
+      make("p", { class: "hint" }, this.event.faces ? `${countedOf(this.event.faces, "face is", "faces are")} enrolled now; another number shows what growth would cost.` : "Nobody is enrolled yet; say how many you expect."),
     ];
   }
 
@@ -80,8 +81,13 @@ class Explorer {
 
   // ---- what is chosen
 
-  get comparisons() {
+  // Faces to be compared with: as many as are planned for, and as many as the faces seen were compared with by now.
+  get planned() {
     return Math.min(Math.max(Math.round(Number(this.faces.value)) || 1, 1), MAX_FACES);
+  }
+
+  get enrolled() {
+    return Math.max(this.event.faces, 1);
   }
 
   // Show what `cosine` costs; `source` is the control that said so, and is left as it is.
@@ -101,12 +107,12 @@ class Explorer {
     const beyond = { below: "Below what the calibration can tell.", above: "Above what the calibration tells.", exactly: "" }[told.told];
     this.tiles.rate.set(toldWords(told), beyond || `${shareWords(told.rate)} of comparisons, by the pack's calibration.`);
     const bound = { below: "under ", above: "over ", exactly: "" }[told.told];
-    const share = shareOfStrangers(told.rate, this.comparisons);
-    this.tiles.stranger.set(`${bound}${shareWords(share)}`, `Of strangers, with ${countOf(this.comparisons)} faces enrolled: an estimate that takes the comparisons for independent.`);
+    const share = shareOfStrangers(told.rate, this.planned);
+    this.tiles.stranger.set(`${bound}${shareWords(share)}`, `Of strangers, with ${countedOf(this.planned, "face")} enrolled: an estimate that takes the comparisons for independent.`);
   }
 
   showSeen() {
-    const judged = judgeThreshold(this.scores, this.curve, this.comparisons, this.chosen);
+    const judged = judgeThreshold(this.scores, this.curve, this.enrolled, this.chosen);
     this.tiles.seen.node.hidden = this.tiles.away.node.hidden = !judged.total;
     const all = countOf(judged.total);
     const strangers = judged.strangersMatched === null ? "" : ` Strangers among the matches: ${estimateWords(judged.strangersMatched)} at most, by an estimate.`;
@@ -124,14 +130,14 @@ class Explorer {
 
   drawHistogram() {
     const { curve, event } = this;
-    const strangers = this.scores.length ? estimateStrangers(this.scores, curve, this.comparisons) : null;
+    const strangers = this.scores.length ? estimateStrangers(this.scores, curve, this.enrolled) : null;
     const now = event.decision_threshold;
     this.histogram.set({
       scores: this.scores,
       range: this.range,
-      lines: [{ at: this.chosen, words: "chosen", kind: "chosen" }, now !== null && this.isChanged && { at: now, words: "now", kind: "now" }].filter(Boolean),
+      lines: [{ at: this.chosen, words: "chosen", kind: "decides" }, now !== null && this.isChanged && { at: now, words: "now", kind: "before" }].filter(Boolean),
       marks: MARKED_RATES.map((rate) => ({ at: cosineFor(curve, rate), words: rateWords(rate) })).filter(({ at }) => at !== null),
-      expected: strangers?.count ? expectStrangers(curve, this.comparisons, strangers.count) : [],
+      expected: strangers?.count ? expectStrangers(curve, this.enrolled, strangers.count) : [],
       shadeBelow: this.chosen,
     });
   }
