@@ -6,14 +6,18 @@ import { drawBoxes, KINDS, nameOf } from "./faces.js";
 import { countedOf, sizeOf } from "./figures.js";
 import { readPicture } from "./picture_choice.js";
 import { adviseOn } from "./picture_problems.js";
-import { cosineWords, rateWords } from "./rates.js";
+import { cosineWords, rateWords, shareWords } from "./rates.js";
 
 const SIDES_PX = [3000, 1600, 960]; // what is sent, and what is tried when the service takes no picture so large
 const TOO_LARGE = new Set(["picture_too_large", "too_many_pixels", "body_too_large"]);
 const [MAX_ATTEMPTS, FIRST_WAIT_S] = [4, 1]; // while the service is busy
 const MAX_FILE_BYTES = 100_000_000; // nothing larger is a photo that a browser should unpack
 const [THUMB_PX, THUMB_MARGIN] = [112, 0.25];
+const MANY = 0.01; // of strangers: as a share it says more than as one in so many
 const KIND_OF = { match: "match", unknown: "unknown", refused: "unclear" };
+
+// The false match rate that a candidate's cosine stands for.
+export const rateOf = ({ false_match_rate: rate }) => (rate > MANY ? shareWords(rate) : rateWords(rate));
 
 const sleep = (ms, signal) => new Promise((done) => {
   const timer = setTimeout(done, ms);
@@ -67,7 +71,7 @@ export class AskedPicture {
     } catch (problem) {
       if (signal.aborted) {
         if (this.file) this.set("waiting", "Not asked.");
-        throw problem;
+        throw signal.reason;
       }
       if (problem.advice === undefined) throw problem;
       this.problem = problem;
@@ -140,7 +144,7 @@ export class AskedPicture {
     const { kind, person, candidates, best_cosine: best } = face;
     const who = { match: () => this.makeName(person), unknown: () => "Unknown", unclear: () => "Not clear" }[kind]();
     const nearest = person ?? candidates[0];
-    const figures = nearest ? `${person ? "" : "Nearest: "}cosine ${cosineWords(nearest.cosine)}, false match rate ${rateWords(nearest.false_match_rate)}` : best !== null && `Cosine ${cosineWords(best)}`;
+    const figures = nearest ? `${person ? "Cosine" : "Nearest: cosine"} ${cosineWords(nearest.cosine)}, false match rate ${rateOf(nearest)}` : best !== null && `Cosine ${cosineWords(best)}`;
     const line = make("li", { data: { kind } }, this.makeThumb(face),
       make("div", {},
         make("p", { class: "who" }, `${KINDS[kind].sign} `, who),
@@ -178,4 +182,4 @@ const makeCandidates = (candidates) => make("details", {},
   make("div", { class: "scroll" }, make("table", {},
     make("thead", {}, make("tr", {}, ["Who", "Cosine", "False match rate", "Band"].map((title) => make("th", { scope: "col" }, title)))),
     make("tbody", {}, candidates.map((each) => make("tr", {},
-      make("td", {}, nameOf(each)), make("td", {}, cosineWords(each.cosine)), make("td", {}, rateWords(each.false_match_rate)), make("td", {}, each.band)))))));
+      make("td", {}, nameOf(each)), make("td", {}, cosineWords(each.cosine)), make("td", {}, rateOf(each)), make("td", {}, each.band)))))));

@@ -8,7 +8,7 @@ import { makeRejections } from "./rejection_list.js";
 
 const PAGE = 20;
 const [FIRST_PERIOD_MS, MAX_PERIOD_MS, PERIOD_GROWTH] = [500, 5_000, 1.25];
-const SURE_AFTER_MS = 3_000; // what is left is told when the pace has been seen for so long
+const SURE_AFTER_MS = 2_000; // what is left is told when the pace has been seen for so long
 const RESULT_TIMEOUT_S = 600;
 
 const KINDS = {

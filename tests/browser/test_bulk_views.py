@@ -110,7 +110,6 @@ async def test_an_archive_is_imported_and_what_was_rejected_says_why(
         },
     )
     await go_to(page, f"#/{event.removeprefix('/v1/')}/import")
-    await page.look(tmp_path / "import-empty-light.png")
     assert "Nothing has been imported" in await page.evaluate("document.body.innerText")
     await page.click("button", "Import")
     await page.wait_for("document.body.innerText.includes('Choose an archive or a folder first')")
@@ -140,7 +139,7 @@ async def test_an_archive_is_imported_and_what_was_rejected_says_why(
     assert shown == [each["name"] for each in rejected]
     assert await page.evaluate("document.querySelectorAll('.rejections .hint').length") == 4
     await page.look(tmp_path / "import-done-dark.png", scheme="dark", height=1400)
-    await page.look(tmp_path / "import-done-phone.png", **PHONE)
+    await page.look(tmp_path / "import-phone.png", **PHONE)
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await page.click("button", "Download as CSV")
     text = (await wait_for_file(downloads, "rejected-*.csv")).read_text("utf-8-sig")
@@ -148,7 +147,6 @@ async def test_an_archive_is_imported_and_what_was_rejected_says_why(
     assert [row["code"] for row in rows] == [each["code"] for each in rejected]
     assert {row["name"] for row in rows} >= {"'=broken/a.jpg", "notes.txt"}  # and no formula
     assert all(row["reason"] and row["what helps"] for row in rows)
-    await page.look(tmp_path / "import-done-light.png")
     await check_page(page, service)
 
 
@@ -207,10 +205,9 @@ async def test_an_import_is_stopped_and_everyone_is_exported(
     await go_to(page, f"#/{event.removeprefix('/v1/')}/import")
     await page.choose_files("An archive", archive)
     await page.click("button", "Import")
-    await page.wait_for("document.querySelector('.job .figures')?.innerText.includes('of')")
+    await page.wait_for("document.querySelector('.job .figures')?.innerText.endsWith(' left')")
     await page.look(tmp_path / "import-running-light.png")
     await page.click("button", "Stop this import")
-    await page.look(tmp_path / "stop-dark.png", scheme="dark")
     await page.click("button", "Stop it")
     await page.wait_for(state_of_newest("cancelled"))
     [job] = client.get(f"{event}/jobs").json()["jobs"]
@@ -218,7 +215,6 @@ async def test_an_import_is_stopped_and_everyone_is_exported(
     assert job["done"] < MANY
 
     await page.click("button", "Export everyone…")
-    await page.look(tmp_path / "export-phone.png", **PHONE)
     await page.click("button", "Cancel")
     await page.wait_for("document.querySelector('dialog') === null")
     assert len(client.get(f"{event}/jobs").json()["jobs"]) == 1
@@ -231,7 +227,6 @@ async def test_an_import_is_stopped_and_everyone_is_exported(
     assert (person["person_id"], person["name"], len(person["faces"])) == ("guest", "A guest", 1)
     job_id = client.get(f"{event}/jobs").json()["jobs"][0]["id"]
     assert file.read_bytes() == client.get(f"{event}/jobs/{job_id}/result").content
-    await page.look(tmp_path / "exported-light.png")
     await check_page(page, service)
 
 
@@ -272,7 +267,6 @@ async def test_dropped_pictures_are_answered_with_boxes_and_names(
         "URL.createObjectURL = (blob) => { const url = make.call(URL, blob); kept.add(url); return url; };"
         "URL.revokeObjectURL = (url) => { kept.delete(url); drop.call(URL, url); }; })()"
     )
-    await page.look(tmp_path / "recognise-empty-light.png")
     await page.choose_files("Pictures", broken, samples["group"])
     await page.wait_for("document.querySelectorAll('.picture[data-state=answered]').length === 1")
     await page.wait_for("document.querySelector('progress[aria-label=\"Pictures answered\"]').hidden")
@@ -281,8 +275,7 @@ async def test_dropped_pictures_are_answered_with_boxes_and_names(
         "document.querySelector('.picture .problem').innerText"
     )
 
-    kinds = {"match": "match", "unknown": "unknown"}
-    expected = [kinds[face["outcome"]] for face in answer["faces"]]
+    expected = [face["outcome"] for face in answer["faces"]]
     assert sorted(expected) == ["match"] + ["unknown"] * 5
     lines = "[...document.querySelectorAll('.faces li[data-kind]')]"
     assert await page.evaluate(f"{lines}.map(each => each.dataset.kind)") == expected
@@ -293,7 +286,6 @@ async def test_dropped_pictures_are_answered_with_boxes_and_names(
         assert f"{face['candidates'][0]['cosine']:.4f}".removesuffix("0") in told
         assert "false match rate" in told
     assert await page.evaluate(f"{lines}.every(each => each.querySelectorAll('tbody tr').length === 1)")
-    assert page.complaints() == []
     summary = await page.text_of("summary-words")
     assert summary == "1 person recognised · 5 unknown faces · 1 picture without an answer"
 
@@ -308,9 +300,10 @@ async def test_dropped_pictures_are_answered_with_boxes_and_names(
         "phone": PHONE,
     }.items():
         await page.look(tmp_path / f"recognise-{name}.png", **screen)
+        await page.evaluate("document.querySelector('.picture').scrollIntoView()")  # for the next one
         assert await page.evaluate(colours) == drawn, name
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    await page.look(tmp_path / "recognise-again.png")
+    await page.command("Emulation.clearDeviceMetricsOverride")
 
     await drop_files(page, samples["guest"])
     await page.wait_for("document.querySelectorAll('.picture[data-state=answered]').length === 2")
@@ -338,7 +331,6 @@ async def test_dropped_pictures_are_answered_with_boxes_and_names(
         and "/recognise?" in event["params"]["request"]["url"]
     ]
     assert sum("strictness=strict" in url for url in asked) == 3
-    await page.look(tmp_path / "recognise-summary-light.png")
     assert await page.evaluate("kept.size") > 0
     await check_page(page, service)
     await go_to(page, "#/events")

@@ -12,11 +12,11 @@ const TYPES = [
 ];
 const ACCEPTED = ".zip,.tar,.tgz,.gz,.ndjson,.jsonl";
 const LEVELS = [["off", "Any face that is found"], ["standard", "Standard"], ["strict", "Strict"]];
-const LAYOUT = `ada/             a person's id: any number of pictures
-   1.jpg
+const LAYOUT = `ada/             a person's id
+   1.jpg         any number of pictures
    profile.webp
-bob.png          a person with one picture
-people.ndjson    may be left out: names and other facts`;
+bob.png          another, with one picture
+people.ndjson    may be left out: their names`;
 const LINE = '{"person_id": "ada", "name": "Ada Lovelace", "consent_reference": "form-17"}';
 
 const typeOf = (name) => TYPES.find(([pattern]) => pattern.test(name))?.[1] ?? null;
@@ -25,9 +25,9 @@ export async function show(visit) {
   const jobs = new JobList(visit);
   const isOpen = !visit.event?.closed_at;
   visit.outlet.replaceChildren(
-    make("div", { class: "grid" },
+    make("div", { class: "grid bulk" },
       visit.may("enrol") && (isOpen ? new ImportForm(visit, jobs).node : closedCard()),
-      visit.may("export_people") && exportCard(visit, jobs)),
+      make("div", { class: "stack" }, visit.may("enrol") && isOpen && layoutCard(), visit.may("export_people") && exportCard(visit, jobs))),
     jobs.node);
   await jobs.start();
 }
@@ -39,13 +39,13 @@ class ImportForm {
   constructor(visit, jobs) {
     Object.assign(this, { visit, jobs, chosen: null });
     const zone = makeDropZone({
-      label: "An archive", hint: "ZIP, TAR or gzipped TAR, as below; or people with vectors (NDJSON), as an export writes them. You may drop it here, or a folder of pictures.",
+      label: "An archive", hint: "ZIP, TAR or gzipped TAR; or people with vectors (NDJSON), as an export writes them. You may drop it here, or a folder, or pictures.",
       accept: ACCEPTED, multiple: false, signal: visit.signal, take: (files) => this.choose(files), takeDrop: (dropped) => this.takeDrop(dropped),
     });
     const folder = make("input", { type: "file", webkitdirectory: true, multiple: true, on: { change: () => { this.choose(readFolder(folder.files)); folder.value = ""; } } });
     zone.node.append(makeField("Or a folder of pictures", folder, "People are called like their folder, or like their picture's file."));
     this.what = make("p", { class: "chosen", role: "status" });
-    this.duplicates = makeSelect([["", "As the service is set"], ["refuse", "Reject the picture"], ["allow", "Import it all the same"]], "");
+    this.duplicates = makeSelect([["", "As the service is set"], ["refuse", "Reject them"], ["allow", "Import them"]], "");
     this.quality = makeSelect([["", "As the event asks"], ...levelsFrom(visit.event?.effective_quality_level)], "");
     this.consent = make("input", { maxlength: "200", autocomplete: "off", placeholder: "form-17" });
     this.bar = make("progress", { hidden: true, "aria-label": "Upload" });
@@ -54,18 +54,13 @@ class ImportForm {
     this.form = makeForm({
       fields: [
         zone.node, this.what,
-        makeField("A face that matches another person", this.duplicates),
-        makeField("Quality of the faces", this.quality),
+        make("div", { class: "grid" }, makeField("Faces like somebody else's", this.duplicates), makeField("Quality of the faces", this.quality)),
         makeField(`Consent reference${visit.event?.consent_required ? "" : " (may be left out)"}`, this.consent, consentHint(visit.event)),
         this.bar, this.step,
       ],
       button: "Import", work: () => this.run(), more: [this.stop],
     });
-    this.node = make("section", { class: "card" }, make("h2", {}, "Import people"), this.form,
-      make("details", { open: true }, make("summary", {}, "What an archive looks like"),
-        make("pre", {}, LAYOUT),
-        make("p", { class: "hint" }, "Each line of people.ndjson is one person:"), make("pre", {}, LINE),
-        make("p", { class: "hint" }, "Each picture is imported, or rejected alone with the reason. Importing the same archive twice enrols nobody twice.")));
+    this.node = make("section", { class: "card" }, make("h2", {}, "Import people"), this.form);
   }
 
   async takeDrop(dropped) {
@@ -162,6 +157,11 @@ function consentHint(event) {
   const whom = "Of everyone for whom people.ndjson names none.";
   return event?.consent_required ? `${whom} This event enrols nobody without one.` : whom;
 }
+
+const layoutCard = () => make("section", { class: "card" }, make("h2", {}, "What an archive looks like"),
+  make("pre", {}, LAYOUT),
+  make("p", { class: "hint" }, "Each line of people.ndjson is one person:"), make("pre", { class: "wrapped" }, LINE),
+  make("p", { class: "hint" }, "Each picture is imported, or rejected alone with the reason. Importing the same archive twice enrols nobody twice."));
 
 function exportCard(visit, jobs) {
   const problem = make("p", { class: "problem", role: "alert" });

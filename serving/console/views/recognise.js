@@ -1,6 +1,6 @@
 // Who is in pictures that somebody drops, chooses or pastes. They stay in the page, but for the call that asks.
 
-import { AskedPicture } from "../asked_picture.js";
+import { AskedPicture, rateOf } from "../asked_picture.js";
 import { countOf, make, makeField, makeSelect } from "../elements.js";
 import { countedOf } from "../figures.js";
 import { nameOf } from "../faces.js";
@@ -10,8 +10,7 @@ import { cosineWords, rateWords } from "../rates.js";
 const MAX_PICTURES = 100; // of one page: each is held in memory as long as it is shown
 const MAX_CANDIDATES = 20;
 const ENDS_ALL = new Set(["policy_not_allowed", "false_match_rate_not_supported", "event_closed", "unknown_event", "pack_mismatch", "forbidden"]);
-// What each strictness stands for, as the service has it.
-const STRICTNESS = [["strict", "Strict: false match rate 1 in 10,000", 1e-4], ["balanced", "Balanced: 1 in 1,000", 1e-3], ["lenient", "Lenient: 1 in 100", 1e-2]];
+const STRICTNESS = [["strict", "Strict", 1e-4], ["balanced", "Balanced", 1e-3], ["lenient", "Lenient", 1e-2]]; // rates: as the service has them
 const LEVELS = [["off", "Compare every face"], ["standard", "Standard: refuse unclear faces"], ["strict", "Strict: refuse all but good ones"]];
 
 export function show(visit) {
@@ -43,7 +42,7 @@ class Recognition {
     this.node = make("div", { class: "recognise" },
       make("section", { class: "card wide" }, make("h2", {}, "Recognise"), zone.node,
         make("div", { class: "grid" },
-          makeField("Strictness", this.strictness), makeField("Candidates for each face", this.count), makeField("Quality", this.quality)),
+          makeField("Strictness", this.strictness, "How often one person passes for another."), makeField("Candidates for each face", this.count), makeField("Quality", this.quality)),
         this.problem, this.bar, this.step, make("div", { class: "buttons" }, this.again, this.stop, this.clear)),
       this.summary, this.list);
     for (const control of [this.strictness, this.count, this.quality]) {
@@ -62,6 +61,7 @@ class Recognition {
     this.problem.textContent = "";
     const room = MAX_PICTURES - this.pictures.length;
     if (files.length > room) this.problem.textContent = `This page holds ${countOf(MAX_PICTURES)} pictures: the rest was left out. Remove those that are shown to ask about others.`;
+    this.stopped = false;
     const added = files.slice(0, room).map((file) => new AskedPicture(this.visit, file));
     this.pictures.push(...added);
     this.list.append(...added.map((each) => each.node));
@@ -91,6 +91,7 @@ class Recognition {
       this.showProgress();
       return;
     }
+    this.again.hidden = this.count.checkValidity();
     if (!this.count.reportValidity()) return;
     this.working = true;
     this.stopped = false;
@@ -122,6 +123,7 @@ class Recognition {
     this.again.hidden = left === 0;
     this.step.textContent = "";
     this.showSummary();
+    if (!this.stopped && !this.problem.textContent && this.pictures.some((picture) => picture.state === "waiting")) this.work();
   }
 
   showProgress() {
@@ -161,13 +163,13 @@ class Recognition {
         make("thead", {}, make("tr", {}, ["Who", "Pictures", "Best cosine", "False match rate"].map((title, place) => make("th", { scope: "col", class: place ? "number" : null }, title)))),
         make("tbody", {}, rows.map(({ person, pictures, best }) => make("tr", {},
           make("td", {}, nameOf(person)), make("td", { class: "number" }, countOf(pictures)),
-          make("td", { class: "number" }, cosineWords(best.cosine)), make("td", { class: "number" }, rateWords(best.false_match_rate))))))));
+          make("td", { class: "number" }, cosineWords(best.cosine)), make("td", { class: "number" }, rateOf(best))))))));
   }
 }
 
 function eventWords(event) {
   const rate = event?.decision_false_match_rate;
-  return rate ? `The event's own: false match rate ${rateWords(rate)}` : "The event's own";
+  return rate ? `The event's own (${rateWords(rate)})` : "The event's own";
 }
 
 // Those that the event lets a request ask for.
@@ -175,5 +177,5 @@ function strictnessesOf(event) {
   const policy = event?.request_policy;
   if (policy === "none") return [];
   const most = policy === "stricter" ? event.decision_false_match_rate ?? 1 : 1;
-  return STRICTNESS.filter(([, , rate]) => rate <= most).map(([value, words]) => [value, words]);
+  return STRICTNESS.filter(([, , rate]) => rate <= most).map(([value, words, rate]) => [value, `${words} (${rateWords(rate)})`]);
 }
