@@ -41,6 +41,7 @@ export class PictureTray {
       picture.mark, picture.words);
     this.pictures.push(picture);
     this.list.append(picture.node);
+    picture.node.scrollIntoView({ block: "nearest" }); // below a camera it would not be seen
     this.judge(picture, "looking");
     this.work = this.work.then(() => this.look(picture)); // one after the other: others want answers too
     return picture;

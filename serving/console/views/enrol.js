@@ -77,7 +77,7 @@ class Enrolment {
     return make("div", { class: "card" },
       make("h2", {}, "Pictures"),
       make("p", { class: "hint" }, `One is enough; two or three, a little different, are recognised better. ${judged}; the pictures themselves are not kept.`),
-      make("div", {}, this.openCamera), this.stage, this.trouble, zone.node, this.tray.node);
+      make("div", {}, this.openCamera), this.stage, this.trouble, this.tray.node, zone.node);
   }
 
   showCamera(isShown) {
@@ -226,7 +226,7 @@ class Enrolment {
     const again = make("button", { type: "button", class: "quiet", on: { click: () => { cameraWasOn = cameraIsOn; visit.go("events/:event/enrol"); } } }, "Enrol another");
     const live = visit.may("recognise") && make("a", { class: "button", href: visit.link("events/:event/live") }, "Try it: Live");
     visit.outlet.replaceChildren(make("section", { class: "card", id: "saved" },
-      make("h2", { tabindex: "-1" }, make("span", { class: "mark", "data-kind": "good", "aria-hidden": "true" }, "✓ "), this.person ? `${title} has more faces` : `${title} is enrolled`),
+      make("h2", { tabindex: "-1" }, make("span", { class: "mark", "data-kind": "good", "aria-hidden": "true" }, "✓"), " ", this.person ? `${title} has more faces` : `${title} is enrolled`),
       make("dl", { class: "facts" },
         make("dt", {}, "Id"), make("dd", {}, person.id),
         make("dt", {}, "Saved"), make("dd", {}, saved),
@@ -234,7 +234,6 @@ class Enrolment {
       unlike > 0 && make("p", { role: "alert" }, `${unlike === 1 ? "One face looks" : `${unlike} faces look`} little like the others of ${title}. If it is somebody else's, erase it.`),
       make("div", { class: "buttons last" }, live, again,
         mayRead && make("a", { href: visit.link("events/:event/people/:person", { ...visit.params, person: person.id }) }, `See ${title}`))));
-    visit.say(this.person ? `The faces of ${title} are saved.` : `${title} is enrolled.`);
     visit.outlet.querySelector("h2").focus();
   }
 }

@@ -29,7 +29,7 @@ class Person {
     const canEnrol = visit.may("enrol") && !visit.event.closed_at;
     const eraseAll = visit.may("erase_people") && make("button", { type: "button", class: "danger" }, "Erase this person");
     if (eraseAll) eraseAll.addEventListener("click", () => attempt(eraseAll, this.problem, () => this.eraseAll()));
-    this.table = make("table", {},
+    this.table = make("table", { class: "people" },
       make("thead", {}, make("tr", {}, ["Face", "Enrolled", "Certainty"].map((words) => make("th", { scope: "col" }, words)),
         visit.may("erase_people") && make("th", { scope: "col" }, make("span", { class: "unseen" }, "Erase")))),
       this.rows);
