@@ -148,9 +148,20 @@ class Page:
         await self.command("Input.dispatchKeyEvent", type="keyUp", **key)
 
     async def look(
-        self, path: Path, *, width: int = 1280, height: int = 800, scheme: str = "light", phone: bool = False
+        self,
+        path: Path,
+        *,
+        width: int = 1280,
+        height: int = 800,
+        scheme: str = "light",
+        phone: bool = False,
+        settle_s: float = 0.7,
     ) -> None:
-        """Take a picture of the page on a screen of this size."""
+        """Take a picture of the page on a screen of this size.
+
+        Args:
+            settle_s: for the next picture's boxes, where there is a camera: they are drawn for the old size.
+        """
         await self.command(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -160,7 +171,7 @@ class Page:
         )
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         await self.command("Emulation.setEmulatedMedia", features=features)
-        await asyncio.sleep(0.7)  # for the next picture's boxes, which are drawn for the old size
+        await asyncio.sleep(settle_s)
         shot = await self.command("Page.captureScreenshot", format="png", captureBeyondViewport=False)
         path.write_bytes(base64.b64decode(shot["data"]))
 
