@@ -7,6 +7,7 @@ export const ROUTES = [
   { path: "operations", title: "Operations", view: "operations", needs: "read_operations", place: "all" },
   { path: "api-keys", title: "API keys", view: "api_keys", needs: "manage_api_keys", place: "all" },
   { path: "audit", title: "Audit trail", view: "audit", needs: "read_audit", place: "all" },
+  { path: "accounts", title: "Accounts", view: "accounts", needs: "manage_accounts", place: "all" },
   { path: "events/:event", title: "Overview", view: "event", needs: "read_events", place: "event" },
   { path: "events/:event/people", title: "People", view: "people", needs: "read_people", place: "event" },
   { path: "events/:event/people/:person", title: "Person", view: "person", needs: "read_people" },

@@ -4,6 +4,7 @@ import { draw } from "./elements.js";
 
 const WIDTH = 120;
 const HEIGHT = 32;
+const MIN_SPAN = 20; // points for which there is room from the start
 
 export class Sparkline {
   // `label` names what is drawn; `show(value)` writes a value with its unit; `maxPoints` bounds what is kept.
@@ -30,7 +31,7 @@ export class Sparkline {
   redraw() {
     const known = this.points.filter((value) => value !== null);
     const top = Math.max(...known, 0) || 1;
-    const step = WIDTH / (this.maxPoints - 1);
+    const step = WIDTH / (Math.min(Math.max(this.points.length, MIN_SPAN), this.maxPoints) - 1);
     const start = WIDTH - step * (this.points.length - 1); // the newest stands at the right
     const runs = [];
     let isOpen = false;

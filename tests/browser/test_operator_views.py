@@ -210,7 +210,7 @@ async def test_the_text_of_the_metrics_is_read_as_prometheus_reads_it(
 ) -> None:
     odd = (
         '# HELP odd A "help" {with="braces"} 1\n# TYPE odd gauge\n'
-        'odd{a="b\\\\n\\n\\"c\\",d=",e} ",} 1.5e-07\nodd{a="\u00e9 #"} +Inf\nodd{a="t"} -3 1700000000000\n'
+        'odd{a="b\\\\n\\n\\"c\\",d=",e="{",} 1.5e-07\nodd{a="\u00e9 #"} +Inf\nodd{a="t"} -3 1700000000000\n'
         "# TYPE bare counter\nbare_total 1234567890.0\n\n"
     )
     text = read_metrics(client)[0] + odd
@@ -270,6 +270,7 @@ async def test_several_nodes_are_kept_apart_and_metrics_may_be_off(
         )
         assert await page.evaluate("!document.getElementById('numbers').checkVisibility()")
         await page.look(tmp_path / "switched-off.png")
+        await go_to(page, "#/audit")
     finally:
         await page.command("Fetch.disable")
     page.events[:] = [each for each in page.events if "404" not in json.dumps(each["params"])]
@@ -400,6 +401,54 @@ async def wait_for_file(page: Page, file: Path, size: int) -> None:
         await page.evaluate("new Promise((done) => setTimeout(done, 50))")
 
 
+async def test_an_account_is_made_changed_disabled_and_deleted(
+    page: Page,
+    service: Service,
+    client: httpx.Client,
+    as_client: Callable[[str | None], httpx.Client],
+    event: str,
+    tmp_path: Path,
+) -> None:
+    name, event_id = f"grace-{secrets.token_hex(4)}", event.rpartition("/")[2]
+    await go_to(page, "#/accounts")
+    await page.fill("textbox", "Name", name)
+    await page.fill("textbox", "Password", secrets.token_hex(12))
+    await page.evaluate(f"document.querySelector('[data-event=\"{event_id}\"] input').click()")
+    await page.look(tmp_path / "accounts-light.png")
+    await page.click("button", "Make the account")
+    await page.wait_for(f"document.getElementById('notice').innerText.includes('{name} is made')")
+    assert await page.evaluate(
+        "[...document.querySelectorAll('input[type=password]')].every((e) => !e.value)"
+    )
+    with as_client(service.run_command("token", name)) as grace:
+        me = grace.get("/v1/auth/whoami").json()
+        assert (me["role"], me["events"]) == ("member", [event_id])
+
+        await page.click("button", f"Change {name}")
+        await page.wait_for("document.getElementById('change-account') !== null")
+        await page.evaluate("document.querySelector('#change-account [name=role]').value = 'operator'")
+        await page.click("checkbox", "All events, also those to come")
+        await page.look(tmp_path / "accounts-dark.png", scheme="dark")
+        await page.look(tmp_path / "accounts-phone.png", width=390, height=844, phone=True)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+        await page.click("button", "Save")
+        await page.wait_for(f"document.getElementById('notice').innerText.startsWith('{name} is changed')")
+        account = client.get(f"/v1/accounts/{me['id']}").json()
+        assert (account["role"], account["all_events"]) == ("operator", True)
+
+        await page.click("button", f"Disable {name}")
+        await page.click("button", "Disable")
+        await page.wait_for(f"document.getElementById('notice').innerText === '{name} is disabled.'")
+        assert grace.get("/v1/auth/whoami").status_code == 401
+    await page.click("button", f"Delete {name}")
+    await page.fill("textbox", f"Type {name} to go on", name)
+    await page.click("button", "Delete")
+    await page.wait_for(f"document.getElementById('notice').innerText === 'The account {name} is deleted.'")
+    assert client.get(f"/v1/accounts/{me['id']}").status_code == 404
+    assert not [row for row in await rows_of(page, "accounts") if name in row[0]]
+    await check_page(page, service)
+
+
 async def test_a_member_sees_none_of_it(
     page: Page, service: Service, client: httpx.Client, tmp_path: Path
 ) -> None:
@@ -419,9 +468,12 @@ async def test_a_member_sees_none_of_it(
         ("operations", "read_operations"),
         ("api-keys", "manage_api_keys"),
         ("audit?action=api_keys.revoke", "read_audit"),
+        ("accounts", "manage_accounts"),
     ):
         await go_to(page, f"#/{path}")
         assert f"needs the right {right}" in await page.text_of("view")
-        assert await page.evaluate("document.querySelector('#operations, #api-keys, #audit') === null")
+        assert await page.evaluate(
+            "document.querySelector('#operations, #api-keys, #audit, #accounts') === null"
+        )
     await page.look(tmp_path / "refused.png")
     client.delete(f"/v1/accounts/{account.json()['id']}")

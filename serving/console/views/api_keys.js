@@ -1,6 +1,7 @@
 // API keys: which there are, one more, one less. A key's text is shown once, when it is made.
 
 import { attempt, confirmWith, make, makeField, makeForm, makeSelect, makeTime } from "../elements.js";
+import { EventReach, makeCheck } from "../event_reach.js";
 import { RecordTable } from "../record_table.js";
 import { listEvents } from "../session.js";
 
@@ -49,24 +50,19 @@ class ApiKeys {
     const offered = SCOPES.filter(({ permissions }) => permissions.every((permission) => visit.may(permission)));
     this.name = make("input", { name: "name", maxlength: "100", required: true, autocomplete: "off", placeholder: "door camera" });
     this.scopes = offered.map(({ scope, words }) => [scope, makeCheck(words)]);
-    this.all = visit.session.events === null ? makeCheck("All events, also those to come") : null;
-    this.events = events.offered.map(({ id, name }) => [id, makeCheck(name ?? id, name && name !== id ? id : null, { event: id })]);
-    this.eventList = make("fieldset", { class: "choices many", "aria-describedby": "event-words" }, make("legend", {}, "Events it is bound to"),
-      this.events.length ? this.events.map(([, { node }]) => node) : make("p", { class: "hint" }, "There is no open event."));
-    this.others = events.isWhole ? null : make("input", { name: "others", autocomplete: "off", spellcheck: "false", autocapitalize: "none" });
+    this.reach = new EventReach({ known: events, mayHaveAll: visit.session.events === null, legend: "Events it is bound to" });
     this.lifetime = makeSelect(LIFETIMES, "90", { name: "lifetime", on: { change: () => this.showChoices() } });
     this.day = make("input", { type: "date", name: "day", min: dayOf(new Date()) });
     this.dayField = makeField("Last day on which it works", this.day);
-    this.all?.input.addEventListener("change", () => this.showChoices());
     const form = makeForm({
       id: "make-key",
       fields: [
         makeField("Name", this.name, "For people to read: what it is for, where it is."),
         make("fieldset", { class: "choices" }, make("legend", {}, "What it may do"), this.scopes.map(([, { node }]) => node)),
-        this.all && this.all.node, this.eventList, this.others && makeField("Ids of further events, with spaces between", this.others),
+        ...this.reach.nodes,
         makeField("It expires", this.lifetime), this.dayField,
-        make("p", { class: "hint", id: "event-words" }, "A key can do no more than whoever makes it, now and later."),
-      ].filter(Boolean),
+        make("p", { class: "hint" }, "A key can do no more than whoever makes it, now and later."),
+      ],
       button: "Make the key",
       work: () => this.makeKey(form),
     });
@@ -77,27 +73,24 @@ class ApiKeys {
   showChoices() {
     this.dayField.hidden = this.lifetime.value !== "date";
     this.day.required = !this.dayField.hidden;
-    this.eventList.hidden = Boolean(this.all?.input.checked);
   }
 
   async makeKey(form) {
-    const chosen = (checks) => checks.filter(([, { input }]) => input.checked).map(([value]) => value);
-    const scopes = chosen(this.scopes);
-    const isForAll = Boolean(this.all?.input.checked);
-    const events = [...chosen(this.events), ...(this.others?.value.split(/[\s,]+/).filter(Boolean) ?? [])];
+    const scopes = this.scopes.filter(([, { input }]) => input.checked).map(([scope]) => scope);
+    const reach = this.reach.value;
     if (!scopes.length) {
       form.problem.textContent = "Choose what it may do.";
       return this.scopes[0]?.[1].input.focus();
     }
-    if (!isForAll && !events.length) {
+    if (reach.events?.length === 0) {
       form.problem.textContent = "Choose at least one event.";
-      return (this.events[0]?.[1].input ?? this.all?.input)?.focus();
+      return this.reach.focus();
     }
-    const reach = isForAll ? { all_events: true } : { events };
     const { key, ...record } = await this.visit.call("POST", "api-keys", { json: { name: this.name.value.trim(), scopes, ...reach, expires_at: this.readExpiry() } });
     form.reset();
     this.lifetime.value = "90";
     this.showChoices();
+    this.reach.showChoices();
     this.keys.push(record);
     this.showKeys();
     this.showKey(key, record.name);
@@ -194,12 +187,6 @@ function stateOf({ revoked_at: revokedAt, expires_at: expiresAt }) {
   if (revokedAt) return { kind: "bad", words: "✗ Revoked" };
   if (expiresAt && new Date(expiresAt) <= new Date()) return { kind: "bad", words: "✗ Expired" };
   return { kind: "good", words: "✓ Good" };
-}
-
-function makeCheck(words, hint = null, data = {}) {
-  const input = make("input", { type: "checkbox" });
-  const node = make("label", { class: "check", data }, input, make("span", {}, words, hint && make("span", { class: "hint" }, ` ${hint}`)));
-  return { input, node };
 }
 
 const dayOf = (date) => [date.getFullYear(), date.getMonth() + 1, date.getDate()].map((part) => String(part).padStart(2, "0")).join("-");

@@ -2,7 +2,6 @@
 
 import { make, makeField, makeSelect } from "../elements.js";
 import { readExposition } from "../exposition.js";
-import { NOTHING, inWords } from "../measures.js";
 import { Scrapes } from "../scrapes.js";
 import { describeService } from "../service_figures.js";
 import { makePanels } from "./operations/panels.js";
@@ -143,8 +142,9 @@ class Operations {
     const compared = this.scrapes.compare(this.chosen);
     const figures = describeService(compared ?? { before: null, after: last.samples, seconds: null });
     this.panels.show(figures, isNew);
-    const span = figures.seconds === null ? NOTHING : inWords([figures.seconds.toFixed(0), "s"]);
     const clock = new Date(Date.now() - (performance.now() - last.atS * 1000)).toLocaleTimeString();
-    this.updated.textContent = `As of ${clock}. Rates and times are of the last ${span}, health checks and scrapes left out.`;
+    this.updated.textContent = figures.seconds === null
+      ? `As of ${clock}. Rates and times follow with this node's next reading.`
+      : `As of ${clock}. Rates and times are of the last ${figures.seconds.toFixed(0)} s, health checks and scrapes left out.`;
   }
 }
