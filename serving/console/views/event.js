@@ -3,6 +3,7 @@
 import { Histogram, chooseRange } from "../charts.js";
 import { attempt, confirmWith, countOf, dateOf, make, makeForm, makeTime } from "../elements.js";
 import { makeSettings, packOf, wordsOf, wordsOfPolicy } from "../event_settings.js";
+import { countedOf } from "../figures.js";
 import { cosineWords, rateWords, shareOfStrangers, shareWords } from "../rates.js";
 import { makeState } from "./events.js";
 
@@ -172,7 +173,7 @@ class Overview {
     const { people } = await visit.callEvent("GET", "");
     const goesOn = await confirmWith({
       title: `Delete ${event.name ?? event.id}?`,
-      words: `${people === 1 ? "The one person" : `All ${countOf(people)} people`} enrolled, every face, who has arrived and what was counted are erased. This cannot be undone.`,
+      words: `${people ? `Whoever is enrolled (${countedOf(people, "person", "people")}), every face, who has arrived` : "The event"} and what was counted are erased. This cannot be undone.`,
       button: "Delete for good",
       typed: event.id,
     });
