@@ -30,7 +30,7 @@ class Operations {
     this.nodes = makeField("Node", this.node_);
     this.nodes.hidden = true;
     this.scope = make("p", { id: "scope", class: "hint" }, "These are this node's numbers. Of several nodes, whichever answers tells its own; the gallery's are the whole cluster's.");
-    this.problem = make("p", { id: "operations-problem", class: "problem" });
+    this.problem = make("p", { id: "operations-problem", class: "problem", role: "alert" });
     this.panels = makePanels(model);
     this.node = make("div", { id: "operations" },
       make("div", { class: "bar" }, make("h2", {}, "Operations"), this.state, this.nodes, this.pause),
@@ -111,7 +111,10 @@ class Operations {
       this.scope.hidden = true;
       return;
     }
-    this.problem.textContent = `${problem.advice} These numbers are old; trying again.`;
+    const words = `${problem.message} These numbers are old; trying again.`;
+    if (this.problem.textContent !== words) this.problem.textContent = words; // read out once
+    this.showReadiness("bad", problem.status ? "✗ Trouble" : "✗ No answer");
+    this.looked -= this.looked % READY_EVERY; // to be asked first when it answers again
     this.panels.addGap();
   }
 
