@@ -11,15 +11,13 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from serving.database.faults import translate_fault, translate_opening_fault
-from serving.database.location import parse_url, sqlite_url
+from serving.database.location import parse_url
 from serving.database.migration import migrate
 from serving.database.postgres import PostgresBackend
 from serving.database.sqlite import SqliteBackend
 from serving.errors import DeadlineExceeded, Overloaded, RollcallError, StageUnavailable
 from serving.settings.stores import DatabaseSettings
 from serving.telemetry import recording
-
-__all__ = ["Database", "sqlite_url"]
 
 OUTAGES = (Overloaded, StageUnavailable, DeadlineExceeded)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -12,11 +12,6 @@ from sqlalchemy.exc import ArgumentError
 from serving.errors import ConfigurationError
 
 _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-
-
-def sqlite_url(path: Path | str) -> str:
-    """The URL of an SQLite file, whatever characters its path has."""
-    return f"sqlite:///{quote(str(Path(path).absolute()))}"
 
 
 def parse_url(url: str) -> URL:

@@ -101,9 +101,8 @@ async def back_up(
     """
     path = choose_path(target, encrypted=key is not None)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(_open_new(draft), "wb") as file:
             if key is None and os.fstat(file.fileno()).st_mode & 0o077:
                 raise BackupError(
                     f"{path.parent} keeps no file modes, so others could read the backup: use a key"
@@ -128,6 +127,10 @@ async def back_up(
         draft.unlink(missing_ok=True)
     sync_directory(path.parent)
     return report
+
+
+def _open_new(draft: Path) -> int:
+    return os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def _name(draft: Path, path: Path) -> None:

@@ -19,7 +19,7 @@ from serving.settings.recognition import (
     QualitySettings,
     RecognitionSettings,
 )
-from serving.settings.stores import DatabaseSettings, GallerySettings
+from serving.settings.stores import DatabaseSettings, GallerySettings, sqlite_url
 from serving.settings.stream import StreamSettings
 from serving.settings.telemetry import LoggingSettings, TracingSettings
 from serving.settings.web import WebSettings
@@ -119,6 +119,4 @@ class Settings(BaseSettings):
         """SQLAlchemy URL, with its password: never log it."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        from serving.database import sqlite_url  # SQLAlchemy: most replicas have settings and no registry
-
         return sqlite_url(self.data_dir / "registry.sqlite3")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from serving.settings.section import Section
 
 MIB = 2**20
+
+
+def sqlite_url(path: Path | str) -> str:
+    """The URL of an SQLite file, whatever characters its path has."""
+    return f"sqlite:///{quote(str(Path(path).absolute()))}"
 
 
 class GallerySettings(Section):

@@ -23,7 +23,6 @@ class EncryptedService(Service):
     def __init__(self, data_dir: Path, *, config: Path, secrets: Path) -> None:
         make_secret_files(secrets, ["127.0.0.1"])
         certificate = secrets / "proxy.pem"
-        certificate.chmod(0o600)
         tls = {"ROLLCALL_WEB__TLS_CERTIFICATE": str(certificate)}
         super().__init__(data_dir, config=config, environment=tls)
         self.url = f"https://127.0.0.1:{self.port}"

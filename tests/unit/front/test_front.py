@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from serving.commands.front import make_front_options
+from serving.commands.secret_files import make_secret_files
 from serving.errors import ConfigurationError
 from serving.front.haproxy import (
     ANSWER_HEADERS,
@@ -228,8 +230,24 @@ def test_it_speaks_tls_by_itself(tmp_path: Path, certificate: Path) -> None:
             assert not read_to_end(plain).startswith(b"HTTP/1.1 200")
 
 
-def test_certificates_that_would_not_do_stop_the_start(tmp_path: Path, certificate: Path) -> None:
-    path = tmp_path / "site.pem"
+def test_certificates_that_would_not_do_stop_the_start(certificate: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o755)
+        _refuse_certificates(Path(folder) / "site.pem", certificate)
+        Path(folder).chmod(0o700)
+        path = Path(folder) / "site.pem"
+        front = make_front_options(WebSettings(tls_certificate=path), LoadSettings())
+        assert front.tls_certificate == str(path), "others cannot enter the folder"
+
+
+def test_the_certificate_that_secrets_init_makes_will_do(tmp_path: Path) -> None:
+    make_secret_files(tmp_path / "secrets", ["127.0.0.1"])
+    path = tmp_path / "secrets" / "proxy.pem"
+    front = make_front_options(WebSettings(tls_certificate=path), LoadSettings())
+    assert front.tls_certificate == str(path)
+
+
+def _refuse_certificates(path: Path, certificate: Path) -> None:
     for text, mode, words in (
         (None, 0, "cannot be read"),
         ("nothing", 0o600, "must hold the private key"),

@@ -39,3 +39,23 @@ async def test_without_hard_links_a_name_is_reserved(
         await back_up(data.settings, safe / "two", key=None)
     assert (safe / "two").read_bytes() == b"another's"
     assert sorted(os.listdir(safe)) == ["one", "two"]
+
+
+async def test_a_draft_that_cannot_be_opened_is_an_error_of_the_backup_and_leaves_nothing(
+    make_data: Callable[..., Data], safe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data("data")
+    await data.with_registry(lambda registry, _: registry.check())
+    honest = os.open
+
+    def make_and_fail(path: Any, flags: int, *mode: int) -> int:
+        handle = honest(path, flags, *mode)
+        if str(path).endswith(".partial"):
+            os.close(handle)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return handle
+
+    monkeypatch.setattr(os, "open", make_and_fail)
+    with pytest.raises(BackupError, match="cannot be written"):
+        await back_up(data.settings, safe / "one", key=None)
+    assert os.listdir(safe) == []
