@@ -1,6 +1,8 @@
 """`make load`: a load test of a fresh service of its own on this machine, which it starts and stops.
 
-    python -m loadtest.local [--config FILE] [options of Locust and of loadtest/options.py]
+    python -m loadtest.local [--url URL | --config FILE] [options of Locust and of loadtest/options.py]
+
+With --url it is a service that runs, and the token is in ROLLCALL_TOKEN.
 
 Exits as Locust does: 0 when the objectives are held, 2 when one is missed, 3 when there could be no load.
 """
@@ -107,7 +109,12 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m loadtest.local", description=(__doc__ or "").splitlines()[0], allow_abbrev=False
     )
     parser.add_argument("--config", type=Path, default=Path("config/laptop.yaml"))
+    parser.add_argument("--url")
     options, rest = parser.parse_known_args(arguments)
+    if options.url:
+        with unwind_when_ended():
+            known = Target(options.url, os.environ.get("ROLLCALL_TOKEN", ""))
+            return run_locust(known, [*DEFAULT_OPTIONS, *rest])
     with start_target(options.config) as target:
         return run_locust(target, [*DEFAULT_OPTIONS, *rest])
 

@@ -19,6 +19,7 @@ from serving.commands import (
     events,
     gallery,
     key_rotation,
+    load,
     packs,
     people,  # noqa: F401  # adds to those of bulk
     recognition,
@@ -50,6 +51,7 @@ app.command("compare")(recognition.compare)
 app.command("watch")(watch.watch)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
+app.command("load", context_settings=load.FURTHER_OPTIONS)(load.load)
 app.add_typer(accounts.admin, name="admin")
 app.add_typer(accounts.account, name="account")
 app.add_typer(accounts.keys, name="keys")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from serving.commands.console import console, messages
+from serving.commands.console import AsJson, console, messages, print_json
 from serving.commands.evaluation_inputs import (
     CORES,
     AcceptLicence,
@@ -62,11 +62,14 @@ def calibrate(
     cache: Cache = None,
     forget: Forget = False,
     accept_licence: AcceptLicence = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fit false match rates and bands to a pack's scores, so that it can serve on pictures like yours."""
     if people is None and pairs is None:
         if forget:
             forget_results(cache)
+            if as_json:
+                print_json([])
             return
         raise CommandError("give --people, --pairs, or both: whose pictures shall it rest on?")
     if sum((output is not None, shipped, dry_run)) > 1:
@@ -85,6 +88,7 @@ def calibrate(
     store = open_store(settings)
     prepared = prepare_packs(store, settings, pack or [], accept_licence=accept_licence)
     named = data or " and ".join(path.name for path in (people, pairs) if path is not None)
+    told: list[dict[str, Any]] = []
     with open_results(cache, forget=forget) as results:
         with show_counts("Finding faces") as (count,):
             measured = measure_pictures(
@@ -107,7 +111,8 @@ def calibrate(
                 command=tell_command(context),
             )
             fitted = fit_calibration(files.pack.id, scores, provenance)
-            _tell(_find_before(store, files), files, fitted)
+            _tell(_find_before(store, files), files, fitted, as_json=as_json)
+            told.append({"pack": files.pack.id, "calibration": fitted.to_json(), "written_to": None})
             if not dry_run:
                 path = _choose_path(store, files, output, shipped=shipped)
                 write_json(path, fitted.to_json())
@@ -116,6 +121,9 @@ def calibrate(
                     messages.print(
                         "A running service takes it up when it starts again; vectors stay as they are."
                     )
+                told[-1]["written_to"] = str(path)
+    if as_json:
+        print_json(told)
 
 
 def _choose_path(store: PackStore, files: PreparedFiles, output: Path | None, *, shipped: bool) -> Path:
@@ -141,7 +149,7 @@ def _find_before(store: PackStore, files: PreparedFiles) -> Calibration | None:
         return None
 
 
-def _tell(before: Calibration | None, files: PreparedFiles, fitted: Calibration) -> None:
+def _tell(before: Calibration | None, files: PreparedFiles, fitted: Calibration, *, as_json: bool) -> None:
     """Thresholds before and after, and what the data do not support."""
     from serving.evaluation.fitting import BAND_RATES, STATED_RATES, compare_calibrations
 
@@ -164,7 +172,7 @@ def _tell(before: Calibration | None, files: PreparedFiles, fitted: Calibration)
         "-" if before is None else f"{before.default_threshold:.4f}",
         f"{fitted.default_threshold:.4f}",
     )
-    console.print(table)
+    (messages if as_json else console).print(table)
     messages.print(f"The data support no false match rate below {fitted.floor:.2g}.")
     lost = [f"{rate:g}" for rate in STATED_RATES if rate < fitted.floor]
     bands = [name for name, rate in BAND_RATES.items() if rate < fitted.floor]

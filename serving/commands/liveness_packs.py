@@ -118,7 +118,6 @@ def fetch_liveness(store: PackStore, pack: LivenessPack, *, accept_licence: bool
     ensure_licence(store, pack, accept=accept_licence)
     with show_pack(pack.id) as bar:
         store.prepare_artefacts(pack, bar)
-    _say_ready(store, pack)
 
 
 def verify_liveness(store: PackStore, pack: LivenessPack) -> None:
@@ -126,7 +125,6 @@ def verify_liveness(store: PackStore, pack: LivenessPack) -> None:
     store.licences.require(pack)
     store.verify_artefacts(pack)
     check_liveness_models(store, pack)
-    console.print(f"{pack.id}: every file has its hash, and the models run")
 
 
 def prepare_liveness_pack(store: PackStore, settings: Settings, *, accept_licence: bool) -> None:
@@ -157,15 +155,15 @@ def add_liveness(store: PackStore, offer: LivenessFolder, *, accept_licence: boo
     ensure_licence(store, offer.pack, accept=accept_licence)
     with show_pack(offer.pack.id) as bar:
         add_liveness_pack(store, offer, bar)
-    _say_ready(store, offer.pack)
 
 
 def remove_liveness(store: PackStore, pack: LivenessPack) -> list[Path]:
-    """Delete a liveness pack from the cache."""
-    deleted = remove_liveness_pack(store, pack)
-    console.print(f"removed {pack.id}: {len(deleted)} files")
-    return deleted
+    """Delete a liveness pack from the cache; what was deleted."""
+    return remove_liveness_pack(store, pack)
 
 
-def _say_ready(store: PackStore, pack: LivenessPack) -> None:
-    console.print(f"{pack.id} is ready in {store.directory}; the setting liveness.model makes it serve")
+def tell_ready(store: PackStore, pack: LivenessPack, *, as_json: bool) -> dict[str, Any]:
+    """Say that a liveness pack is ready; the same, JSON-able."""
+    if not as_json:
+        console.print(f"{pack.id} is ready in {store.directory}; the setting liveness.model makes it serve")
+    return {"id": pack.id, "kind": "liveness", "directory": str(store.directory)}

@@ -17,6 +17,7 @@ from serving.commands.pack_progress import show_pack
 from serving.commands.pack_tables import describe, make_info, make_list, summarise
 from serving.errors import CommandError, PackError
 from serving.packs.configured import find_served_packs, open_store
+from serving.packs.liveness import LivenessPack
 from serving.packs.manifest import Pack
 from serving.packs.store import PackStore, PreparedPack
 from serving.settings import Settings, load_settings
@@ -50,46 +51,62 @@ def list_packs(as_json: AsJson = False) -> None:
 
 
 @packs.command("fetch")
-def fetch(ids: SomeIds = None, accept_licence: AcceptLicence = False) -> None:
+def fetch(ids: SomeIds = None, accept_licence: AcceptLicence = False, as_json: AsJson = False) -> None:
     """Download, convert and check packs; goes on where it was interrupted."""
     from serving.commands import liveness_packs
 
     settings = load_settings()
     store = open_store(settings)
     others, liveness = liveness_packs.split_ids(store, settings, ids)
+    fetched: list[dict[str, Any]] = []
     for each in liveness:
         liveness_packs.fetch_liveness(store, each, accept_licence=accept_licence)
+        fetched.append(liveness_packs.tell_ready(store, each, as_json=as_json))
     for pack in _find(store, settings, others) if others or not ids else []:
         ensure_licence(store, pack, accept=accept_licence)
         with show_pack(pack.id) as bar:
             store.prepare_files(pack, bar)
-        console.print(f"{pack.id} is ready in {store.directory}")
-        _say_what_is_missing(store, pack)
+        fetched.append(_tell_ready(store, pack, as_json=as_json))
+    if as_json:
+        print_json(fetched)
 
 
 @packs.command("prepare")
-def prepare(accept_licence: AcceptLicence = False) -> None:
+def prepare(accept_licence: AcceptLicence = False, as_json: AsJson = False) -> None:
     """Make the packs that serve ready, calibration included; quick when that is done already."""
     prepared = prepare_with_progress(load_settings(), accept_licence=accept_licence)
-    console.print(f"{prepared.pack.id} is ready in {prepared.directory}")
+    if as_json:
+        print_json({"id": prepared.pack.id, "directory": str(prepared.directory)})
+    else:
+        console.print(f"{prepared.pack.id} is ready in {prepared.directory}")
 
 
 @packs.command("verify")
-def verify(ids: SomeIds = None) -> None:
+def verify(ids: SomeIds = None, as_json: AsJson = False) -> None:
     """Check every file against its hash, and load and run the models."""
     from serving.commands import liveness_packs
     from serving.packs.model_check import check_models  # loads OpenCV and ONNX Runtime
 
     settings = load_settings()
     store = open_store(settings)
-    faults = 0
+    verified: list[dict[str, Any]] = []
+
+    def note(pack: Pack | LivenessPack, error: PackError | None) -> None:
+        fault = None if error is None else {"code": error.code, "detail": error.detail}
+        verified.append({"id": pack.id, "sound": error is None, "fault": fault})
+        if error is not None:
+            fail(error)
+        elif not as_json:
+            console.print(f"{pack.id}: every file has its hash, and the models run")
+
     others, liveness = liveness_packs.split_ids(store, settings, ids)
     for each in liveness:
         try:
             liveness_packs.verify_liveness(store, each)
         except PackError as error:
-            fail(error)
-            faults += 1
+            note(each, error)
+        else:
+            note(each, None)
     for pack in _find(store, settings, others) if others or not ids else []:
         try:
             store.licences.require(pack)
@@ -102,12 +119,13 @@ def verify(ids: SomeIds = None) -> None:
                     )
             check_models(files)
         except PackError as error:
-            fail(error)
-            faults += 1
-            continue
-        console.print(f"{pack.id}: every file has its hash, and the models run")
-        _say_what_is_missing(store, pack)
-    if faults:
+            note(pack, error)
+        else:
+            note(pack, None)
+            _say_what_is_missing(store, pack)
+    if as_json:
+        print_json(verified)
+    if not all(each["sound"] for each in verified):
         raise typer.Exit(1)
 
 
@@ -140,6 +158,7 @@ def add(
         typer.Option("--pack", metavar="ID", help="Which pack it is, where the files fit several."),
     ] = None,
     accept_licence: AcceptLicence = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take a pack from a folder, without a network.
 
@@ -157,6 +176,9 @@ def add(
     found = liveness_packs.read_offer(store, folder, pack_id)
     if found is not None:
         liveness_packs.add_liveness(store, found, accept_licence=accept_licence)
+        told = liveness_packs.tell_ready(store, found.pack, as_json=as_json)
+        if as_json:
+            print_json(told)
         return
     offer = read_pack_folder(store, folder, pack_id)
     ensure_licence(store, offer.pack, accept=accept_licence)
@@ -169,8 +191,9 @@ def add(
             if offer.pack.id not in known:
                 remove_packs(store, plan_removal(store, [offer.pack]))
             raise
-    console.print(f"{offer.pack.id} is ready in {store.directory}")
-    _say_what_is_missing(store, offer.pack)
+    told = _tell_ready(store, offer.pack, as_json=as_json)
+    if as_json:
+        print_json(told)
 
 
 @packs.command("remove")
@@ -178,6 +201,7 @@ def remove(
     ids: Annotated[list[str], typer.Argument(metavar="ID...")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also a pack that the settings let serve.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete packs from the model cache, but for files that others there need."""
     from serving.commands import liveness_packs
@@ -202,12 +226,19 @@ def remove(
     size = decimal(removal.size_bytes)
     if not yes and not typer.confirm(f"Remove {names}, {size}?", err=True):
         raise typer.Exit(1)
-    for each in liveness:
-        liveness_packs.remove_liveness(store, each)
+    deleted = [path for each in liveness for path in liveness_packs.remove_liveness(store, each)]
     if chosen:
         remove_packs(store, removal)
-        removed = ", ".join(pack.id for pack in chosen)
-        console.print(f"removed {removed}: {len(removal.deleted)} files, {size}")
+        deleted += removal.deleted
+    if as_json:
+        print_json(
+            {
+                "removed": [*(each.id for each in chosen), *(each.id for each in liveness)],
+                "deleted": map(str, deleted),
+            }
+        )
+    else:
+        console.print(f"removed {names}: {len(deleted)} files" + (f", {size}" if chosen else ""))
 
 
 def prepare_with_progress(settings: Settings, *, accept_licence: bool = False) -> PreparedPack:
@@ -272,6 +303,14 @@ def _summarise(store: PackStore, pack_id: str, served: list[str]) -> dict[str, A
             "serves": False,
             "default": False,
         }
+
+
+def _tell_ready(store: PackStore, pack: Pack, *, as_json: bool) -> dict[str, Any]:
+    """Say that a pack is ready; the same, JSON-able."""
+    if not as_json:
+        console.print(f"{pack.id} is ready in {store.directory}")
+    _say_what_is_missing(store, pack)
+    return {"id": pack.id, "directory": str(store.directory), "calibrated": store.is_calibrated(pack)}
 
 
 def _say_what_is_missing(store: PackStore, pack: Pack) -> None:

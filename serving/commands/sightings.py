@@ -117,8 +117,10 @@ class Sightings:
 
 def _begin(face: StreamFace, at_s: float) -> Sighting:
     person = face.person
-    names = (None, None) if person is None else (person.person_id, person.name)
-    sighting = Sighting(*names, since_s=at_s, last_s=at_s)
+    if person is None:
+        sighting = Sighting(None, None, at_s, at_s)
+    else:
+        sighting = Sighting(person.person_id, person.name, at_s, at_s)
     _update(sighting, face, at_s)
     return sighting
 

@@ -93,6 +93,8 @@ def test_a_pack_from_a_folder_through_its_whole_life(packs: Command, shared_dir:
     assert "buffalo_sc-int8 is ready" in done.stdout
     assert "rollcall calibrate" not in done.stderr  # it comes with one
     assert "the models run" in packs("verify", "buffalo_sc-int8").stdout
+    [sound] = json.loads(packs("verify", "buffalo_sc-int8", "--json").stdout)
+    assert sound == {"id": "buffalo_sc-int8", "sound": True, "fault": None}
     shown = packs("info", "buffalo_sc-int8").stdout
     assert "pinned by the manifest" in shown
     assert MOBILE_FACE_SHA256 in shown
@@ -102,9 +104,12 @@ def test_a_pack_from_a_folder_through_its_whole_life(packs: Command, shared_dir:
     info = json.loads(packs("info", "buffalo_sc-int8", "--json").stdout)
     assert info["embedder"]["sha256"] == MOBILE_FACE_SHA256
     configured = {"ROLLCALL_PACK__NAME": "buffalo_sc-int8"}
-    packs("prepare", **configured)
+    ready = json.loads(packs("prepare", "--json", **configured).stdout)
+    assert ready["id"] == "buffalo_sc-int8"
     assert "--force" in packs("remove", "buffalo_sc-int8", "--yes", rc=1, **configured).stderr
-    assert "removed buffalo_sc-int8" in packs("remove", "buffalo_sc-int8", "--yes").stdout
+    removed = json.loads(packs("remove", "buffalo_sc-int8", "--yes", "--json").stdout)
+    assert removed["removed"] == ["buffalo_sc-int8"]
+    assert len(removed["deleted"]) > 1
 
 
 def test_a_pack_without_calibration_says_what_is_to_be_done(
@@ -129,7 +134,8 @@ def test_a_model_that_does_not_run_is_not_added(packs: Command, tmp_path: Path) 
 
 
 def test_verify_tells_every_fault(packs: Command) -> None:
-    done = packs("verify", "starter-int8", "starter-fp32", rc=1)
+    done = packs("verify", "starter-int8", "starter-fp32", "--json", rc=1)
+    assert [each["fault"]["code"] for each in json.loads(done.stdout)] == ["pack_error"] * 2
     assert done.stderr.count("is missing; run `rollcall packs prepare`") == 2
 
 
