@@ -35,7 +35,7 @@ export class Histogram {
           make("caption", {}, "Faces by the cosine of their best candidate"),
           make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Cosine"), make("th", { scope: "col", class: "number" }, "Matches"), make("th", { scope: "col", class: "number" }, "Unknown"))),
           this.body))));
-    new ResizeObserver(() => this.redraw()).observe(this.frame); // ends with the figure
+    new ResizeObserver(() => { if (this.frame.clientWidth !== this.width) this.redraw(); }).observe(this.frame); // ends with the figure
   }
 
   // scores: as the statistics give them. range: [from, to]. lines: [{ at, words, kind }], kind "decides" or "before".
@@ -72,7 +72,8 @@ export class Histogram {
   redraw() {
     if (!this.drawn) return;
     const { scores, range: [low, high], lines, marks, expected, shadeBelow } = this.drawn;
-    const width = Math.max(this.frame.clientWidth || 640, 240);
+    this.width = this.frame.clientWidth;
+    const width = Math.max(this.width || 640, 240);
     const plot = width < NARROW ? PLOT.narrow : PLOT.wide;
     const top = TOP + LINE * Math.max(lines.length - 1, 0) + (marks.length ? LINE : 0);
     const [left, right, base] = [MARGIN.left, width - MARGIN.right, top + plot];

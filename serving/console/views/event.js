@@ -109,12 +109,14 @@ class Overview {
   listDecisions() {
     const { event } = this;
     const [threshold, rate] = [event.decision_threshold, event.decision_false_match_rate];
-    const floor = packOf(this.model, event)?.calibration.at(-1).false_match_rate;
-    const atMost = rate !== null && rate <= floor ? "at most " : ""; // the calibration tells no smaller one
+    const pack = packOf(this.model, event);
+    const isBeyond = pack && threshold > pack.calibration.at(-1).threshold; // where no smaller rate is told
+    const atMost = isBeyond ? "at most " : "";
+    const silent = pack ? "the calibration that serves cannot tell this policy's threshold" : "the event's model pack does not serve now";
     const own = (field) => [wordsOf[field](event[field] ?? event[`effective_${field}`]), event[field] === null && "as the service is set"].filter(Boolean).join(", ");
     return [
       ["Policy", wordsOfPolicy(event.policy) ?? "As the service is set"],
-      ["A match from", threshold === null ? "Nothing is matched: the calibration that serves cannot tell this policy's threshold" : `cosine ${cosineWords(threshold)}`],
+      ["A match from", threshold === null ? `nothing: ${silent}` : `cosine ${cosineWords(threshold)}`],
       rate !== null && ["False match rate", `${atMost}${rateWords(rate)} comparisons`],
       rate !== null && event.faces > 0 && ["A stranger is called by a name", `${atMost || "about "}${shareWords(shareOfStrangers(rate, event.faces))} of the time, by an estimate`],
       ["A request may ask for another", wordsOf.request_policy(event.request_policy)],

@@ -34,7 +34,7 @@ class Explorer {
       ["rate", "A comparison with somebody else matches"], ["stranger", "A stranger is called by a name"],
       ["seen", "Of the faces seen"], ["away", "People enrolled, turned away"],
     ].map(([key, name]) => [key, new Tile(key, name)]));
-    this.change = make("p", { class: "changed", id: "change", role: "status" });
+    this.change = make("p", { class: "changed", id: "change" });
     this.problem = make("p", { class: "problem", role: "alert" });
     this.node = make("div", { class: "thresholds" },
       make("section", { class: "card" }, make("h2", {}, "Thresholds"), make("p", { class: "hint" }, this.introduce()), this.histogram.node, controls),
