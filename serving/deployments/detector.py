@@ -9,7 +9,7 @@ from ray import serve
 
 from serving.deployments.lane import Arrival, ModelLane, answer_parcel, tune_batches
 from serving.deployments.metrics import join_as_stage
-from serving.deployments.replica import make_replica_execution
+from serving.deployments.replica import make_replica_execution, settle_heap
 from serving.errors import RollcallError
 from serving.graph.messages import DetectTask
 from serving.packs.configured import prepare_pack
@@ -43,6 +43,7 @@ class Detector:
         liveness = find_configured_liveness(settings)
         self._finder.liveness_cropper = None if liveness is None else liveness.make_cropper()
         self._lane.load(self._finder.warm_up)
+        settle_heap()
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         tune_batches(user_config, self._find, self._lane.meter)

@@ -11,7 +11,7 @@ from ray import serve
 
 from serving.deployments.lane import Arrival, ModelLane, answer_parcel, tune_batches
 from serving.deployments.metrics import join_as_stage
-from serving.deployments.replica import make_replica_execution
+from serving.deployments.replica import make_replica_execution, settle_heap
 from serving.errors import RollcallError
 from serving.graph.messages import EmbedTask
 from serving.packs.configured import prepare_pack
@@ -36,6 +36,7 @@ class Embedder:
             lambda: load_embedder(prepare_pack(settings, pack_id=pack_id), execution=execution)
         )
         self._lane.load(self._embedder.warm_up)
+        settle_heap()
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         tune_batches(user_config, self._embed, self._lane.meter)

@@ -22,6 +22,7 @@ from serving.api.statistics import StatisticsRecorder
 from serving.audit.trail import AuditTrail
 from serving.database import Database
 from serving.deployments.metrics import join_metrics
+from serving.deployments.replica import settle_heap
 from serving.graph.dormant_events import describe_dormant_events
 from serving.graph.lines import Lines, ServedPack, configured_threshold
 from serving.graph.liveness import LivenessStage
@@ -113,7 +114,9 @@ class Ingress:
         self._job_runner.start()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._services, self._job_runner)
+        app = create_app(self._services, self._job_runner)
+        settle_heap()
+        return app
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         tuning = read_tuning(IngressTuning, user_config)

@@ -11,7 +11,7 @@ from ray import serve
 
 from serving.deployments.lane import Arrival, ModelLane, answer_parcel, tune_batches
 from serving.deployments.metrics import join_metrics
-from serving.deployments.replica import make_replica_execution
+from serving.deployments.replica import make_replica_execution, settle_heap
 from serving.errors import RollcallError
 from serving.graph.messages import LivenessTask
 from serving.packs.configured_liveness import load_configured_scorer, require_configured_liveness
@@ -36,6 +36,7 @@ class Liveness:
         self._lane = ModelLane("liveness", self._meter)
         self._scorer = self._lane.load(lambda: load_configured_scorer(settings, execution))
         self._lane.load(self._scorer.warm_up)
+        settle_heap()
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         tune_batches(user_config, self._score, self._meter)

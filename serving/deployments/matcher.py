@@ -19,6 +19,7 @@ from serving.deployments.lane import (
     tune_batches,
 )
 from serving.deployments.metrics import join_as_stage, make_joiner
+from serving.deployments.replica import settle_heap
 from serving.errors import PackError, RollcallError, StageUnavailable
 from serving.gallery.engines import connect_gallery
 from serving.gallery.protocol import Gallery
@@ -62,6 +63,7 @@ class Matcher:
         self._gallery = await open_gallery(settings, pack)
         self._galleries = {pack.id: self._gallery}
         self._turnstile = Turnstile()
+        settle_heap()
 
     def reconfigure(self, user_config: Mapping[str, Any] | None) -> None:
         tune_batches(user_config, self._search, self._meter)
