@@ -142,12 +142,12 @@ export class AskedPicture {
 
   makeLine(face) {
     const { kind, person, candidates, best_cosine: best } = face;
-    const who = { match: () => this.makeName(person), unknown: () => "Unknown", unclear: () => "Not clear" }[kind]();
+    const who = { match: person && nameOf(person), unknown: "Unknown", unclear: "Not clear" }[kind];
     const nearest = person ?? candidates[0];
     const figures = nearest ? `${person ? "Cosine" : "Nearest: cosine"} ${cosineWords(nearest.cosine)}, false match rate ${rateOf(nearest)}` : best !== null && `Cosine ${cosineWords(best)}`;
     const line = make("li", { data: { kind } }, this.makeThumb(face),
       make("div", {},
-        make("p", { class: "who" }, `${KINDS[kind].sign} `, who),
+        make("p", { class: "who" }, `${KINDS[kind].sign} ${who}`),
         figures && make("p", { class: "hint" }, figures),
         face.faults.map((fault) => make("p", { class: "hint" }, fault.hint)),
         candidates.length > 0 && makeCandidates(candidates)));
@@ -156,12 +156,6 @@ export class AskedPicture {
       line.addEventListener(end, () => this.draw());
     }
     return line;
-  }
-
-  makeName(person) {
-    const { visit } = this;
-    if (!visit.may("read_people")) return nameOf(person);
-    return make("a", { href: visit.link("events/:event/people/:person", { event: visit.params.event, person: person.person_id }) }, nameOf(person));
   }
 
   // The face alone, so that its line is known for whose it is.
@@ -182,4 +176,4 @@ const makeCandidates = (candidates) => make("details", {},
   make("div", { class: "scroll" }, make("table", {},
     make("thead", {}, make("tr", {}, ["Who", "Cosine", "False match rate", "Band"].map((title) => make("th", { scope: "col" }, title)))),
     make("tbody", {}, candidates.map((each) => make("tr", {},
-      make("td", {}, nameOf(each)), make("td", {}, cosineWords(each.cosine)), make("td", {}, rateOf(each)), make("td", {}, each.band)))))));
+      make("td", {}, nameOf(each), each.name !== null && make("span", { class: "hint" }, ` ${each.person_id}`)), make("td", {}, cosineWords(each.cosine)), make("td", {}, rateOf(each)), make("td", {}, each.band)))))));

@@ -5,9 +5,9 @@ const STALL_TIMEOUT_S = 60; // of an upload of which nothing more goes out, or t
 
 // What went wrong: the service's own words, or that it does not answer (status 0).
 export class Problem extends Error {
-  constructor(status, code, text, retryAfterS = null, context = {}) {
+  constructor(status, code, text, retryAfterS = null, { title = text, context = {} } = {}) {
     super(text);
-    Object.assign(this, { status, code, retryAfterS, context }); // context: facts of it, such as limits
+    Object.assign(this, { status, code, retryAfterS, title, context }); // context: facts of it, such as limits
   }
 
   // For people: what happened, what to do, and when to try again.
@@ -57,7 +57,7 @@ export async function send(method, path, { query = {}, token, signal, timeoutS =
   }
   const told = await answer.json().catch(() => ({}));
   const text = [told.title ?? `The service answered ${answer.status}`, told.cure].filter(Boolean).join(". ");
-  throw new Problem(answer.status, told.code, text, readRetryAfter(answer.headers.get("Retry-After")), told.context);
+  throw new Problem(answer.status, told.code, text, readRetryAfter(answer.headers.get("Retry-After")), told);
 }
 
 // What `fetch` cannot do: it never says how much of a body has gone out.

@@ -11,6 +11,11 @@ export const HINTS = {
   several_faces: "Crop the picture to one person.",
   quality_too_low: "Take another picture: close, sharp, evenly lit, looking at the camera.",
   presentation_attack: "Take a picture of the person themselves, not of paper or a screen.",
+};
+
+// Of what an import brings besides.
+export const IMPORT_HINTS = {
+  ...HINTS,
   duplicate_person: "If they are the same person, add the picture to that person; if not, import again with duplicates allowed.",
   consent_required: "Give a consent reference, for everyone here or in people.ndjson.",
   erased_meanwhile: "The person was erased while the import ran. Enrol them anew if that was not intended.",
@@ -20,5 +25,5 @@ export const HINTS = {
 // What went wrong with a picture and what helps, in one text.
 export function adviseOn(problem) {
   const hint = HINTS[problem.code];
-  return hint ? `${problem.title ?? problem.message}. ${hint}` : problem.advice;
+  return hint ? `${problem.title}. ${hint}` : problem.advice;
 }

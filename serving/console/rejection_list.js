@@ -2,7 +2,7 @@
 
 import { writeCsv, saveFile } from "./downloads.js";
 import { attempt, countOf, make } from "./elements.js";
-import { HINTS } from "./picture_problems.js";
+import { IMPORT_HINTS } from "./picture_problems.js";
 
 const PAGE = 50;
 const CSV_PAGE = 1000; // as many as the service gives at once
@@ -42,7 +42,7 @@ export function makeRejections(visit, jobId) {
   function add(page) {
     list.append(...page.rejections.map((each) => make("li", { tabindex: "-1" },
       make("strong", {}, each.name), make("span", {}, wordsOf(each)),
-      HINTS[each.code] && make("span", { class: "hint" }, HINTS[each.code]))));
+      IMPORT_HINTS[each.code] && make("span", { class: "hint" }, IMPORT_HINTS[each.code]))));
     cursor = page.next_cursor;
     more.hidden = cursor === null;
   }
@@ -52,7 +52,7 @@ export function makeRejections(visit, jobId) {
     let from = null;
     for (let page = 0; page < MAX_CSV_PAGES && (page === 0 || from); page += 1) {
       const found = await load(CSV_PAGE, from);
-      rows.push(...found.rejections.map((each) => [each.item, each.name, each.code, wordsOf(each), HINTS[each.code]]));
+      rows.push(...found.rejections.map((each) => [each.item, each.name, each.code, wordsOf(each), IMPORT_HINTS[each.code]]));
       from = found.next_cursor;
     }
     saveFile(writeCsv(rows), `rejected-${jobId}.csv`);

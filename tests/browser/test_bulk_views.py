@@ -204,6 +204,18 @@ async def test_an_import_is_stopped_and_everyone_is_exported(
     archive = write_archive(tmp_path / "many.zip", {f"person-{each}.jpg": group for each in range(MANY)})
     await go_to(page, f"#/{event.removeprefix('/v1/')}/import")
     await page.choose_files("An archive", archive)
+    line = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    await page.command("Network.emulateNetworkConditions", **line, uploadThroughput=2_000_000)
+    await page.click("button", "Import")
+    await page.wait_for(
+        "(() => { const { value, max } = document.querySelector('progress[aria-label=Upload]');"
+        "return value > 0 && value < max; })()"
+    )
+    await page.click("button", "Stop sending")
+    await page.wait_for("document.getElementById('notice').innerText.startsWith('Nothing was imported')")
+    await page.wait_for("document.activeElement.innerText === 'Import'")
+    await page.command("Network.emulateNetworkConditions", **line, uploadThroughput=-1)
+    assert client.get(f"{event}/jobs").json()["jobs"] == []
     await page.click("button", "Import")
     await page.wait_for("document.querySelector('.job .figures')?.innerText.endsWith(' left')")
     await page.look(tmp_path / "import-running-light.png")
@@ -365,6 +377,6 @@ async def test_a_picture_too_large_for_the_service_is_sent_smaller(
 async def test_every_hint_is_of_an_error_that_there_is(page: Page) -> None:
     codes = await page.evaluate(
         "import(new URL('console/picture_problems.js', document.baseURI))"
-        ".then(({ HINTS }) => Object.keys(HINTS))"
+        ".then(({ IMPORT_HINTS }) => Object.keys(IMPORT_HINTS))"
     )
     assert set(codes) <= {error.code for error in ALL_ERRORS}

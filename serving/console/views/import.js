@@ -125,6 +125,7 @@ class ImportForm {
       this.sending = null;
       this.bar.hidden = this.stop.hidden = true;
       this.step.textContent = "";
+      if (this.chosen && !this.visit.signal.aborted) setTimeout(() => this.form.send.focus()); // which rests until then
     }
   }
 

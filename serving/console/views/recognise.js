@@ -9,7 +9,7 @@ import { cosineWords, rateWords } from "../rates.js";
 
 const MAX_PICTURES = 100; // of one page: each is held in memory as long as it is shown
 const MAX_CANDIDATES = 20;
-const ENDS_ALL = new Set(["policy_not_allowed", "false_match_rate_not_supported", "event_closed", "unknown_event", "pack_mismatch", "forbidden"]);
+const ENDS_ALL = new Set(["policy_not_allowed", "false_match_rate_not_supported", "event_closed", "unknown_event", "pack_mismatch", "forbidden", "invalid_request"]);
 const STRICTNESS = [["strict", "Strict", 1e-4], ["balanced", "Balanced", 1e-3], ["lenient", "Lenient", 1e-2]]; // rates: as the service has them
 const LEVELS = [["off", "Compare every face"], ["standard", "Standard: refuse unclear faces"], ["strict", "Strict: refuse all but good ones"]];
 
@@ -37,7 +37,7 @@ class Recognition {
     this.again = make("button", { type: "button", hidden: true, on: { click: () => this.askAllAgain() } }, "Ask again");
     this.stop = make("button", { type: "button", class: "quiet", hidden: true, on: { click: () => { this.stopped = true; this.asking?.abort(); } } }, "Stop");
     this.clear = make("button", { type: "button", class: "quiet", hidden: true, on: { click: () => { this.drop(); zone.input.focus(); } } }, "Remove all pictures");
-    this.summary = make("section", { class: "card wide", id: "summary", hidden: true, "aria-labelledby": "summary-title" });
+    this.summary = make("section", { class: "card wide", id: "summary", hidden: true, tabindex: "-1", "aria-labelledby": "summary-title" });
     this.list = make("ol", { class: "asked", "aria-label": "Pictures" });
     this.node = make("div", { class: "recognise" },
       make("section", { class: "card wide" }, make("h2", {}, "Recognise"), zone.node,
@@ -116,6 +116,7 @@ class Recognition {
     } finally {
       this.working = false;
       this.asking = null;
+      if (document.activeElement === this.stop) this.summary.focus();
       this.stop.hidden = this.bar.hidden = true;
     }
     if (this.visit.signal.aborted || !this.pictures.length) return;
