@@ -1,13 +1,19 @@
-"""The requests that a load is made of: what is sent, and what a right answer is."""
+"""The requests that a load is made of: what is sent, and what a right answer is.
+
+Paths and answers are those of the Python client; what carries them is `loadtest/driver.py`, since the
+client itself takes too much of the generator's time (docs/load-testing.md has how much).
+"""
 
 from __future__ import annotations
 
-import json
+import functools
 import random
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from rollcall_client.models import Enrolment, Recognition, Verification
+from rollcall_client.requests import people, recognition
 
 MIXED_DAY: Mapping[str, float] = {
     "one_face": 55,
@@ -49,30 +55,30 @@ class Call:
 
 def _ask_known(scene: Scene, rng: random.Random) -> Call:
     person, picture = rng.choice(scene.known)
-    return Call(f"/v1/events/{scene.event}/recognise", picture, lambda body: person in _find_people(body))
+    return Call(_find_recognition(scene.event), picture, lambda body: person in _find_people(body))
 
 
 def _ask_unknown(scene: Scene, rng: random.Random) -> Call:
-    path = f"/v1/events/{scene.event}/recognise"
+    path = _find_recognition(scene.event)
     return Call(path, rng.choice(scene.unknown), lambda body: not _find_people(body))
 
 
 def _ask_crowd(scene: Scene, rng: random.Random) -> Call:
-    path = f"/v1/events/{scene.event}/recognise"
-    return Call(path, rng.choice(scene.crowd), lambda body: len(json.loads(body)["faces"]) > 0)
+    path = _find_recognition(scene.event)
+    return Call(path, rng.choice(scene.crowd), lambda body: len(_read_recognition(body).faces) > 0)
 
 
 def _enrol(scene: Scene, rng: random.Random) -> Call:
     _, picture = rng.choice(scene.known)
     person = uuid.UUID(int=rng.getrandbits(128), version=4)
-    path = f"/v1/events/{scene.enrol_event}/people?person_id={person}&on_duplicate=allow"
-    return Call(path, picture, lambda body: json.loads(body)["person"]["id"] == str(person))
+    path = f"{_find_enrolment(scene.enrol_event)}?person_id={person}&on_duplicate=allow"
+    return Call(path, picture, lambda body: Enrolment.model_validate_json(body).person.id == str(person))
 
 
 def _verify(scene: Scene, rng: random.Random) -> Call:
     person, picture = rng.choice(scene.known)
-    path = f"/v1/events/{scene.event}/people/{person}/verify"
-    return Call(path, picture, lambda body: bool(json.loads(body)["verified"]))
+    path = _find_verification(scene.event, person)
+    return Call(path, picture, lambda body: Verification.model_validate_json(body).verified)
 
 
 KINDS: Mapping[str, Callable[[Scene, random.Random], Call]] = {
@@ -104,5 +110,24 @@ def read_mix(text: str) -> dict[str, float]:
 
 
 def _find_people(body: bytes) -> set[str]:
-    faces: list[dict[str, Any]] = json.loads(body)["faces"]
-    return {face["person"]["person_id"] for face in faces if face["person"]}
+    return {face.person.person_id for face in _read_recognition(body).faces if face.person}
+
+
+def _read_recognition(body: bytes) -> Recognition:
+    return Recognition.model_validate_json(body)
+
+
+# Paths are looked up: to build a request is a tenth of the work of sending it.
+@functools.lru_cache
+def _find_recognition(event: str) -> str:
+    return recognition.recognise(event, b"").path
+
+
+@functools.lru_cache(maxsize=4096)
+def _find_verification(event: str, person: str) -> str:
+    return recognition.verify(event, person, b"").path
+
+
+@functools.lru_cache
+def _find_enrolment(event: str) -> str:
+    return people.enrol(event, b"").path

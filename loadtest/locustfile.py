@@ -155,7 +155,7 @@ def _begin(environment: Any, **_: Any) -> None:
     try:
         with open_client(environment.host or "", options.token) as client:
             scene = build_scene(client, pictures=pictures, gallery=options.gallery)
-            driver.model = client.get("/v1/model").json()
+            driver.model = client.operations.model().model_dump(mode="json", by_alias=True)
     except SceneError as error:
         logger.error("%s", error)
         environment.process_exit_code = BROKEN

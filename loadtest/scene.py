@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import httpx
 import numpy as np
 
 from loadtest.kinds import Scene
 from loadtest.pictures import Box, cut_one_face_pictures, frame_portrait
+from rollcall_client import Client, RollcallError
+from rollcall_client.models import EventView
 from serving.packs.samples import prepare_samples
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -32,54 +32,63 @@ class SceneError(Exception):
     """The service, or the folder of pictures, does not allow the load."""
 
 
-def open_client(url: str, token: str) -> httpx.Client:
-    """A client of the service."""
+@contextmanager
+def open_client(url: str, token: str) -> Iterator[Client]:
+    """A client of the service, while the block runs.
+
+    Raises:
+        SceneError: what the client raises within the block; there is no token, or no such URL.
+    """
     if not token:
         raise SceneError("a token is needed: ROLLCALL_TOKEN or --token; `rollcall token NAME` prints one")
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT_S)
+    try:
+        with Client(url, token=token, timeout_s=TIMEOUT_S) as client:
+            yield client
+    except (RollcallError, ValueError) as error:
+        raise SceneError(f"{url}: {error}") from None
 
 
-def build_scene(client: httpx.Client, *, pictures: Path | None, gallery: int) -> Scene:
+def build_scene(client: Client, *, pictures: Path | None, gallery: int) -> Scene:
     """Two events: one with `gallery` strangers and everybody known, one to enrol people at.
 
     They are kept for a day at most, should nobody live to remove them.
 
     Raises:
-        SceneError: the service refuses something, or there are too few pictures.
+        SceneError: there are too few pictures.
+        RollcallError: the service refuses something, or does not answer.
     """
     known, unknown, crowd = _read_folder(pictures) if pictures else _make_samples(client)
-    rules = {"quality_level": "off", "retention_days": 1}
-    made: list[dict[str, Any]] = []
+    made: list[EventView] = []
     try:
         for name in ("load test", "load test, enrolment"):
-            made.append(_ask(client, "POST", "/v1/events", json={"name": name, **rules}).json())
-        event = made[0]["id"]
-        _import_strangers(client, event, made[0]["pack_id"], gallery)
+            made.append(client.events.create(name=name, quality_level="off", retention_days=1))
+        event = made[0].id
+        _import_strangers(client, event, made[0].pack_id, gallery)
         seen: set[str] = set()
         for person, picture in known:
             if person not in seen:
-                query = {"person_id": person, "on_duplicate": "allow"}
-                _ask(client, "POST", f"/v1/events/{event}/people", params=query, content=picture)
+                client.people.enrol(event, picture, person_id=person, on_duplicate="allow")
                 seen.add(person)
     except BaseException:
         for each in made:
-            client.delete(f"/v1/events/{each['id']}")
+            with suppress(RollcallError):
+                client.events.delete(each.id)
         raise
-    return Scene(event, made[1]["id"], known, unknown, crowd)
+    return Scene(event, made[1].id, known, unknown, crowd)
 
 
-def remove_scene(client: httpx.Client, scene: Scene) -> None:
+def remove_scene(client: Client, scene: Scene) -> None:
     """Delete both events."""
     for event in (scene.event, scene.enrol_event):
-        _ask(client, "DELETE", f"/v1/events/{event}")
+        client.events.delete(event)
 
 
-def _make_samples(client: httpx.Client) -> tuple[list[tuple[str, bytes]], list[bytes], list[bytes]]:
+def _make_samples(client: Client) -> tuple[list[tuple[str, bytes]], list[bytes], list[bytes]]:
     """Pictures out of the sample wheel; the service itself says where their faces are."""
 
     def find(picture: bytes) -> list[Box]:
-        faces = _ask(client, "POST", "/v1/detect?quality=off", content=picture).json()["faces"]
-        return [_read_box(face["box"]) for face in faces]
+        boxes = [face.box for face in client.analysis.detect(picture, quality="off").faces]
+        return [(box.x, box.y, box.width, box.height) for box in boxes]
 
     with tempfile.TemporaryDirectory() as directory:
         samples = prepare_samples(Path(directory))
@@ -89,10 +98,6 @@ def _make_samples(client: httpx.Client) -> tuple[list[tuple[str, bytes]], list[b
         raise SceneError(f"the service finds one face in {len(alone)} of the sample pictures only")
     known = [(f"guest-{place}", picture) for place, picture in enumerate(alone[:KNOWN_SAMPLES])]
     return known, [*alone[KNOWN_SAMPLES:], frame_portrait(portrait)], [group]
-
-
-def _read_box(box: dict[str, float]) -> Box:
-    return box["x"], box["y"], box["width"], box["height"]
 
 
 def _read_folder(directory: Path) -> tuple[list[tuple[str, bytes]], list[bytes], list[bytes]]:
@@ -119,23 +124,17 @@ def _read_folder(directory: Path) -> tuple[list[tuple[str, bytes]], list[bytes],
     return known, others["unknown"], others["crowd"]
 
 
-def _import_strangers(client: httpx.Client, event: str, pack_id: str, count: int) -> None:
+def _import_strangers(client: Client, event: str, pack_id: str, count: int) -> None:
     """Random unit vectors, which are like nobody."""
-    packs = _ask(client, "GET", "/v1/model").json()["packs"]
-    dimension = next(pack["dimension"] for pack in packs if pack["pack_id"] == pack_id)
+    dimension = next(pack.dimension for pack in client.operations.model().packs if pack.pack_id == pack_id)
     for first in range(0, count, PEOPLE_PER_IMPORT):
         lines = _make_strangers(first, min(count, first + PEOPLE_PER_IMPORT), pack_id, dimension)
-        path = f"/v1/events/{event}/imports?on_duplicate=allow"
-        headers = {"Content-Type": "application/x-ndjson"}
-        job = _ask(client, "POST", path, content="".join(lines).encode(), headers=headers).json()
-        until = time.monotonic() + JOB_TIMEOUT_S
-        while job["state"] in ("queued", "running"):
-            if time.monotonic() > until:
-                raise SceneError(f"the gallery was not imported within {JOB_TIMEOUT_S:g} seconds")
-            time.sleep(0.1)
-            job = _ask(client, "GET", f"/v1/events/{event}/jobs/{job['id']}").json()
-        if job["state"] != "done" or job["rejected"]:
-            raise SceneError(f"the gallery was not imported: {job['error'] or job}")
+        job = client.jobs.import_people(
+            event, "".join(lines).encode(), content_type="application/x-ndjson", on_duplicate="allow"
+        )
+        done = client.wait_for_job(event, job.id, poll_s=0.1, timeout_s=JOB_TIMEOUT_S)
+        if done.rejected:
+            raise SceneError(f"the gallery was not imported: {done.rejected} were rejected")
 
 
 def _make_strangers(first: int, end: int, pack_id: str, dimension: int) -> Iterator[str]:
@@ -145,13 +144,3 @@ def _make_strangers(first: int, end: int, pack_id: str, dimension: int) -> Itera
         data = (vector / np.linalg.norm(vector)).astype("<f4").tobytes()
         face = {"vector_f32": base64.b64encode(data).decode()}
         yield json.dumps({"person_id": f"stranger-{place}", "pack_id": pack_id, "faces": [face]}) + "\n"
-
-
-def _ask(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
-    try:
-        answer = client.request(method, path, **options)
-    except httpx.TransportError as error:
-        raise SceneError(f"{client.base_url} does not answer: {type(error).__name__} {error}") from None
-    if not answer.is_success:
-        raise SceneError(f"{method} {path.partition('?')[0]}: {answer.status_code} {answer.text[:300]}")
-    return answer

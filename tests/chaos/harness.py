@@ -62,7 +62,8 @@ class Target:
 
     def make_client(self) -> httpx.Client:
         """Speaks as an administrator."""
-        return open_client(self.url, self.token)
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
     def suffer(
         self,
@@ -244,6 +245,7 @@ def populate(service: Service, data_dir: Path, token: str) -> Target:
     """The scene of the load on a service that runs, and people who can be erased from its first second on."""
     with open_client(service.url, token) as client:
         target = Target(service, data_dir, token, build_scene(client, pictures=None, gallery=0))
+    with target.make_client() as client:
         enrol_first(client, target)
     return target
 
