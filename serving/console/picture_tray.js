@@ -1,6 +1,7 @@
 // Pictures before they are enrolled: thumbnails, each with what the service thinks of it.
 
 import { draw, make } from "./elements.js";
+import { adviseOn } from "./picture_problems.js";
 
 const MARKS = {
   looking: ["…", "Looking at it"],
@@ -96,7 +97,7 @@ export class PictureTray {
       if (problem.name === "AbortError") return; // the view was left
       if (problem.advice === undefined) throw problem;
       const isOfPicture = [400, 413, 415, 422].includes(problem.status);
-      this.judge(picture, isOfPicture ? "bad" : "unjudged", [problem.advice]);
+      this.judge(picture, isOfPicture ? "bad" : "unjudged", [adviseOn(problem)]);
     }
   }
 

@@ -3,6 +3,7 @@
 import { Camera } from "../camera.js";
 import { attempt, make, makeField, makeForm, makeTime } from "../elements.js";
 import { makeDropZone, readPicture } from "../picture_choice.js";
+import { adviseOn } from "../picture_problems.js";
 import { PictureTray, explainFaults } from "../picture_tray.js";
 import { makeRetryKey } from "../retry_key.js";
 
@@ -188,7 +189,7 @@ class Enrolment {
     if (!OF_A_PICTURE.has(code) || place === null) return false;
     const refused = pictures[place];
     const faults = context.faults ?? [];
-    this.tray.judge(refused, "bad", faults.length ? explainFaults(faults) : [problem.advice]);
+    this.tray.judge(refused, "bad", faults.length ? explainFaults(faults) : [adviseOn(problem)]);
     const others = pictures.length - 1;
     const rest = others ? `Save again to go on with the other ${others === 1 ? "one" : others}.` : "Take or choose another.";
     this.form.problem.textContent = `Nothing is saved yet: picture ${refused.number} was refused, see beside it. ${rest}`;

@@ -35,7 +35,7 @@ class People {
       make("caption", {}),
       make("thead", {}, make("tr", {},
         make("th", { scope: "col" }, "Name and id"), make("th", { scope: "col", class: "number" }, "Faces"),
-        make("th", { scope: "col" }, "Enrolled"), visit.may("erase_people") && make("th", { scope: "col" }, make("span", { class: "unseen" }, "Erase")))),
+        make("th", { scope: "col", class: "when" }, "Enrolled"), visit.may("erase_people") && make("th", { scope: "col" }, make("span", { class: "unseen" }, "Erase")))),
       this.rows);
     this.empty = make("div", { class: "empty" });
     this.problem = make("p", { class: "problem", role: "alert" });
@@ -92,7 +92,7 @@ class People {
       make("td", {}, make("a", { href: visit.link("events/:event/people/:person", { ...visit.params, person: person.id }) }, title),
         person.name && make("div", { class: "hint" }, person.id)),
       make("td", { class: "number" }, person.faces ? countOf(person.faces) : "none"),
-      make("td", {}, makeTime(person.created_at)),
+      make("td", { class: "when" }, makeTime(person.created_at)),
       ...(visit.may("erase_people") ? [make("td", { class: "number" }, erase)] : []),
     );
     return row;
@@ -114,8 +114,8 @@ class People {
     this.more.hidden = !isMore;
     this.table.hidden = shown === 0;
     const people = shown === 1 ? "1 person" : `${countOf(shown)} people`;
-    const which = this.name ? `whose name contains “${this.name}”` : "by id";
-    this.table.caption.textContent = isMore ? `The first ${people} ${which}` : `${people} ${which}`;
+    const which = this.name ? ` whose name contains “${this.name}”` : "";
+    this.table.caption.textContent = (isMore ? `The first ${people}` : people) + which;
     this.empty.hidden = shown > 0;
     this.empty.replaceChildren(...this.explainEmpty(isMore));
   }

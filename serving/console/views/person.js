@@ -30,7 +30,7 @@ class Person {
     const eraseAll = visit.may("erase_people") && make("button", { type: "button", class: "danger" }, "Erase this person");
     if (eraseAll) eraseAll.addEventListener("click", () => attempt(eraseAll, this.problem, () => this.eraseAll()));
     this.table = make("table", { class: "people" },
-      make("thead", {}, make("tr", {}, ["Face", "Enrolled", "Certainty"].map((words) => make("th", { scope: "col" }, words)),
+      make("thead", {}, make("tr", {}, ["Enrolled", "Certainty"].map((words) => make("th", { scope: "col" }, words)),
         visit.may("erase_people") && make("th", { scope: "col" }, make("span", { class: "unseen" }, "Erase")))),
       this.rows);
     const explained = "Certainty: how sure the detector was, when the picture came, that this is a face; 1 is the most.";
@@ -103,8 +103,7 @@ class Person {
     const button = make("button", { type: "button", class: "quiet", "aria-label": `Erase face ${face.face_id}` }, "Erase");
     button.addEventListener("click", () => attempt(button, this.problem, () => this.eraseFace(face, row)));
     row.append(
-      make("td", {}, make("code", {}, face.face_id)),
-      make("td", {}, makeTime(face.created_at)),
+      make("td", {}, makeTime(face.created_at), make("div", { class: "hint" }, face.face_id)),
       make("td", {}, face.detection_score === null ? "not known" : face.detection_score.toFixed(2)),
       ...(this.visit.may("erase_people") ? [make("td", { class: "number" }, button)] : []),
     );
