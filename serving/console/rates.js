@@ -73,7 +73,8 @@ export function judgeThreshold(scores, curve, comparisons, cosine) {
   const { rate, told } = rateAt(curve, cosine);
   const passing = shareOfStrangers(rate, comparisons);
   const staying = told === "below" ? 1 : 1 - passing; // beyond the curve none may pass at all
-  const least = Math.max(0, unknowns[0] - strangers.count * staying);
+  // Below that edge much hangs on the comparisons being independent, which strangers' are not: nothing is said.
+  const least = cosine < strangers.from - NEAR ? 0 : Math.max(0, unknowns[0] - strangers.count * staying);
   const enrolled = total - strangers.count;
   return {
     ...seen,

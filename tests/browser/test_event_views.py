@@ -230,6 +230,7 @@ async def test_who_is_turned_away_lies_within_what_is_estimated(
         assert each["unknowns"] == [unknowns, unknowns]
         least, most = each["turnedAway"]
         assert least - noise <= turned_away <= most
+        assert least == 0 or cosine >= estimate["from"]
         if enrolled > strangers:
             assert least == pytest.approx(turned_away, abs=0.1 * enrolled)  # and is no empty word
 
