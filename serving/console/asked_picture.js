@@ -14,6 +14,7 @@ const [MAX_ATTEMPTS, FIRST_WAIT_S] = [4, 1]; // while the service is busy
 const MAX_FILE_BYTES = 100_000_000; // nothing larger is a photo that a browser should unpack
 const [THUMB_PX, THUMB_MARGIN] = [112, 0.25];
 const MANY = 0.01; // of strangers: as a share it says more than as one in so many
+const ROOM_PX = 60; // of a face, so that a name fits beside those of others
 const KIND_OF = { match: "match", unknown: "unknown", refused: "unclear" };
 
 // The false match rate that a candidate's cosine stands for.
@@ -137,7 +138,13 @@ export class AskedPicture {
 
   // The boxes of all faces, or of one.
   draw(only = null) {
-    drawBoxes(this.boxes, this.answer && { ...this.answer, faces: only ? [only] : this.faces }, { stay: true });
+    drawBoxes(this.boxes, this.answer && { ...this.answer, faces: only ? [only] : this.faces }, { stay: true, brief: this.isCrowded() });
+  }
+
+  // Whether names as large as at a door would cover the faces.
+  isCrowded() {
+    const widths = this.faces.map(({ box }) => (box.width * this.boxes.clientWidth) / this.answer.width);
+    return widths.length > 1 && Math.min(...widths) < ROOM_PX;
   }
 
   makeLine(face) {

@@ -13,13 +13,15 @@ export const KINDS = {
 };
 
 const BOXES_STAY_MS = 1_500;
+const [FONT_PX, BRIEF_FONT_PX] = [17, 12];
 
 export const nameOf = (person) => person.name ?? person.person_id;
 
 let boxesEnd = 0;
 
 // Boxes and names of `seen` (an answer whose faces have a `kind`), until they are old, or for good; null removes them.
-export function drawBoxes(canvas, seen, { mirrored = false, stay = false } = {}) {
+// `brief`: small, and with no more than their signs where there is no name.
+export function drawBoxes(canvas, seen, { mirrored = false, stay = false, brief = false } = {}) {
   clearTimeout(boxesEnd);
   const density = window.devicePixelRatio || 1;
   const { clientWidth: width, clientHeight: height } = canvas;
@@ -32,25 +34,27 @@ export function drawBoxes(canvas, seen, { mirrored = false, stay = false } = {})
   const scale = Math.min(width / seen.width, height / seen.height);
   const left = (width - seen.width * scale) / 2;
   const top = (height - seen.height * scale) / 2;
-  for (const { box, kind, person, first_at: since } of seen.faces) {
+  const named = (face) => Number(Boolean(face.person));
+  for (const { box, kind, person, first_at: since } of seen.faces.toSorted((a, b) => named(a) - named(b))) { // names on top
     const x = left + (mirrored ? seen.width - box.x - box.width : box.x) * scale;
     const words = { match: person && nameOf(person), here: person && since && `${nameOf(person)} · ${timeOf(since)}`, unknown: "Unknown", unclear: "Not clear" };
-    drawBox(pen, [x, top + box.y * scale, box.width * scale, box.height * scale], kind, words[kind], width);
+    const text = [KINDS[kind].sign, brief && !person ? "" : words[kind]].join(" ").trim();
+    drawBox(pen, [x, top + box.y * scale, box.width * scale, box.height * scale], kind, text, width, brief ? BRIEF_FONT_PX : FONT_PX);
   }
 }
 
-function drawBox(pen, [x, y, w, h], kind, words, width) {
-  const { colour, sign } = KINDS[kind];
+function drawBox(pen, [x, y, w, h], kind, text, width, fontPx) {
+  const { colour } = KINDS[kind];
+  const [high, aside] = [fontPx + 11, Math.round(fontPx / 2)];
   pen.lineWidth = 3;
   pen.strokeStyle = pen.fillStyle = colour;
   pen.setLineDash(kind === "match" || kind === "here" ? [] : [8, 6]);
   pen.strokeRect(x, y, w, h);
-  pen.font = "600 17px system-ui, sans-serif";
-  const text = `${sign} ${words}`;
-  const labelWidth = Math.min(pen.measureText(text).width + 16, width);
+  pen.font = `600 ${fontPx}px system-ui, sans-serif`;
+  const labelWidth = Math.min(pen.measureText(text).width + 2 * aside, width);
   const labelX = Math.max(0, Math.min(x - 1.5, width - labelWidth));
-  const labelY = y >= 30 ? y - 28 : y + h;
-  pen.fillRect(labelX, labelY, labelWidth, 28);
+  const labelY = y >= high + 2 ? y - high : y + h;
+  pen.fillRect(labelX, labelY, labelWidth, high);
   pen.fillStyle = "#101010";
-  pen.fillText(text, labelX + 8, labelY + 20, labelWidth - 16);
+  pen.fillText(text, labelX + aside, labelY + fontPx + 3, labelWidth - 2 * aside);
 }

@@ -306,13 +306,14 @@ async def test_dropped_pictures_are_answered_with_boxes_and_names(
     boxes = [face["box"] for face in answer["faces"]]
     colours = BOX_COLOURS % (json.dumps(size), json.dumps(boxes))
     drawn = [{"match": kind == "match", "unknown": kind == "unknown"} for kind in expected]
-    for name, screen in {
+    screens: dict[str, dict[str, Any]] = {
         "light": {"height": 1500},
         "dark": {"scheme": "dark"},
         "phone": PHONE,
-    }.items():
+    }
+    for name, screen in screens.items():
+        await page.evaluate("document.querySelector('.picture').scrollIntoView()")
         await page.look(tmp_path / f"recognise-{name}.png", **screen)
-        await page.evaluate("document.querySelector('.picture').scrollIntoView()")  # for the next one
         assert await page.evaluate(colours) == drawn, name
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await page.command("Emulation.clearDeviceMetricsOverride")
