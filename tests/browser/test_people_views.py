@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,21 @@ import pytest_asyncio
 
 from loadtest.service import Service
 from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.people_pages import (
+    COUNT_URLS,
+    DROP,
+    MARKS,
+    NAMES,
+    SIDES_OF_SECOND,
+    check_shape,
+    complaints_but,
+    fill_event,
+    lay_on_side,
+    reach,
+    recognise,
+    text,
+    wait_until_judged,
+)
 from tests.browser.scenes import allow_camera, set_scene
 from tests.browser.visits import banner_is, check_page, go_to, sign_in, wait_for_view
 
@@ -32,25 +46,6 @@ FRAMES_OF_EACH = 90
 """Three seconds: somebody is unknown after more than one."""
 MANY = 60
 """People: more than one page of the list."""
-IMPORTED_WITHIN_S = 60
-MARKS = "[...document.querySelectorAll('.tray .mark')].map(e => e.dataset.kind)"
-SIDES_OF_SECOND = """(({ naturalWidth: width, naturalHeight: height }) =>
-  [height > width, Math.max(height, width)])(document.querySelectorAll(".tray img")[1])"""
-COUNT_URLS = """(() => { window.urls = 0;
-  for (const [name, more] of [["createObjectURL", 1], ["revokeObjectURL", -1]]) {
-    const real = URL[name].bind(URL);
-    URL[name] = (given) => { window.urls += more; return real(given); };
-  } })()"""
-DROP = """(() => { const held = new DataTransfer();
-  for (const text of %s) {
-    const bytes = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
-    held.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
-  }
-  const given = { dataTransfer: held, bubbles: true, cancelable: true };
-  const zone = document.querySelector(".drop-zone");
-  for (const kind of ["dragover", "drop"]) zone.dispatchEvent(new DragEvent(kind, given));
-  })()"""
-NAMES = "[...document.querySelectorAll('table.people tbody a')].map(e => e.innerText)"
 
 
 @pytest.fixture(scope="module")
@@ -79,16 +74,6 @@ def pictures(samples: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     }
 
 
-def lay_on_side(picture: np.ndarray[Any, Any]) -> bytes:
-    """The JPEG of a phone: 12 million pixels, lying on its side, with a note how it was held (Exif 6)."""
-    side = cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE)
-    side = cv2.resize(side, (4000, 4000 * side.shape[0] // side.shape[1]), interpolation=cv2.INTER_CUBIC)
-    jpeg = cv2.imencode(".jpg", side)[1].tobytes()
-    tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
-    exif = b"Exif\0\0" + tiff
-    return jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def open_page(
     short_film: Path, service: Service, tmp_path_factory: pytest.TempPathFactory
@@ -106,50 +91,6 @@ async def open_page(
 async def page(open_page: Callable[[], Awaitable[Page]]) -> Page:
     """A tab where nobody has signed in."""
     return await open_page()
-
-
-def recognise(client: httpx.Client, event: str, picture: Path) -> list[str | None]:
-    """The ids of those recognised in the picture, None for unknown faces."""
-    answer = client.post(f"/v1/events/{event}/recognise", files={"picture": picture.read_bytes()})
-    assert answer.status_code == 200, answer.text
-    return [face["person"] and face["person"]["person_id"] for face in answer.json()["faces"]]
-
-
-async def text(page: Page, selector: str = "#view") -> str:
-    return str(await page.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
-
-
-async def reach(page: Page, title: str) -> None:
-    """Until a view with this heading is there."""
-    await page.wait_for(
-        f"[...document.querySelectorAll('#view h2')].some(e => e.innerText.includes({json.dumps(title)}))"
-        " && !document.getElementById('view').ariaBusy"
-    )
-
-
-async def wait_until_judged(page: Page, count: int) -> list[str]:
-    """What became of each picture."""
-    await page.wait_for(f"{MARKS}.length === {count} && !{MARKS}.includes('looking')")
-    return list(await page.evaluate(MARKS))
-
-
-async def start_live(page: Page) -> None:
-    await page.click("button", "Start the camera")
-
-
-async def check_shape(page: Page) -> None:
-    """Nothing is wider than the screen, nor than the card it stands in."""
-    assert not await page.evaluate("document.documentElement.scrollWidth > innerWidth")
-    wider = "[...document.querySelectorAll('.card')].filter(e => e.scrollWidth > e.clientWidth).length"
-    assert await page.evaluate(wider) == 0
-
-
-def complaints_but(page: Page, *statuses: int) -> list[str]:
-    """Complaints, without those about answers that the test has asked for."""
-    asked = tuple(
-        f"Failed to load resource: the server responded with a status of {each}" for each in statuses
-    )
-    return [each for each in page.complaints() if not each.startswith(asked)]
 
 
 async def test_a_newcomer_enrols_by_camera_is_recognised_and_is_unknown_once_erased(
@@ -192,7 +133,7 @@ async def test_a_newcomer_enrols_by_camera_is_recognised_and_is_unknown_once_era
 
     await page.click("link", "Try it: Live")
     await reach(page, "Live")
-    await start_live(page)
+    await page.click("button", "Start the camera")
     await page.wait_for(banner_is("match"))
     assert await page.text_of("banner-title") == "Me"
     await page.wait_for("document.querySelector('#arrivals li[data-kind=unknown]') !== null")
@@ -209,7 +150,7 @@ async def test_a_newcomer_enrols_by_camera_is_recognised_and_is_unknown_once_era
     assert client.get(f"/v1/events/{event}/people").json()["people"] == []
     await page.click("link", "Live")
     await reach(page, "Live")
-    await start_live(page)
+    await page.click("button", "Start the camera")
     await page.wait_for(banner_is("unknown"))
     assert await page.text_of("known") == "0"
     for name in ("guest.jpg", "portrait.png"):
@@ -334,7 +275,7 @@ async def test_people_are_found_renamed_given_faces_and_erased(
     page: Page, service: Service, client: httpx.Client, token: str, pictures: dict[str, Path], tmp_path: Path
 ) -> None:
     event = client.post("/v1/events", json={"name": "Large fair", "retention_days": 30}).json()["id"]
-    fill_event(client, event)
+    fill_event(client, event, MANY)
     people = f"/v1/events/{event}/people"
     await sign_in(page, service, token, f"/#/events/{event}/people")
     await reach(page, "People")
@@ -405,30 +346,3 @@ async def test_people_are_found_renamed_given_faces_and_erased(
     await go_to(page, f"#/events/{event}/people/p07")
     await reach(page, "This cannot be shown")
     assert complaints_but(page, 404) == []
-
-
-def fill_event(client: httpx.Client, event: str) -> None:
-    """People with faces that nobody has, by an import of vectors."""
-    pack = client.get(f"/v1/events/{event}").json()["pack_id"]
-    dimension = client.get("/v1/model").json()["dimension"]
-    vectors = np.random.default_rng(7).normal(size=(MANY, dimension))
-    lines = [
-        {
-            "person_id": f"p{place:02}",
-            "name": f"Person {place}",
-            "pack_id": pack,
-            "faces": [{"vector": list(vector)}],
-        }
-        for place, vector in enumerate(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-    ]
-    answer = client.post(
-        f"/v1/events/{event}/imports?on_duplicate=allow",
-        content="".join(json.dumps(line) + "\n" for line in lines),
-        headers={"Content-Type": "application/x-ndjson"},
-    )
-    assert answer.status_code == 202, answer.text
-    end = time.monotonic() + IMPORTED_WITHIN_S
-    while (job := client.get(f"/v1/events/{event}/jobs/{answer.json()['id']}").json())["state"] != "done":
-        assert time.monotonic() < end, job
-        time.sleep(0.1)
-    assert job["rejected"] == 0, job
