@@ -4,6 +4,7 @@ import { Problem } from "./calls.js";
 import { make } from "./elements.js";
 import { drawBoxes, KINDS, nameOf } from "./faces.js";
 import { countedOf, sizeOf } from "./figures.js";
+import { sleep } from "./pauses.js";
 import { readPicture } from "./picture_choice.js";
 import { adviseOn } from "./picture_problems.js";
 import { cosineWords, rateWords, shareWords } from "./rates.js";
@@ -19,11 +20,6 @@ const KIND_OF = { match: "match", unknown: "unknown", refused: "unclear" };
 
 // The false match rate that a candidate's cosine stands for.
 export const rateOf = ({ false_match_rate: rate }) => (rate > MANY ? shareWords(rate) : rateWords(rate));
-
-const sleep = (ms, signal) => new Promise((done) => {
-  const timer = setTimeout(done, ms);
-  signal.addEventListener("abort", () => { clearTimeout(timer); done(); }, { once: true });
-});
 
 // `node` goes into the page; `state` is waiting, answered or failed; `answer` and `problem` say what came of it.
 export class AskedPicture {

@@ -4,6 +4,7 @@ import { Problem } from "./calls.js";
 import { attempt, confirmWith, countOf, make, makeTime } from "./elements.js";
 import { saveFile } from "./downloads.js";
 import { countedOf, spanOf } from "./figures.js";
+import { sleep } from "./pauses.js";
 import { makeRejections } from "./rejection_list.js";
 
 const PAGE = 20;
@@ -27,10 +28,6 @@ const FAILURES = {
 };
 
 const isAtWork = (job) => job.state === "queued" || job.state === "running";
-const sleep = (ms, signal) => new Promise((done) => {
-  const timer = setTimeout(done, ms);
-  signal.addEventListener("abort", () => { clearTimeout(timer); done(); }, { once: true });
-});
 
 // One job: { node, job, update(job) }.
 class JobCard {

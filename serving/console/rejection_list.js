@@ -8,7 +8,7 @@ const PAGE = 50;
 const CSV_PAGE = 1000; // as many as the service gives at once
 const MAX_CSV_PAGES = 200;
 
-const wordsOf = ({ detail }) => detail.replaceAll("_", " ");
+const wordsOf = ({ code, detail }) => (code === "quality_too_low" ? detail.replaceAll("_", " ") : detail); // it names reasons
 
 // { node, update(job) }: nothing is seen of it while nothing was rejected.
 export function makeRejections(visit, jobId) {
