@@ -4,7 +4,7 @@
 // Scores are the histogram of an event's statistics: [{ from, to, matches, unknowns }], empty steps left out.
 
 export const STEP = 0.02; // how wide a step of the histogram is
-const HALF = 0.5; // of all strangers, as in Storey's estimate
+const HALF = 0.5; // of all strangers
 const NEAR = 1e-9; // edges come as decimal fractions
 
 // { rate, told }: how often a comparison with somebody else scores `cosine` or more. Between two points the rate's
@@ -43,7 +43,8 @@ export function countBelow(scores, cosine) {
 }
 
 // The most strangers that the faces seen can have been, by what their low scores show: { count, from }. Strangers stay
-// below a cosine with the probability q = (1 - rate) ^ comparisons, so `below / q` of them explain all faces below it.
+// below a cosine with the probability q = (1 - rate) ^ comparisons, so `below / q` of them explain all faces below it;
+// one face more is counted, so that few faces do not say too much.
 // `from` is the lowest edge where q is a half or more: higher up more of those enrolled would be taken for strangers.
 // Null where the curve does not reach such an edge.
 export function estimateStrangers(scores, curve, comparisons) {
@@ -54,7 +55,7 @@ export function estimateStrangers(scores, curve, comparisons) {
     const { rate, told } = rateAt(curve, edge);
     if (told === "below" || edge > 1) return null;
     const below = 1 - shareOfStrangers(rate, comparisons);
-    if (below >= HALF) return { count: Math.min(total, countBelow(scores, edge)[0] / below), from: edge };
+    if (below >= HALF) return { count: Math.min(total, (countBelow(scores, edge)[0] + 1) / below), from: edge };
   }
 }
 
