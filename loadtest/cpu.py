@@ -14,6 +14,8 @@ import psutil
 
 GENERATOR = "load generator"
 ALL = "all processes of the machine"
+STOLEN = "taken by the machine's host"
+"""Time in which a virtual machine would have worked and its host let it not ("steal")."""
 
 ROLES = (
     ("Ingress", "ingress"),
@@ -81,7 +83,7 @@ class CpuRecorder:
         self._used: Counter[str] = Counter()
         self._readings: list[CpuReading] = []
         self._is_over = threading.Event()
-        self._busy_before_s = _busy_s()
+        self._busy_before_s, self._stolen_before_s = _read_machine_s()
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -97,7 +99,7 @@ class CpuRecorder:
             self._look()
 
     def measure_cores(self, from_s: float, to_s: float) -> dict[str, float] | None:
-        """Cores that each role used between two Unix times, and `ALL`; None when it did not look then.
+        """Cores that each role used between two Unix times, `ALL`, `STOLEN`; None when it did not look then.
 
         A look that fell between is taken to have grown evenly since the one before.
         """
@@ -136,14 +138,18 @@ class CpuRecorder:
                 )
                 self._seen[key] = (role, now_s)
                 self._used[role] += now_s - before_s  # type: ignore[assignment]
-        self._readings.append(CpuReading(time.time(), {**self._used, ALL: _busy_s() - self._busy_before_s}))
+        busy_s, stolen_s = _read_machine_s()
+        machine = {ALL: busy_s - self._busy_before_s, STOLEN: stolen_s - self._stolen_before_s}
+        self._readings.append(CpuReading(time.time(), {**self._used, **machine}))
 
 
-def _busy_s() -> float:
+def _read_machine_s() -> tuple[float, float]:
+    """CPU seconds of all processes since the machine started, and those that its host took."""
     times = psutil.cpu_times()._asdict()
-    # User time holds guest time already; a steal was another machine's.
-    idle = ("idle", "iowait", "guest", "guest_nice", "steal")
-    return float(sum(spent_s for name, spent_s in times.items() if name not in idle))
+    # User time holds guest time already.
+    other = ("idle", "iowait", "guest", "guest_nice", "steal")
+    busy_s = sum(spent_s for name, spent_s in times.items() if name not in other)
+    return float(busy_s), float(times.get("steal", 0.0))
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.cpu import ALL, GENERATOR, CpuRecorder
+from loadtest.cpu import ALL, GENERATOR, STOLEN, CpuRecorder
 from loadtest.ideal_queue import find_ratio
 from loadtest.local import Target, run_locust, start_target
 from loadtest.machine import count_cores, describe_run
@@ -209,7 +209,7 @@ def share_cores(
         cores = recorder.measure_cores(load["began_s"] + from_s, load["began_s"] + to_s)
         if cores is None or not answered_per_s:
             return None
-        generator, everything = cores.pop(GENERATOR, 0.0), cores.pop(ALL)
+        generator, everything, stolen = cores.pop(GENERATOR, 0.0), cores.pop(ALL), cores.pop(STOLEN)
         service = sum(cores.values())
         shares[name] = {
             "accepted_per_s": answered_per_s,
@@ -218,6 +218,7 @@ def share_cores(
                 "service": service,
                 "generator": generator,
                 "others": max(0.0, everything - service - generator),
+                "stolen": stolen,
             },
             "service_cores": dict(sorted(cores.items(), key=lambda item: -item[1])),
             "service_cpu_ms_per_accepted": 1000 * service / answered_per_s,
@@ -312,8 +313,8 @@ def print_shares(cpu: dict[str, Any]) -> None:
             1000 * used / share["accepted_per_s"] for used, share in zip(cores, (peak, overload), strict=True)
         )
         table.add_row(role, *(f"{used:.3f}" for used in cores), *(f"{cost:.2f}" for cost in costs))
-    for name in ("generator", "others"):
-        table.add_row(name, *(f"{share['cores'][name]:.3f}" for share in (peak, overload)))
+    for name, title in (("generator", GENERATOR), ("others", "all others"), ("stolen", STOLEN)):
+        table.add_row(title, *(f"{share['cores'][name]:.3f}" for share in (peak, overload)))
     console.print(table)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 import pytest
 
-from loadtest.cpu import ALL, GENERATOR, CpuRecorder
+from loadtest.cpu import ALL, GENERATOR, STOLEN, CpuRecorder
 from loadtest.machine import count_cores
 from loadtest.overload import judge_shares, print_shares, share_cores
 
@@ -54,6 +54,7 @@ def test_what_the_service_uses_is_told_by_role_and_all_else_is_the_generators() 
     assert used["detector"] == pytest.approx(burnt[0] - burnt_before[0], abs=0.1)
     assert used["embedder"] == pytest.approx(burnt[1] - burnt_before[1], abs=0.1)
     assert used[GENERATOR] >= burnt[2] - 0.1, "and this process, which is one with it"
+    assert used[STOLEN] >= 0
     assert used[ALL] >= 0.9 * (used["detector"] + used["embedder"])
     assert recorder.measure_cores(began_s - 60, ended_s) is None
 
@@ -88,13 +89,14 @@ def test_a_service_that_accepts_less_on_fewer_cores_is_told_what_it_was_left(
 ) -> None:
     cores = count_cores()
     recorder = Recorder(
-        {"detector": 1.2, "HAProxy": 0.1, GENERATOR: 0.1 * cores, ALL: 1.5 + 0.1 * cores},
-        {"detector": 1.0, "HAProxy": 0.2, GENERATOR: 0.25 * cores, ALL: 1.2 + 0.25 * cores},
+        {"detector": 1.2, "HAProxy": 0.1, GENERATOR: 0.1 * cores, ALL: 1.5 + 0.1 * cores, STOLEN: 0.0},
+        {"detector": 1.0, "HAProxy": 0.2, GENERATOR: 0.25 * cores, ALL: 1.2 + 0.25 * cores, STOLEN: 0.3},
     )
     cpu = share_cores(recorder, PEAK, OVERLOAD, 75.0)  # type: ignore[arg-type]
     assert cpu is not None
     assert recorder.windows == [(1005.0, 1035.0), (2040.0, 2065.0)]
     assert cpu["peak"]["cores"]["others"] == pytest.approx(0.2)
+    assert cpu["overload"]["cores"]["stolen"] == pytest.approx(0.3)
     assert cpu["peak"]["service_cpu_ms_per_accepted"] == pytest.approx(1300 / 90)
     assert cpu["overload"]["service_cpu_ms_per_accepted"] == pytest.approx(1200 / 75)
     line = judge_shares(cpu)
@@ -105,4 +107,4 @@ def test_a_service_that_accepts_less_on_fewer_cores_is_told_what_it_was_left(
 
 
 def test_without_a_look_at_a_load_nothing_is_said_of_it() -> None:
-    assert share_cores(Recorder({GENERATOR: 0.1, ALL: 1.0}, None), PEAK, OVERLOAD, 75.0) is None  # type: ignore[arg-type]
+    assert share_cores(Recorder({GENERATOR: 0.1, ALL: 1.0, STOLEN: 0.0}, None), PEAK, OVERLOAD, 75.0) is None  # type: ignore[arg-type]
