@@ -193,30 +193,54 @@ def write_cli() -> str:
 
 CLI_HEAD = """# The command line
 
-Commands that talk to a running service (`events`, `people`, `enroll`, `recognize`, `compare`,
-`packs migrate`) take its address and a token or API key from `ROLLCALL_URL` and `ROLLCALL_TOKEN`, or
-from `--url` and `--token`. They are built on [the Python client](client.md): what passes is waited out.
-The others work where the service's data lies.
+Commands that talk to a running service (`events`, `people`, `enroll`, `recognize`, `compare`, `watch`,
+`packs migrate`) take its address and a token or API key from `ROLLCALL_URL` and `ROLLCALL_TOKEN`, or from
+`--url` and `--token`. They are built on [the Python client](client.md): what passes is waited out. The
+others work where the service's data lies.
 
-Where there is `--json`, it prints one JSON document in place of a table or sentence, and nothing else on
-standard output; `rollcall evaluate --json FILE` alone writes a file. Where output is no terminal, a row of a
-table is one line. Results go to standard output,
-progress and errors to standard error. `rollcall --install-completion` teaches the shell to complete
-commands and options.
+`--json` prints one JSON document in place of a table or sentence, and nothing else on standard output.
+Every command has it but `serve`, which runs until it is ended; `watch --json` prints a line of JSON for
+each thing that happens, and `evaluate --json FILE` writes a file. Where output is no terminal, a row of a
+table is one line. Results go to standard output, progress and errors to standard error.
+
+    rollcall --install-completion          # bash, zsh, fish, PowerShell: of the shell that it is run in
+    rollcall --show-completion bash        # the same to look at, or to put where your shell looks
+
+From the next shell on, the tab key completes commands, options and their values.
 
 | exit code | |
 |---|---|
-| 0 | done; `recognize`: somebody was recognised; `compare`: the same person |
+| 0 | done; `recognize`, `watch`: somebody was recognised; `compare`: the same person; `load`: every \
+objective was held |
 | 1 | it failed; the message says what to do, and whether to repeat the command |
 | 2 | wrong usage, or a file that is not there |
-| 3 | done, but: `enroll` and `people import` rejected items (they are listed); `recognize` knew \
-nobody, or a picture was refused; `compare`: not the same person; `packs migrate`: not everybody has moved |
-| 130 | ended by Ctrl-C; `enroll` goes on where it was when it is repeated, an import of a file goes on at \
-the service |
+| 3 | done, but: `enroll` and `people import` rejected items (they are listed); `recognize` knew nobody, \
+or a picture was refused; `watch` knew nobody; `compare`: not the same person; `packs migrate`: not \
+everybody has moved; `load`: an objective was missed |
+| 130 | ended by Ctrl-C; `enroll` goes on where it was when it is repeated, an import of a file goes on \
+at the service |
 
-`enroll` sends a folder of pictures, one folder or file for each person, and may be repeated after
-whatever cut it off: [bulk.md](bulk.md). Measuring under load is `make load`,
+`enroll` sends a folder of pictures, one folder or file for each person, and may be repeated after whatever
+cut it off: [bulk.md](bulk.md). `load` is the load test of the checkout, and takes its options:
 [load-testing.md](load-testing.md).
+
+`watch` sends a camera, a video file or a folder of pictures over [a live stream](stream.md) and shows who
+is in view. A person appears once, however long they stay, and has left when they were not seen for a
+second; somebody unknown is followed likewise, without a name. A video runs at its own speed, and what the
+service is too slow for is passed over as with a camera; `--fast` sends every frame as soon as the one
+before is answered, and tells times of the video. A folder is shown at five pictures a second. When the
+service restarts or the network is cut, `watch` connects again, for about an hour. An access token ends
+after its time: use an API key, or `--sign-in ACCOUNT`, which renews the session. `--json` prints lines of
+these types, each with the time `at`:
+
+| `type` | fields |
+|---|---|
+| `appeared` | `at_s` (of the source), `outcome` (`match`, `unknown`), `person_id`, `name`, `cosine`, \
+`false_match_rate`; with `--check-in` `arrived` |
+| `left` | the same, and `in_view_s` |
+| `frame` | with `--every-frame`: `number`, `latency_ms`, and the faces as in [stream.md](stream.md), or \
+`problem` |
+| `ended` | `seconds`, `frames`, `passed_over`, `people`, `unknown` |
 
 """
 
