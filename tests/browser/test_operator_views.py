@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import csv
 import io
@@ -96,15 +97,14 @@ async def test_the_numbers_of_operations_agree_with_what_was_sent(
     [route] = [row for row in shown["routes"] if row[0] == "DELETE /v1/api-keys/{key}"]
     assert int(route[2]) == SENT
     assert re.fullmatch(r"[\d.]+ m?s", route[4])
-
     end = time.monotonic() + 60  # a stage may be adding one
     while {row[0]: int(row[1]) for row in await rows_of(page, "deployments")} != replicas_of(after):
         assert time.monotonic() < end
+        await asyncio.sleep(0.2)
         _, after = read_metrics(client)
     assert "ready" in (await page.text_of("readiness")).lower()
     pack = client.get("/v1/model").json()["pack_id"]
     assert pack in await page.text_of("serving")
-    # Words for whoever does not see the lines, and nothing that is read out by itself.
     line = await page.evaluate("document.querySelector('#tile-requests svg').ariaLabel")
     assert re.match(r"Requests: now [\d.]+ /s; of the last \d+ values", line)
     live = "#operations :is([role=status], [role=alert], [aria-live]):not(#operations-problem)"
@@ -128,7 +128,8 @@ async def test_quantiles_between_two_readings(
     while (
         total(after, "rollcall_http_requests", **sent) < total(before, "rollcall_http_requests", **sent) + 4
     ):
-        second, after = read_metrics(client)  # an answer is put together once a second at most
+        await asyncio.sleep(0.2)  # an answer is put together once a second at most
+        second, after = read_metrics(client)
     cases = [
         (name, label, value, share)
         for name, label, value in (
@@ -298,7 +299,6 @@ async def test_the_trail_is_filtered_linked_to_and_exported(
     assert (newest[1], newest[5]) == ("tester", "✗ unknown_api_key")
     assert (before[1], before[5]) == ("tester", "✓ ok")
 
-    # The link keeps the filters: whoever opens it sees the same.
     await go_to(page, "#/events")
     await go_to(page, "#/audit?action=api_keys.revoke&outcome=ok&from=2020-01-01T00:00:00.000Z")
     shown = await rows_of(page, "audit")
