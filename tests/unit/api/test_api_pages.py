@@ -147,7 +147,7 @@ def test_every_module_that_is_imported_is_there() -> None:
             path = (CONSOLE / name).parent / wanted
             assert path.resolve().relative_to(CONSOLE.resolve()).as_posix() in SCRIPTS, (name, wanted)
     views = set(re.findall(r'view: "(\w+)"', FILES["routes.js"].decode()))
-    assert views == {Path(name).stem for name in SCRIPTS if name.startswith("views/")}
+    assert views == {Path(name).stem for name in SCRIPTS if Path(name).parent == Path("views")}
 
 
 def test_what_the_door_looks_for_is_on_its_page() -> None:
