@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -77,10 +78,16 @@ def test_the_guest_of_a_video_is_named_and_the_stranger_is_not(
     strangers = tmp_path / "strangers"
     strangers.mkdir()
     shutil.copy(samples["portrait"], strangers / "1.png")
-    frames = shell.run("watch", gala, "--frames", strangers, "--json", "--every-frame", code=NO)
+    account = {"name": f"door-{time.time_ns()}", "password": "a long enough passphrase"}
+    made = client.post("/v1/accounts", json={**account, "role": "member", "events": [gala]})
+    assert made.status_code == 201, made.text
+    words = ("watch", gala, "--frames", strangers, "--json", "--every-frame", "--sign-in", account["name"])
+    frames = shell.run(*words, code=NO, ROLLCALL_PASSWORD=account["password"])
+    assert account["password"] not in frames + shell.last.err
     [frame] = [each for each in map(json.loads, frames.splitlines()) if each["type"] == "frame"]
     assert [face["outcome"] for face in frame["faces"]] == ["unknown"]
 
+    assert "sign_in_failed" in shell.run(*words, code=1, ROLLCALL_PASSWORD="a wrong passphrase")
     assert "unknown_event" in shell.run("watch", "no-such-event", "--file", video, code=1)
 
     # At its own speed, and ended by Ctrl-C.
