@@ -18,7 +18,8 @@ from ray import serve
 from serving.deployments.defaults import FURTHER_LINE, LIVENESS
 from serving.deployments.detector import Detector
 from serving.deployments.embedder import Embedder
-from serving.deployments.ingress import Ingress, LineHandles
+from serving.deployments.ingress import Ingress
+from serving.deployments.line_handles import LineHandles
 from serving.deployments.liveness import Liveness
 from serving.deployments.matcher import Matcher
 from serving.packs.configured import find_served_packs, prepare_pack

@@ -27,7 +27,7 @@ from serving.commands.console import console, messages
 from serving.commands.front import make_front_options
 from serving.commands.head_watch import mark_run, watch_head
 from serving.commands.packs import prepare_with_progress
-from serving.commands.ports import check_port_is_free, choose_metrics_port
+from serving.commands.ports import check_port_is_free, choose_metrics_port, let_agent_choose_port
 from serving.commands.serve_log import join_command_log, name_log_file, place_log
 from serving.commands.start_checks import check_start, find_dormant_events
 from serving.errors import ConfigurationError
@@ -180,6 +180,7 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
     started = time.monotonic()
     logger.info("starting")
     quiet_ray()
+    let_agent_choose_port()
     mark_run()
     stopping, failed = threading.Event(), threading.Event()
     try:
