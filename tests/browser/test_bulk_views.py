@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import csv
 import io
@@ -18,6 +17,8 @@ import pytest_asyncio
 
 from loadtest.service import Service
 from serving.errors import ALL_ERRORS
+from serving.registry.identifiers import is_person_id
+from tests.browser.bulk_pages import ARCHIVE, BOX_COLOURS, drop_files, wait_for_file, write_archive
 from tests.browser.chromium import Page, find_chromium, open_browser
 from tests.browser.visits import check_page, go_to, sign_in
 
@@ -26,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
-PHONE = {"width": 390, "height": 844, "phone": True}
+PHONE: dict[str, Any] = {"width": 390, "height": 844, "phone": True}
 MANY = 400
 """Pictures of an import that is stopped at once: several seconds of work on any machine."""
 
@@ -47,35 +48,6 @@ async def page(
         await page.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         await sign_in(page, service, token)
         yield page
-
-
-def write_archive(path: Path, entries: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return path
-
-
-async def drop_files(page: Page, *files: Path) -> None:
-    """Drag them from the desktop onto the zone."""
-    x, y = await page.evaluate(
-        "(() => { const zone = document.querySelector('.drop-zone');"
-        "zone.scrollIntoView({ block: 'center' });"
-        "const { x, y, width, height } = zone.getBoundingClientRect(); return [x + width / 2, y + 12]; })()"
-    )
-    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        await page.command("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
-
-
-async def wait_for_file(directory: Path, pattern: str) -> Path:
-    """A download that is complete."""
-    for _ in range(600):
-        found = [file for file in directory.glob(pattern) if not file.name.endswith(".crdownload")]
-        if found:
-            return found[0]
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"no {pattern}; there is {[file.name for file in directory.iterdir()]}")
 
 
 def state_of_newest(state: str) -> str:
@@ -165,7 +137,6 @@ async def test_a_folder_is_imported_and_its_job_goes_on_when_the_view_is_left(
     chosen = await page.evaluate("document.querySelector('.chosen').innerText")
     assert chosen.startswith("2 pictures of 2 people, ")
     assert chosen.endswith("1 other file left out.")
-    await page.look(tmp_path / "folder-chosen.png")
     await page.click("button", "Import")
     await page.wait_for("document.querySelector('.jobs > li') !== null")
     await go_to(page, "#/events")
@@ -240,21 +211,6 @@ async def test_an_import_is_stopped_and_everyone_is_exported(
     job_id = client.get(f"{event}/jobs").json()["jobs"][0]["id"]
     assert file.read_bytes() == client.get(f"{event}/jobs/{job_id}/result").content
     await check_page(page, service)
-
-
-BOX_COLOURS = """(() => {
-  const canvas = document.querySelector(".picture canvas");
-  const pen = canvas.getContext("2d");
-  const seen = %s, boxes = %s;
-  const scale = Math.min(canvas.width / seen.width, canvas.height / seen.height);
-  const [left, top] = [(canvas.width - seen.width * scale) / 2, (canvas.height - seen.height * scale) / 2];
-  return boxes.map(({ x, y, width, height }) => {
-    const line = pen.getImageData(left + x * scale, top + (y + height) * scale - 1, width * scale, 2).data;
-    const found = new Set();
-    for (let at = 0; at < line.length; at += 4) found.add(line.slice(at, at + 3).join());
-    return { match: found.has("53,208,127"), unknown: found.has("255,107,97") };
-  });
-})()"""
 
 
 async def test_dropped_pictures_are_answered_with_boxes_and_names(
@@ -373,6 +329,25 @@ async def test_a_picture_too_large_for_the_service_is_sent_smaller(
         await page.command("Fetch.disable")
     assert len(refusals) == 1
     assert await page.evaluate("document.querySelector('.faces .who').innerText") == "✓ A guest"
+
+
+async def test_an_archive_made_in_the_page_is_one_that_everybody_reads(page: Page) -> None:
+    paths = ["Ada Lovelace/1.jpg", "Ada Lovelace/2.PNG", "Ada-Lovelace.webp", "\u738b.jpg", "bob/1.jpeg"]
+    others = ["a/b/c.jpg", "notes.txt", ".hidden.jpg"]
+    made = await page.evaluate(ARCHIVE % json.dumps(paths + others))
+    assert (made["people"], made["passedOver"]) == (4, others[:2])
+    assert made["read"] == [1, 2, 3, 4, 5, 6]
+    with zipfile.ZipFile(io.BytesIO(base64.b64decode(made["archive"]))) as archive:
+        assert archive.testzip() is None
+        *names, last = archive.namelist()
+        assert [archive.read(name).decode() for name in names] == paths
+        lines = [json.loads(line) for line in archive.read(last).splitlines()]
+    ids = [name.split("/")[0].split(".")[0] for name in names]
+    assert ids[2:] == ["Ada-Lovelace", lines[1]["person_id"], "bob"]
+    assert ids[0] == ids[1] == lines[0]["person_id"]
+    assert [line["name"] for line in lines] == ["Ada Lovelace", "\u738b"]
+    assert all(is_person_id(each) for each in ids)
+    assert len(set(ids)) == 4
 
 
 async def test_every_hint_is_of_an_error_that_there_is(page: Page) -> None:
