@@ -14,7 +14,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import serving
 from serving import cli
 from serving.commands import load
 
@@ -57,7 +56,7 @@ def complete(words: str, tmp_path: Path) -> list[str]:
     environment = {
         **os.environ,
         "PATH": f"{shim.parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(Path(serving.__file__).parent.parent),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
     }
     script = subprocess.run(
@@ -96,6 +95,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "loadtest" / "__init__.py").touch()
     (tmp_path / "loadtest" / "local.py").write_text(LOADED)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(load.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(load.serving, "__file__", str(tmp_path / "elsewhere" / "serving" / "__init__.py"))
     return tmp_path
 
