@@ -19,11 +19,13 @@ const openEntrance = makeEntrance(part("sign-in"), (opened) => {
   return showView();
 });
 
+// Nothing of what was looked at stays in the page.
 function askToSignIn(words = "") {
   leaving?.abort();
   session = null;
   for (const id of ["pages", "event-pages", "controls", "view"]) part(id).hidden = true;
-  part("where").textContent = "";
+  for (const id of ["pages", "event-pages", "where", "who", "view", "notice"]) part(id).replaceChildren();
+  document.title = "Rollcall";
   part("sign-in").hidden = false;
   openEntrance(words);
 }
@@ -48,20 +50,29 @@ async function showView() {
     if (visit.params.event) visit.event = await lookAtEvent(visit);
     if (mine.signal.aborted) return;
     showWhere(found.route, visit);
-    const view = await import(`./views/${found.route.view}.js`);
+    const view = await load(found.route.view);
+    if (mine.signal.aborted) return;
     await view.show(visit);
     if (!mine.signal.aborted) focusOn(outlet);
   } catch (problem) {
     if (mine.signal.aborted) return;
-    if (!(problem instanceof Problem)) throw problem;
     if (!visit.event) showWhere(found?.route ?? null, visit);
     outlet.replaceChildren(make("section", { class: "card" },
       make("h2", {}, "This cannot be shown"),
-      make("p", { role: "alert" }, problem.advice),
+      make("p", { role: "alert" }, problem.advice ?? "Something in this page went wrong. Reload it, and tell whoever runs the service if it comes again."),
       make("div", { class: "buttons" }, make("button", { type: "button", on: { click: showView } }, "Try again"))));
     focusOn(outlet);
+    if (!(problem instanceof Problem)) throw problem; // for the browser's own log
   } finally {
     if (!mine.signal.aborted) part("view").removeAttribute("aria-busy");
+  }
+}
+
+async function load(view) {
+  try {
+    return await import(`./views/${view}.js`);
+  } catch {
+    throw new Problem(0, "no_answer", "This part of the console could not be loaded.", 2);
   }
 }
 

@@ -59,6 +59,7 @@ export function makeForm({ fields, button, work, id = nextId("form"), more = [] 
 // Run `work` while `button` rests; a Problem is written into `problem`, all else is raised.
 export async function attempt(button, problem, work) {
   if (button.disabled) return undefined;
+  const hadFocus = document.activeElement === button; // which a disabled button loses
   button.disabled = true;
   problem.textContent = "";
   try {
@@ -67,9 +68,11 @@ export async function attempt(button, problem, work) {
     if (error.name === "AbortError") return undefined; // the view was left
     if (error.advice === undefined) throw error;
     problem.textContent = error.advice;
+    problem.scrollIntoView({ block: "nearest" });
     return undefined;
   } finally {
     button.disabled = false;
+    if (hadFocus && button.isConnected && document.activeElement === document.body) button.focus();
   }
 }
 
@@ -89,12 +92,24 @@ export function confirmWith({ title, words, button, typed = null, kind = "danger
   );
   document.body.append(dialog);
   dialog.showModal();
+  const cancel = () => dialog.close("no"); // its view was left
+  window.addEventListener("hashchange", cancel);
   return new Promise((done) => {
     dialog.addEventListener("close", () => {
+      window.removeEventListener("hashchange", cancel);
       dialog.remove();
       done(dialog.returnValue === "yes");
     });
   });
+}
+
+const TURNS = /[\u202a-\u202e\u2066-\u2069]/g; // Unicode's marks that change the direction of all that follows
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]|\ud83a/;
+
+// A name as it may stand within a sentence: the sentence around it keeps its direction.
+export function isolate(name) {
+  const plain = name.replace(TURNS, "");
+  return RIGHT_TO_LEFT.test(plain) ? `\u2068${plain}\u2069` : plain;
 }
 
 const number = new Intl.NumberFormat();

@@ -77,11 +77,12 @@ export function judgeThreshold(scores, curve, comparisons, cosine) {
   // Below that edge much hangs on the comparisons being independent, which strangers' are not: nothing is said.
   const least = cosine < strangers.from - NEAR ? 0 : Math.max(0, unknowns[0] - strangers.count * staying);
   const enrolled = total - strangers.count;
+  const share = enrolled > 0 ? Math.min(1, least / enrolled) : 0;
   return {
     ...seen,
-    strangersMatched: strangers.count * passing,
+    strangersMatched: told === "above" ? strangers.count : strangers.count * passing, // above its curve any may pass
     turnedAway: [least, unknowns[1]],
-    turnedAwayShare: [enrolled > 0 ? Math.min(1, least / enrolled) : 0, unknowns[1] / total],
+    turnedAwayShare: [share, Math.max(share, unknowns[1] / total)],
   };
 }
 

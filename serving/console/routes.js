@@ -22,7 +22,8 @@ export const HOME = "events";
 
 // The route of `path` ("events/gala/people") and its parameters; null where there is none.
 export function findRoute(path) {
-  const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
+  const parts = readParts(path);
+  if (!parts) return null;
   for (const route of ROUTES) {
     const pattern = route.path.split("/");
     if (pattern.length !== parts.length) continue;
@@ -35,6 +36,16 @@ export function findRoute(path) {
     if (fits) return { route, params };
   }
   return null;
+}
+
+// Null for what is no address, and for "." and "..", which would be other addresses of the interface.
+function readParts(path) {
+  try {
+    const parts = path.split("/").filter(Boolean).map(decodeURIComponent);
+    return parts.some((part) => /^\.\.?$/.test(part)) ? null : parts;
+  } catch {
+    return null;
+  }
 }
 
 // "#/events/gala/people": what a link to a route holds.

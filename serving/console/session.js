@@ -41,7 +41,7 @@ function take(session, { access_token: token, refresh_token: refreshToken, expir
 }
 
 export function closeSession(session) {
-  if (session?.refreshToken) send("POST", "auth/sign-out", { token: session.token }).catch(() => {}); // a pasted token stays good for others
+  if (session?.refreshToken) call(session, "POST", "auth/sign-out").catch(() => {}); // a pasted token stays good for others
 }
 
 // The open events within reach, { id, name }, and whether these are all.

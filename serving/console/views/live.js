@@ -54,7 +54,7 @@ class Live {
     this.nobody = make("p", { id: "no-arrivals", class: "hint" }, "Nobody yet.");
     this.loud = make("button", { type: "button", id: "sound", class: "quiet", "aria-pressed": "true", on: { click: () => this.turnSound() } }, "Sound");
     const stop = make("button", { type: "button", class: "quiet", on: { click: () => { this.stop(); this.goBack(); } } }, "Stop");
-    this.node = make("section", { id: "live", "aria-label": "Camera and people" },
+    this.node = make("section", { id: "live", tabindex: "-1", "aria-label": "Camera and people" },
       this.camera.node, this.banner.node,
       make("aside", { "aria-labelledby": "arrivals-title" },
         make("h2", { id: "arrivals-title" }, "Seen here"),
@@ -67,6 +67,7 @@ class Live {
     this.showSeen();
     window.addEventListener("resize", () => drawBoxes(this.camera.overlay, null), { signal: this.visit.signal }); // they would be out of place
     this.visit.signal.addEventListener("abort", () => this.stop(), { once: true });
+    this.node.focus();
     this.camera.open();
   }
 

@@ -1,5 +1,6 @@
 // The threshold explorer: what each cosine would cost, by the calibration and by the faces seen at the event.
 
+import { Problem } from "../calls.js";
 import { Histogram, chooseRange } from "../charts.js";
 import { attempt, confirmWith, countOf, make, makeField } from "../elements.js";
 import { packOf } from "../event_settings.js";
@@ -20,6 +21,7 @@ const MAX_FACES = 10_000_000;
 export async function show(visit) {
   const [model, statistics] = await Promise.all([visit.call("GET", "model"), visit.callEvent("GET", "statistics")]);
   const pack = packOf(model, visit.event);
+  if (!pack) throw new Problem(409, "pack_not_serving", "This event's model pack does not serve now, so nothing can be said of its thresholds.");
   visit.outlet.replaceChildren(new Explorer(visit, pack.calibration, statistics).node);
 }
 
