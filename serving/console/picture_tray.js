@@ -17,10 +17,11 @@ const wordsOf = (reason) => REASONS[reason] ?? reason.charAt(0).toUpperCase() + 
 // What is wrong in plain words, and what to do: "Blurred. Hold the camera and the head still."
 export const explainFaults = (faults) => faults.map(({ reason, hint }) => `${wordsOf(reason)}. ${hint}`);
 
-// `node` goes into the page. `changed()` is called whenever there is something else to save.
+// `node` goes into the page. `changed()` is called whenever there is something else to save, `emptied()` when the last
+// picture is removed: the focus was on it.
 export class PictureTray {
-  constructor(visit, changed = () => {}) {
-    Object.assign(this, { visit, changed, pictures: [], work: Promise.resolve(), made: 0 });
+  constructor(visit, { changed, emptied }) {
+    Object.assign(this, { visit, changed, emptied, pictures: [], work: Promise.resolve(), made: 0 });
     this.state = make("p", { class: "hint", role: "status", id: "tray-state" });
     this.list = make("ul", { class: "pictures", "aria-label": "Pictures" });
     this.node = make("div", { class: "tray" }, this.state, this.list);
@@ -55,7 +56,8 @@ export class PictureTray {
     URL.revokeObjectURL(picture.url);
     this.showState();
     const next = this.pictures[Math.min(place, this.pictures.length - 1)];
-    next?.node.querySelector("button").focus();
+    if (next) next.node.querySelector("button").focus();
+    else this.emptied();
     this.changed();
   }
 

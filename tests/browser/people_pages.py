@@ -34,6 +34,16 @@ DROP = """(() => { const held = new DataTransfer();
   for (const kind of ["dragover", "drop"]) zone.dispatchEvent(new DragEvent(kind, given));
   })()"""
 """Drop JPEGs, a JSON list of base64, where pictures are dropped."""
+HOLD = """(() => { const [real, held] = [window.fetch, new RegExp(%s)];
+  delete window.release;
+  window.fetch = async (url, options) => {
+    const answer = await real(url, options);
+    if (!window.release && held.test(`${options.method} ${url}`)) {
+      await new Promise((done) => { window.release = done; });
+    }
+    return answer;
+  } })()"""
+"""The next answer of a request whose method and address fit the pattern waits until `window.release()`."""
 NAMES = "[...document.querySelectorAll('table.people tbody a')].map(e => e.innerText)"
 
 
@@ -85,6 +95,16 @@ def complaints_but(page: Page, *statuses: int) -> list[str]:
         f"Failed to load resource: the server responded with a status of {each}" for each in statuses
     )
     return [each for each in page.complaints() if not each.startswith(asked)]
+
+
+def forget_answers(page: Page, *statuses: int) -> None:
+    """Take these answers, which the test has asked for, out of what was told."""
+    told = {f"Failed to load resource: the server responded with a status of {each}" for each in statuses}
+    page.events = [
+        each
+        for each in page.events
+        if each["method"] != "Log.entryAdded" or each["params"]["entry"]["text"].split(" (")[0] not in told
+    ]
 
 
 def fill_event(client: httpx.Client, event: str, count: int) -> None:

@@ -22,12 +22,14 @@ from tests.browser.chromium import Page, find_chromium, open_browser
 from tests.browser.people_pages import (
     COUNT_URLS,
     DROP,
+    HOLD,
     MARKS,
     NAMES,
     SIDES_OF_SECOND,
     check_shape,
     complaints_but,
     fill_event,
+    forget_answers,
     lay_on_side,
     reach,
     recognise,
@@ -44,6 +46,9 @@ pytestmark = [
 ]
 FRAMES_OF_EACH = 90
 """Three seconds: somebody is unknown after more than one."""
+SOON = 0.15
+"""Until the page is drawn for another screen."""
+PHONE: dict[str, Any] = {"width": 390, "phone": True, "settle_s": SOON}
 MANY = 60
 """People: more than one page of the list."""
 
@@ -121,17 +126,30 @@ async def test_a_newcomer_enrols_by_camera_is_recognised_and_is_unknown_once_era
     await page.evaluate("window.track = document.getElementById('video').srcObject.getTracks()[0]")
     await page.click("button", "Take picture")
     assert await wait_until_judged(page, 1) == ["good"]
-    await page.look(tmp_path / "camera-phone-dark.png", width=390, height=1900, phone=True, scheme="dark")
+    await page.look(tmp_path / "camera-phone-dark.png", height=1900, scheme="dark", **PHONE)
     await check_shape(page)
     await check_page(page, service)
     await page.click("button", "Save")
     await reach(page, "Me is enrolled")
     assert await page.evaluate("window.track.readyState") == "ended"
-    await page.look(tmp_path / "saved-light.png")
+    await page.look(tmp_path / "saved-light.png", settle_s=SOON)
     [person] = client.get(f"/v1/events/{event}/people").json()["people"]
     assert (person["name"], person["faces"]) == ("Me", 1)
 
-    await page.click("link", "Try it: Live")
+    # Whoever is next finds the camera open, but not after a way round.
+    await page.find("link", "Try it: Live")
+    await page.intercept(f"*/v1/events/{event}", lambda _: {"responseCode": 503})
+    await page.click("button", "Enrol another")
+    await reach(page, "This cannot be shown")
+    await page.command("Fetch.disable")
+    await go_to(page, f"#/events/{event}")
+    await page.click("link", "Enrol")
+    await reach(page, "Enrol a person")
+    await page.find("button", "Use the camera")
+    assert await page.evaluate("document.getElementById('video').srcObject") is None
+    forget_answers(page, 503)
+
+    await page.click("link", "Live")
     await reach(page, "Live")
     await page.click("button", "Start the camera")
     await page.wait_for(banner_is("match"))
@@ -177,8 +195,8 @@ async def test_pictures_from_files_are_judged_before_they_are_saved(
     assert told[4].startswith("6 faces are in it.")
     assert "cannot read photo.heic" in await text(page)
     assert await page.evaluate(SIDES_OF_SECOND) == [True, 1600]
-    await page.look(tmp_path / "judged-dark.png", scheme="dark", height=1300)
-    await page.look(tmp_path / "judged-phone.png", width=390, height=2200, phone=True)
+    await page.look(tmp_path / "judged-dark.png", scheme="dark", height=1300, settle_s=SOON)
+    await page.look(tmp_path / "judged-phone.png", height=2200, **PHONE)
     await check_shape(page)
     await page.click("button", "Remove picture 5")
     assert await page.evaluate("document.activeElement.ariaLabel") == "Remove picture 4"
@@ -200,7 +218,12 @@ async def test_pictures_from_files_are_judged_before_they_are_saved(
     await page.intercept(f"*/v1/events/{event}/people", fail_once)
     await page.click("button", "Save")
     await page.wait_for("document.getElementById('enrolment-problem').innerText !== ''")
+    await page.evaluate(HOLD % json.dumps("POST .*/people$"))
     await page.click("button", "Save")
+    await page.wait_for("window.release !== undefined")
+    # Meanwhile no picture comes, and none goes.
+    assert await page.evaluate("document.querySelector('.tray').closest('[inert]') !== null")
+    await page.evaluate("window.release()")
     await reach(page, "A guest is enrolled")
     await page.command("Fetch.disable")
     assert len(keys) == 2
@@ -232,7 +255,7 @@ async def test_pictures_from_files_are_judged_before_they_are_saved(
     await page.wait_for(
         "document.querySelector('.choice-of-person').innerText.includes('looks like A guest')"
     )
-    await page.look(tmp_path / "duplicate-light.png")
+    await page.look(tmp_path / "duplicate-light.png", settle_s=SOON)
     await page.find("button", "It is A guest: add the pictures there")
     await page.click("button", "It is somebody else: enrol all the same")
     await reach(page, "A twin is enrolled")
@@ -262,7 +285,7 @@ async def test_where_nothing_may_be_analysed_the_service_judges_at_saving(
     )
     assert await page.evaluate(MARKS) == ["bad", "unjudged"]
     assert "Blurred." in await text(page, ".tray li")
-    await page.look(tmp_path / "refused-light.png", height=1100)
+    await page.look(tmp_path / "refused-light.png", height=1100, settle_s=SOON)
     assert client.get(f"/v1/events/{event}/people").json()["people"] == []
     await page.click("button", "Save")
     await reach(page, "A guest is enrolled")
@@ -280,7 +303,7 @@ async def test_people_are_found_renamed_given_faces_and_erased(
     await sign_in(page, service, token, f"/#/events/{event}/people")
     await reach(page, "People")
     assert len(await page.evaluate(NAMES)) == 50
-    await page.look(tmp_path / "list-phone-dark.png", width=390, height=844, phone=True, scheme="dark")
+    await page.look(tmp_path / "list-phone-dark.png", height=844, scheme="dark", **PHONE)
     await check_shape(page)
     await page.click("button", "Show more")
     await page.wait_for(f"{NAMES}.length === {MANY}")
@@ -300,8 +323,8 @@ async def test_people_are_found_renamed_given_faces_and_erased(
     await page.click("link", "Person 7")
     await reach(page, "Person 7")
     assert "then erased by itself: 30 days after the last change" in await text(page)
-    await page.look(tmp_path / "person-light.png")
-    await page.look(tmp_path / "person-phone-dark.png", width=390, height=1500, phone=True, scheme="dark")
+    await page.look(tmp_path / "person-light.png", settle_s=SOON)
+    await page.look(tmp_path / "person-phone-dark.png", height=1500, scheme="dark", **PHONE)
     await check_shape(page)
     await page.evaluate("document.querySelector('#view input[name=name]').value = ''")
     await page.fill("textbox", "Name", "Grace Hopper")

@@ -1,22 +1,26 @@
 // A new person, or more faces of one: pictures by the camera or from files, judged before they are saved.
 
+import { Problem } from "../calls.js";
 import { Camera } from "../camera.js";
 import { attempt, make, makeField, makeForm, makeTime } from "../elements.js";
 import { makeDropZone, readPicture } from "../picture_choice.js";
 import { adviseOn } from "../picture_problems.js";
 import { PictureTray, explainFaults } from "../picture_tray.js";
-import { makeRetryKey } from "../retry_key.js";
+import { RetryKey } from "../retry_key.js";
 
 const SAVE_TIMEOUT_S = 30;
 const OF_A_PICTURE = new Set([
   "no_face", "several_faces", "quality_too_low", "presentation_attack", "not_an_image", "truncated_picture",
   "picture_too_large", "too_many_pixels", "picture_too_small", "unsupported_picture_type",
 ]);
-let cameraWasOn = false; // for the person before: the next in the queue finds it open
 const ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9._:@+\\-]{0,127}";
+let queue = null; // { link, session }: the camera was on for the person before, so whoever is next there finds it open
+
+window.addEventListener("hashchange", () => { if (location.hash !== queue?.link) queue = null; });
 
 export async function show(visit) {
   const id = visit.query.get("person");
+  if (id && !new RegExp(`^${ID_PATTERN}$`).test(id)) throw new Problem(404, "unknown_person", "Nobody can have the id in this address.");
   const person = id && visit.may("read_people") ? await visit.callEvent("GET", `people/${encodeURIComponent(id)}`) : id && { id, name: null };
   if (visit.event.closed_at) showClosed(visit);
   else new Enrolment(visit, person).show();
@@ -30,8 +34,8 @@ function showClosed(visit) {
 class Enrolment {
   // `person`: who is enrolled already and gets more faces; null: somebody new.
   constructor(visit, person = null) {
-    Object.assign(this, { visit, person, key: null });
-    this.tray = new PictureTray(visit, () => this.dropChoice());
+    Object.assign(this, { visit, person, key: new RetryKey(), arriving: Promise.resolve() });
+    this.tray = new PictureTray(visit, { changed: () => this.dropChoice(), emptied: () => (this.openCamera.hidden ? this.closeCamera : this.openCamera).focus() });
     this.camera = new Camera({ begins: () => this.showCamera(true), opens: () => this.showOpen(), fails: () => this.showFailed() });
     visit.signal.addEventListener("abort", () => this.camera.close(), { once: true });
   }
@@ -44,16 +48,17 @@ class Enrolment {
     this.id = text({ name: "id", maxlength: "128", autocapitalize: "none", pattern: ID_PATTERN, title: "Letters, digits and . _ : @ + -, beginning with a letter or digit" });
     this.consent = text({ name: "consent", maxlength: "200", required: Boolean(asksConsent) });
     const consentHint = asksConsent ? "This event asks for one: what names the consent in your own records." : "May be left out: what names the consent in your own records.";
+    this.pictures = this.makePictures();
     const fields = make("div", { class: "card who" },
       make("h2", {}, this.person ? `Add faces of ${this.title}` : "Enrol a person"),
       ...(this.person ? [] : [makeField("Name", this.name), makeField("Id", this.id, "May be left out: one is made. An e-mail address will do.")]),
       makeField("Consent reference", this.consent, consentHint));
     this.choice = make("div", { class: "choice-of-person", role: "alert" });
-    this.form = makeForm({ id: "enrolment", fields: [fields, this.makePictures()], button: "Save", work: () => this.save() });
+    this.form = makeForm({ id: "enrolment", fields: [fields, this.pictures], button: "Save", work: () => this.save() });
     this.form.insertBefore(this.choice, this.form.problem.nextSibling);
     visit.outlet.replaceChildren(make("div", { class: "enrolment" }, this.form));
-    if (cameraWasOn) this.camera.open();
-    cameraWasOn = false;
+    if (queue?.session === visit.session) this.camera.open();
+    queue = null;
     (this.person ? this.openCamera : this.name).focus({ preventScroll: true });
   }
 
@@ -66,13 +71,13 @@ class Enrolment {
   makePictures() {
     const button = (words, click, more = {}) => make("button", { type: "button", ...more, on: { click } }, words);
     this.openCamera = button("Use the camera", () => this.camera.open(), { class: "quiet" });
-    this.take = button("Take picture", () => this.takePicture());
+    this.take = button("Take picture", () => this.receive(this.takePicture()));
     this.closeCamera = button("Close the camera", () => { this.camera.close(); this.showCamera(false); this.openCamera.focus(); }, { class: "quiet" });
     this.trouble = make("p", { class: "problem", role: "alert" });
     this.stage = make("div", { class: "viewfinder", hidden: true }, this.camera.node,
       make("div", { class: "buttons" }, this.take, this.camera.others, this.closeCamera));
     const zone = makeDropZone({
-      label: "Pictures from files", hint: "Or drop them here. Large photos are scaled down first.", take: (files) => this.addFiles(files), signal: this.visit.signal,
+      label: "Pictures from files", hint: "Or drop them here. Large photos are scaled down first.", take: (files) => this.receive(this.addFiles(files)), signal: this.visit.signal,
     });
     const judged = this.visit.may("analyse") ? "Each is judged before it is saved" : "Whether they are good enough is judged when they are saved";
     return make("div", { class: "card" },
@@ -118,12 +123,28 @@ class Enrolment {
     }
   }
 
+  // Pictures that are still being read belong to what is saved next.
+  receive(work) {
+    this.arriving = Promise.allSettled([this.arriving, work]);
+    work.catch(reportError);
+  }
+
   // ---- saving
 
   // `to`: who gets the faces, where it is not whom the form names. `isOther`: somebody else although alike.
-  async save({ to = this.person, isOther = false } = {}) {
+  async save(options) {
     this.dropChoice();
-    await this.tray.settle();
+    this.pictures.inert = true; // another would be neither saved nor kept, and one removed is saved all the same
+    try {
+      await this.arriving;
+      await this.tray.settle();
+      await this.send(options);
+    } finally {
+      this.pictures.inert = false;
+    }
+  }
+
+  async send({ to = this.person, isOther = false } = {}) {
     const pictures = this.tray.chosen;
     if (!pictures.length) {
       this.form.problem.textContent = this.tray.pictures.length ? "None of the pictures is good enough. Take or choose another." : "Take or choose a picture first.";
@@ -131,25 +152,17 @@ class Enrolment {
     }
     const given = { name: to ? "" : this.name.value.trim(), person_id: to ? "" : this.id.value.trim(), consent_reference: this.consent.value.trim(), on_duplicate: isOther ? "allow" : "" };
     const path = to ? `people/${encodeURIComponent(to.id)}/faces` : "people";
-    const isRepeated = this.takeKey([path, given, pictures.map(({ number }) => number)]);
-    if (given.person_id && !isRepeated && (await this.isTaken(given.person_id))) return;
+    const content = [path, given, pictures.map(({ number }) => number)];
+    if (given.person_id && !this.key.wasTaken(content) && (await this.isTaken(given.person_id))) return;
     const form = new FormData();
     for (const [field, value] of Object.entries(given)) if (value) form.append(field, value);
     for (const { blob } of pictures) form.append("picture", blob, "picture");
     try {
-      const answer = await this.visit.callEvent("POST", path, { form, headers: { "Idempotency-Key": this.key.value }, timeoutS: SAVE_TIMEOUT_S });
+      const answer = await this.visit.callEvent("POST", path, { form, headers: { "Idempotency-Key": this.key.take(content) }, timeoutS: SAVE_TIMEOUT_S });
       this.showSaved(answer, pictures);
     } catch (problem) {
       if (problem.advice === undefined || !this.explain(problem, pictures, to)) throw problem;
     }
-  }
-
-  // A key that stays the same as long as the same is saved, so that a repeated click enrols once. Returns whether it is.
-  takeKey(content) {
-    const text = JSON.stringify(content);
-    if (this.key?.text === text) return true;
-    this.key = { text, value: makeRetryKey() };
-    return false;
   }
 
   // Whether somebody has this id already: pictures would silently become theirs.
@@ -162,7 +175,6 @@ class Enrolment {
       if (problem.code === "unknown_person") return false;
       throw problem;
     }
-    this.key = null;
     this.offer(`${found.name ?? id} has the id ${id} already. Choose another id, or:`, [[`Add the pictures to ${found.name ?? id}`, { to: found }]]);
     return true;
   }
@@ -224,7 +236,7 @@ class Enrolment {
     const others = this.tray.pictures.length - pictures.length;
     this.tray.clear();
     const mayRead = visit.may("read_people");
-    const again = make("button", { type: "button", class: "quiet", on: { click: () => { cameraWasOn = cameraIsOn; visit.go("events/:event/enrol"); } } }, "Enrol another");
+    const again = make("button", { type: "button", class: "quiet", on: { click: () => this.enrolAnother(cameraIsOn) } }, "Enrol another");
     const live = visit.may("recognise") && make("a", { class: "button", href: visit.link("events/:event/live") }, "Try it: Live");
     visit.outlet.replaceChildren(make("section", { class: "card", id: "saved" },
       make("h2", { tabindex: "-1" }, make("span", { class: "mark", "data-kind": "good", "aria-hidden": "true" }, "✓"), " ", this.person ? `${title} has more faces` : `${title} is enrolled`),
@@ -236,5 +248,11 @@ class Enrolment {
       make("div", { class: "buttons last" }, live, again,
         mayRead && make("a", { href: visit.link("events/:event/people/:person", { ...visit.params, person: person.id }) }, `See ${title}`))));
     visit.outlet.querySelector("h2").focus();
+  }
+
+  enrolAnother(cameraIsOn) {
+    const { visit } = this;
+    if (cameraIsOn) queue = { link: visit.link("events/:event/enrol"), session: visit.session };
+    visit.go("events/:event/enrol");
   }
 }

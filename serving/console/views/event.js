@@ -15,7 +15,7 @@ export async function show(visit) {
   const overview = new Overview(visit, model);
   visit.outlet.replaceChildren(overview.node);
   await overview.count();
-  overview.keepCounting();
+  if (!visit.signal.aborted) overview.keepCounting();
 }
 
 class Overview {
@@ -55,6 +55,10 @@ class Overview {
       if (summary) this.held.set({ arrived: countOf(summary.arrived), hour: countOf(summary.arrived_last_hour) });
     } catch (problem) {
       if (problem.advice === undefined) throw problem;
+      if (problem.code === "unknown_event") {
+        if (!this.isErasing) visit.go(VIEW); // which then says so in place of all that was known of it
+        return;
+      }
       this.since.textContent = problem.advice;
       if (!this.counted) this.seen.node.hidden = this.histogram.node.hidden = true;
     }
@@ -180,7 +184,12 @@ class Overview {
       typed: event.id,
     });
     if (!goesOn) return;
-    await visit.callEvent("DELETE", "");
+    this.isErasing = true;
+    try {
+      await visit.callEvent("DELETE", "");
+    } finally {
+      this.isErasing = false;
+    }
     window.addEventListener("hashchange", () => visit.say(`${event.name ?? event.id} is deleted, with everyone in it.`), { once: true });
     visit.go("events", {});
   }

@@ -2,7 +2,7 @@
 
 import { attempt, countOf, make, makeField, makeForm, makeSelect, makeTime } from "../elements.js";
 import { makeSettings } from "../event_settings.js";
-import { makeRetryKey } from "../retry_key.js";
+import { RetryKey } from "../retry_key.js";
 
 const PAGE = "50";
 const OVERVIEW = "events/:event";
@@ -125,30 +125,14 @@ class Events {
     this.creation = make("section", { class: "card", id: "create", "aria-label": "A new event", hidden: true }, make("h2", {}, "A new event"), form);
   }
 
-  async create(asked, key) {
-    try {
-      return await this.visit.call("POST", "events", { json: asked, headers: { "Idempotency-Key": key.value } });
-    } catch (problem) {
-      if (problem.status) key.renew(); // it was answered, so the next one is another request
-      throw problem;
-    }
+  create(asked, key) {
+    return this.visit.call("POST", "events", { json: asked, headers: { "Idempotency-Key": key.take(asked) } });
   }
 
   openCreation(isOpen) {
     this.creation.hidden = !isOpen;
     this.opener.setAttribute("aria-expanded", String(isOpen));
     (isOpen ? this.name : this.opener).focus();
-  }
-}
-
-// What makes a request that was not answered safe to send again.
-class RetryKey {
-  constructor() {
-    this.renew();
-  }
-
-  renew() {
-    this.value = makeRetryKey();
   }
 }
 

@@ -18,13 +18,14 @@ export async function show(visit) {
   const words = word;
   word = "";
   const list = new People(visit);
-  await list.begin(visit.query.get("name") ?? "");
+  list.search.value = visit.query.get("name") ?? "";
+  await list.begin(list.search.value);
   if (words) visit.say(words);
 }
 
 class People {
   constructor(visit) {
-    Object.assign(this, { visit, name: "", cursor: null, shown: 0, pages: null });
+    Object.assign(this, { visit, name: "", cursor: null, begun: 0 });
     this.title = make("h2", { tabindex: "-1" }, "People");
     this.search = make("input", { type: "search", name: "name", maxlength: "200", autocomplete: "off", spellcheck: "false" });
     this.form = makeForm({ fields: makeField("Find by name", this.search), button: "Find", work: () => this.begin(this.search.value.trim()) });
@@ -48,34 +49,37 @@ class People {
 
   // Show the list from its start: everybody, or those whose names contain `name`.
   async begin(name) {
+    const { people, cursor } = await this.read(name, null);
+    this.visit.signal.throwIfAborted();
     const link = this.visit.link("events/:event/people");
     history.replaceState(null, "", name ? `${link}?${new URLSearchParams({ name })}` : link); // so that "back" finds the search again
-    Object.assign(this, { name, cursor: null });
-    this.search.value = name;
-    const people = await this.read();
+    Object.assign(this, { name, begun: this.begun + 1 });
     this.rows.replaceChildren();
-    this.add(people);
+    this.add(people, cursor);
   }
 
   async showMore() {
-    const people = await this.read();
-    const [first] = this.add(people);
+    const { begun } = this;
+    const { people, cursor } = await this.read(this.name, this.cursor);
+    if (begun !== this.begun) return; // another list was found meanwhile
+    const [first] = this.add(people, cursor);
     (first?.querySelector("a") ?? this.title).focus();
   }
 
-  async read() {
+  // Those after `from` whose names contain `name`, and where there are more: { people, cursor }.
+  async read(name, from) {
     const people = [];
-    let cursor = this.cursor;
+    let cursor = from;
     for (let calls = 0; calls < MAX_SEARCH_CALLS && (calls === 0 || cursor) && people.length < PAGE; calls += 1) {
-      const page = await this.visit.callEvent("GET", "people", { query: { name: this.name, cursor, limit: String(PAGE) } });
+      const page = await this.visit.callEvent("GET", "people", { query: { name, cursor, limit: String(PAGE) } });
       people.push(...page.people);
       cursor = page.next_cursor;
     }
-    this.cursor = cursor;
-    return people;
+    return { people, cursor };
   }
 
-  add(people) {
+  add(people, cursor) {
+    this.cursor = cursor;
     const rows = people.map((person) => this.makeRow(person));
     this.rows.append(...rows);
     this.showState();
