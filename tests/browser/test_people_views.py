@@ -44,8 +44,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
-FRAMES_OF_EACH = 90
-"""Three seconds: somebody is unknown after more than one."""
+FRAMES = 60, 90
+"""Of the first and the second person, two and three seconds: somebody is unknown after more than one."""
 SOON = 0.15
 """Until the page is drawn for another screen."""
 PHONE: dict[str, Any] = {"width": 390, "phone": True, "settle_s": SOON}
@@ -58,7 +58,7 @@ def short_film(samples: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
     """Two people before the camera, in turn."""
     scenes = set_scene(samples["guest"], 1.7), set_scene(samples["portrait"], 3)
     path = tmp_path_factory.mktemp("film") / "two.mjpeg"
-    path.write_bytes(b"".join(scene * FRAMES_OF_EACH for scene in scenes))
+    path.write_bytes(b"".join(scene * count for scene, count in zip(scenes, FRAMES, strict=True)))
     return path
 
 
