@@ -1,6 +1,6 @@
 // API keys: which there are, one more, one less. A key's text is shown once, when it is made.
 
-import { attempt, confirmWith, make, makeField, makeForm, makeSelect, makeTime } from "../elements.js";
+import { attempt, confirmWith, countOf, make, makeField, makeForm, makeSelect, makeTime } from "../elements.js";
 import { EventReach, makeCheck } from "../event_reach.js";
 import { RecordTable } from "../record_table.js";
 import { listEvents } from "../session.js";
@@ -34,13 +34,13 @@ class ApiKeys {
     this.form = this.makeForm(events);
     this.made = make("div", { id: "made", hidden: true });
     this.table = new RecordTable({ id: "api-keys", title: "keys-title", columns: ["Name", "May", "Events", "Made", "Expires", "Last used", "State"] });
-    this.empty = make("p", { class: "hint" });
+    this.hint = make("p", { class: "hint" });
     this.ended = makeCheck("Show also keys that are revoked or expired");
     this.ended.input.addEventListener("change", () => this.showKeys());
     this.problem = make("p", { class: "problem", role: "alert" });
     this.more = make("button", { type: "button", class: "quiet", on: { click: () => attempt(this.more, this.problem, () => this.showMore()) } }, "Show more");
     this.node = make("div", { class: "beside" },
-      make("section", { class: "card wide", "aria-labelledby": "keys-title" }, this.title, this.ended.node, this.empty, this.table.node, this.problem, this.more),
+      make("section", { class: "card wide", "aria-labelledby": "keys-title" }, this.title, this.ended.node, this.hint, this.table.node, this.problem, this.more),
       make("section", { class: "card wide", "aria-labelledby": "make-title" }, make("h3", { id: "make-title" }, "Make a key"), this.made, this.form));
     visit.signal.addEventListener("abort", () => this.forget(), { once: true }); // also when somebody signs out
   }
@@ -143,16 +143,22 @@ class ApiKeys {
     this.title.focus();
   }
 
-  // The latest first; pages come in the order of ids.
+  // Of those that have come, the latest first; pages come in the order of ids.
   showKeys() {
     const shown = this.keys.filter((key) => this.ended.input.checked || stateOf(key).kind === "good").sort((a, b) => b.created_at.localeCompare(a.created_at));
     this.table.clear();
     this.table.add(shown.map((key) => this.makeRow(key)));
     this.ended.node.hidden = this.keys.length === 0;
-    this.empty.hidden = shown.length > 0;
-    this.empty.textContent = this.keys.length
-      ? "No key is good any more."
-      : "There is no key yet. A camera, a door or another program gets its own, so that it can be withdrawn alone.";
+    this.hint.textContent = this.describe(shown.length);
+    this.hint.hidden = !this.hint.textContent;
+  }
+
+  describe(shown) {
+    const isMore = this.cursor !== null;
+    if (isMore) return `${shown ? "The latest first" : "None is good any more"}, of the ${countOf(this.keys.length)} keys that were looked through. There are more.`;
+    if (shown) return "";
+    if (this.keys.length) return "No key is good any more.";
+    return "There is no key yet. A camera, a door or another program gets its own, so that it can be withdrawn alone.";
   }
 
   makeRow(key) {

@@ -15,14 +15,15 @@ const when = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "medi
 
 export async function show(visit) {
   const trail = new Trail(visit, Object.fromEntries(NAMES.map((name) => [name, visit.query.get(name) ?? ""])));
-  const entries = await trail.read();
+  const page = await trail.read(trail.list);
   visit.outlet.replaceChildren(trail.node);
-  trail.showEntries(entries);
+  trail.showPage(page);
 }
 
 class Trail {
   constructor(visit, filters) {
-    Object.assign(this, { visit, filters, cursor: null, seen: { action: new Set(), outcome: new Set(["ok"]) } });
+    // `list`: what is shown, its filters and where it goes on.
+    Object.assign(this, { visit, list: { filters, cursor: null }, seen: { action: new Set(), outcome: new Set(["ok"]) } });
     this.title = make("h2", { id: "audit-title", tabindex: "-1" }, "Audit trail");
     this.inputs = new Map();
     this.lists = new Map(["action", "outcome"].map((name) => [name, make("datalist", { id: `${name}s-seen` })]));
@@ -53,27 +54,31 @@ class Trail {
   // ---- filters
 
   fillForm() {
-    for (const [name] of TEXTS) this.inputs.get(name).value = this.filters[name];
-    for (const [name] of MOMENTS) this.inputs.get(name).value = localOf(this.filters[name]);
+    const { filters } = this.list;
+    for (const [name] of TEXTS) this.inputs.get(name).value = filters[name];
+    for (const [name] of MOMENTS) this.inputs.get(name).value = localOf(filters[name]);
   }
 
   get link() {
-    const set = Object.entries(this.filters).filter(([, value]) => value);
+    const set = Object.entries(this.list.filters).filter(([, value]) => value);
     return set.length ? `${this.visit.link("audit")}?${new URLSearchParams(set)}` : this.visit.link("audit");
   }
 
   async applyFilters() {
-    for (const [name] of TEXTS) this.filters[name] = this.inputs.get(name).value.trim();
-    for (const [name] of MOMENTS) this.filters[name] = instantOf(this.inputs.get(name).value, this.filters[name]);
+    const before = this.list.filters;
+    const filters = {};
+    for (const [name] of TEXTS) filters[name] = this.inputs.get(name).value.trim();
+    for (const [name] of MOMENTS) filters[name] = instantOf(this.inputs.get(name).value, before[name]);
+    const page = await this.read({ filters, cursor: null });
+    this.list = { filters, cursor: null };
     if (location.hash !== this.link) history.pushState(null, "", this.link); // so that a link, and "back", find it again
-    this.cursor = null;
-    const entries = await this.read();
     this.table.clear();
-    this.showEntries(entries);
+    this.showPage(page);
     this.visit.say(this.count.textContent);
   }
 
   clearFilters() {
+    if (this.form.send.disabled) return; // it waits for an answer
     for (const input of this.inputs.values()) input.value = "";
     this.form.requestSubmit();
     this.inputs.get("event").focus();
@@ -81,24 +86,24 @@ class Trail {
 
   // ---- entries
 
-  async read() {
+  // What comes next of a list: { entries, cursor }.
+  async read({ filters, cursor }) {
     const entries = [];
-    let { cursor } = this;
     for (let pages = 0; pages < MAX_PAGES && (pages === 0 || cursor) && entries.length < PAGE; pages += 1) {
-      const page = await this.visit.call("GET", "audit", { query: { ...this.filters, cursor, limit: String(PAGE) } });
+      const page = await this.visit.call("GET", "audit", { query: { ...filters, cursor, limit: String(PAGE) } });
       entries.push(...page.entries);
       cursor = page.next_cursor;
     }
-    this.cursor = cursor;
-    return entries;
+    return { entries, cursor };
   }
 
-  showEntries(entries) {
+  showPage({ entries, cursor }) {
+    this.list.cursor = cursor;
     const rows = entries.map((entry) => this.makeRow(entry));
     this.table.add(rows);
-    this.more.hidden = this.cursor === null;
     const { count } = this.table;
-    const isMore = this.cursor !== null;
+    const isMore = cursor !== null;
+    this.more.hidden = !isMore;
     this.count.textContent = count
       ? `${isMore ? "The latest " : ""}${countOf(count)} ${count === 1 ? "entry" : "entries"}, the newest first.`
       : isMore ? "Nothing found yet; there is more to look through." : "There is no such entry.";
@@ -110,7 +115,10 @@ class Trail {
   }
 
   async showMore() {
-    const [first] = this.showEntries(await this.read());
+    const { list } = this;
+    const page = await this.read(list);
+    if (this.list !== list) return; // another is shown by now
+    const [first] = this.showPage(page);
     (first?.querySelector("a") ?? this.title).focus();
   }
 
@@ -135,7 +143,7 @@ class Trail {
   makeExport(form, words) {
     const button = make("button", { type: "button", class: "quiet" }, `Export ${words}`);
     button.addEventListener("click", () => attempt(button, this.problem, async () => {
-      const file = await this.visit.call("GET", "audit/export", { query: { ...this.filters, format: form }, as: "blob", timeoutS: EXPORT_TIMEOUT_S });
+      const file = await this.visit.call("GET", "audit/export", { query: { ...this.list.filters, format: form }, as: "blob", timeoutS: EXPORT_TIMEOUT_S });
       saveFile(file, `audit.${form}`);
       this.visit.say(`audit.${form} is made: all entries that the filters let through.`);
     }));
