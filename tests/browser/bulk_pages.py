@@ -34,6 +34,18 @@ ARCHIVE = """(async () => {
 })()"""
 """`%` paths as JSON: the archive that the page makes of such files, each of which holds its own path."""
 
+HEAR = """(() => {
+  window.heard = [];
+  window.hearing?.disconnect();
+  const region = (node) => (node.closest ? node : node.parentElement)?.closest("[role=status], [role=alert]");
+  window.hearing = new MutationObserver((changes) => {
+    const regions = changes.flatMap(({ target, addedNodes }) => [target, ...addedNodes]).map(region);
+    for (const each of new Set(regions)) if (each?.textContent) heard.push(each.textContent);
+  });
+  hearing.observe(document.getElementById("view"), { subtree: true, childList: true, characterData: true });
+})()"""
+"""`heard`: from now on what a screen reader says of the view by itself."""
+
 
 def write_archive(path: Path, entries: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w") as archive:

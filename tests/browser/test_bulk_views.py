@@ -18,7 +18,7 @@ import pytest_asyncio
 from loadtest.service import Service
 from serving.errors import ALL_ERRORS
 from serving.registry.identifiers import is_person_id
-from tests.browser.bulk_pages import ARCHIVE, BOX_COLOURS, drop_files, wait_for_file, write_archive
+from tests.browser.bulk_pages import ARCHIVE, BOX_COLOURS, HEAR, drop_files, wait_for_file, write_archive
 from tests.browser.chromium import Page, find_chromium, open_browser
 from tests.browser.visits import check_page, go_to, sign_in
 
@@ -92,8 +92,10 @@ async def test_an_archive_is_imported_and_what_was_rejected_says_why(
         "(() => { const bar = document.querySelector('progress[aria-label=Upload]'); window.sent = [];"
         "new MutationObserver(() => window.sent.push(bar.value)).observe(bar, { attributes: true }); })()"
     )
+    await page.evaluate(HEAR)
     await page.click("button", "Import")
     await page.wait_for(state_of_newest("done"))
+    assert len(await page.evaluate("heard")) <= 2  # that it is sent, and which archive no longer
     assert max(await page.evaluate("window.sent")) == archive.stat().st_size
     assert await page.evaluate("document.activeElement.matches('.job')")
     figures = await page.evaluate("document.querySelector('.job .figures').innerText")
@@ -182,11 +184,21 @@ async def test_an_import_is_stopped_and_everyone_is_exported(
         "(() => { const { value, max } = document.querySelector('progress[aria-label=Upload]');"
         "return value > 0 && value < max; })()"
     )
+    assert await page.evaluate(
+        "!window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    )  # the browser asks before it closes or reloads the page
+    for leave in ("location.hash = '#/events'", "history.back()"):
+        await page.evaluate(leave)
+        await page.wait_for("document.querySelector('dialog')?.innerText.includes('Stop sending?')")
+        await page.click("button", "Cancel")
+        await page.wait_for("document.querySelector('dialog') === null")
+        assert await page.evaluate("location.hash.endsWith('/import')")
     await page.click("button", "Stop sending")
     await page.wait_for("document.getElementById('notice').innerText.startsWith('Nothing was imported')")
     await page.wait_for("document.activeElement.innerText === 'Import'")
     await page.command("Network.emulateNetworkConditions", **line, uploadThroughput=-1)
     assert client.get(f"{event}/jobs").json()["jobs"] == []
+    assert await page.evaluate("window.dispatchEvent(new Event('beforeunload', { cancelable: true }))")
     await page.click("button", "Import")
     await page.wait_for("document.querySelector('.job .figures')?.innerText.endsWith(' left')")
     await page.look(tmp_path / "import-running-light.png")
@@ -235,6 +247,7 @@ async def test_dropped_pictures_are_answered_with_boxes_and_names(
         "URL.createObjectURL = (blob) => { const url = make.call(URL, blob); kept.add(url); return url; };"
         "URL.revokeObjectURL = (url) => { kept.delete(url); drop.call(URL, url); }; })()"
     )
+    await page.evaluate(HEAR)
     await page.choose_files("Pictures", broken, samples["group"])
     await page.wait_for("document.querySelectorAll('.picture[data-state=answered]').length === 1")
     await page.wait_for("document.querySelector('progress[aria-label=\"Pictures answered\"]').hidden")
@@ -256,6 +269,7 @@ async def test_dropped_pictures_are_answered_with_boxes_and_names(
     assert await page.evaluate(f"{lines}.every(each => each.querySelectorAll('tbody tr').length === 1)")
     summary = await page.text_of("summary-words")
     assert summary == "1 person recognised · 5 unknown faces · 1 picture without an answer"
+    assert await page.evaluate("heard") == ["Asking about 2 pictures.", summary]
 
     await page.evaluate("document.querySelectorAll('.picture')[0].remove()")  # so that the group is the first
     size = {"width": answer["width"], "height": answer["height"]}

@@ -1,6 +1,7 @@
 // People brought in by an archive of pictures, or taken away with their vectors; and the jobs that do it.
 
 import { MAX_BYTES, MAX_PICTURES, makeArchive, planArchive } from "../archive_maker.js";
+import { askBeforeLeaving } from "../departure.js";
 import { attempt, confirmWith, make, makeField, makeForm, makeSelect } from "../elements.js";
 import { countedOf, sizeOf } from "../figures.js";
 import { readDroppedFiles, readFolder } from "../folders.js";
@@ -48,15 +49,16 @@ class ImportForm {
     this.duplicates = makeSelect([["", "As the service is set"], ["refuse", "Reject them"], ["allow", "Import them"]], "");
     this.quality = makeSelect([["", "As the event asks"], ...levelsFrom(visit.event?.effective_quality_level)], "");
     this.consent = make("input", { maxlength: "200", autocomplete: "off", placeholder: "form-17" });
-    this.bar = make("progress", { hidden: true, "aria-label": "Upload" });
-    this.step = make("p", { class: "hint", role: "status" });
+    this.step = make("p", { class: "hint", id: "import-step" });
+    this.bar = make("progress", { hidden: true, "aria-label": "Upload", "aria-describedby": this.step.id });
+    this.told = make("p", { class: "unseen", role: "status" }); // what has begun, not each step of it
     this.stop = make("button", { type: "button", class: "quiet", hidden: true, on: { click: () => this.sending?.abort() } }, "Stop sending");
     this.form = makeForm({
       fields: [
         zone.node, this.what,
         make("div", { class: "grid" }, makeField("Faces like somebody else's", this.duplicates), makeField("Quality of the faces", this.quality)),
         makeField(`Consent reference${visit.event?.consent_required ? "" : " (may be left out)"}`, this.consent, consentHint(visit.event)),
-        this.bar, this.step,
+        this.bar, this.step, this.told,
       ],
       button: "Import", work: () => this.run(), more: [this.stop],
     });
@@ -108,6 +110,9 @@ class ImportForm {
     }
     this.sending = new AbortController();
     const signal = AbortSignal.any([this.visit.signal, this.sending.signal]);
+    const goFreely = askBeforeLeaving({
+      title: "Stop sending?", words: "Leaving this page ends the upload, and what has not arrived whole is not imported.", button: "Stop and leave",
+    });
     this.bar.hidden = this.stop.hidden = false;
     this.visit.say("");
     try {
@@ -122,9 +127,10 @@ class ImportForm {
       else if (error.code === "body_too_large") this.complain(`The service takes at most ${sizeOf(error.context.max_bytes)} at once. Make several smaller archives.`);
       else throw error;
     } finally {
+      goFreely();
       this.sending = null;
       this.bar.hidden = this.stop.hidden = true;
-      this.step.textContent = "";
+      this.step.textContent = this.told.textContent = "";
       if (this.chosen && !this.visit.signal.aborted) setTimeout(() => this.form.send.focus()); // which rests until then
     }
   }
@@ -135,6 +141,7 @@ class ImportForm {
       this.step.textContent = `${done} of ${countedOf(plan.entries.length, "file")} read.`;
     };
     tell(0);
+    this.told.textContent = `Reading ${countedOf(plan.entries.length, "file")}.`;
     return makeArchive(plan.entries, tell, signal);
   }
 
@@ -144,6 +151,7 @@ class ImportForm {
       this.step.textContent = bytes < archive.size ? `${sizeOf(bytes)} of ${sizeOf(archive.size)} sent.` : "Sent; the service is taking it in.";
     };
     tell(0);
+    this.told.textContent = `Sending ${sizeOf(archive.size)}.`;
     const query = { on_duplicate: this.duplicates.value, quality: this.quality.value, consent_reference: this.consent.value.trim() };
     return this.visit.callEvent("POST", "imports", { body: archive, query, signal, onUpload: tell });
   }

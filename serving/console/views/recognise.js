@@ -32,8 +32,9 @@ class Recognition {
     this.count = make("input", { type: "number", min: "1", max: String(MAX_CANDIDATES), step: "1", required: true, value: "3" });
     this.quality = makeSelect(LEVELS, "off");
     this.problem = make("p", { class: "problem", role: "alert" });
-    this.bar = make("progress", { hidden: true, "aria-label": "Pictures answered" });
-    this.step = make("p", { class: "hint", role: "status" });
+    this.step = make("p", { class: "hint", id: "recognise-step" });
+    this.bar = make("progress", { hidden: true, "aria-label": "Pictures answered", "aria-describedby": this.step.id });
+    this.told = make("p", { class: "unseen", role: "status" }); // the beginning and the end, not each step
     this.again = make("button", { type: "button", hidden: true, on: { click: () => this.askAllAgain() } }, "Ask again");
     this.stop = make("button", { type: "button", class: "quiet", hidden: true, on: { click: () => { this.stopped = true; this.asking?.abort(); } } }, "Stop");
     this.clear = make("button", { type: "button", class: "quiet", hidden: true, on: { click: () => { this.drop(); zone.input.focus(); } } }, "Remove all pictures");
@@ -43,7 +44,7 @@ class Recognition {
       make("section", { class: "card wide" }, make("h2", {}, "Recognise"), zone.node,
         make("div", { class: "grid" },
           makeField("Strictness", this.strictness, "How often one person passes for another."), makeField("Candidates for each face", this.count), makeField("Quality", this.quality)),
-        this.problem, this.bar, this.step, make("div", { class: "buttons" }, this.again, this.stop, this.clear)),
+        this.problem, this.bar, this.step, this.told, make("div", { class: "buttons" }, this.again, this.stop, this.clear)),
       this.summary, this.list);
     for (const control of [this.strictness, this.count, this.quality]) {
       control.addEventListener("change", () => { this.again.hidden = !this.pictures.length || this.working; });
@@ -75,7 +76,7 @@ class Recognition {
     for (const picture of this.pictures) picture.forget();
     this.pictures = [];
     this.list.replaceChildren();
-    this.problem.textContent = this.step.textContent = "";
+    this.problem.textContent = this.step.textContent = this.told.textContent = "";
     this.summary.hidden = this.again.hidden = this.clear.hidden = true;
   }
 
@@ -99,6 +100,7 @@ class Recognition {
     const signal = AbortSignal.any([this.visit.signal, this.asking.signal]);
     const query = { strictness: this.strictness.value, top_k: this.count.value, quality: this.quality.value };
     this.again.hidden = true;
+    this.told.textContent = `Asking about ${countedOf(this.pictures.filter(({ state }) => state === "waiting").length, "picture")}.`;
     this.stop.hidden = this.clear.hidden = this.bar.hidden = false;
     try {
       for (;;) {
@@ -123,7 +125,7 @@ class Recognition {
     const left = this.pictures.filter((picture) => picture.state !== "answered").length;
     this.again.hidden = left === 0;
     this.step.textContent = "";
-    this.showSummary();
+    this.told.textContent = this.showSummary();
     if (!this.stopped && !this.problem.textContent && this.pictures.some((picture) => picture.state === "waiting")) this.work();
   }
 
@@ -134,6 +136,7 @@ class Recognition {
     if (this.pictures.length > 1 && done > 0) this.showSummary();
   }
 
+  // Returns its sentence, empty where nothing is shown.
   showSummary() {
     const answered = this.pictures.filter((picture) => picture.answer);
     const failed = this.pictures.filter((picture) => picture.state === "failed").length;
@@ -159,12 +162,13 @@ class Recognition {
     ].filter(Boolean).join(" · ");
     this.summary.hidden = !answered.length && !failed;
     this.summary.replaceChildren(
-      make("h2", { id: "summary-title" }, `In ${countedOf(answered.length, "picture")}`), make("p", { id: "summary-words", role: "status" }, words),
+      make("h2", { id: "summary-title" }, `In ${countedOf(answered.length, "picture")}`), make("p", { id: "summary-words" }, words),
       rows.length > 0 && make("div", { class: "scroll" }, make("table", {},
         make("thead", {}, make("tr", {}, ["Who", "Pictures", "Best cosine", "False match rate"].map((title, place) => make("th", { scope: "col", class: place ? "number" : null }, title)))),
         make("tbody", {}, rows.map(({ person, pictures, best }) => make("tr", {},
           make("td", {}, nameOf(person)), make("td", { class: "number" }, countOf(pictures)),
           make("td", { class: "number" }, cosineWords(best.cosine)), make("td", { class: "number" }, rateOf(best))))))));
+    return this.summary.hidden ? "" : words;
   }
 }
 
