@@ -7,7 +7,7 @@ import socket
 from functools import partial
 
 from serving.commands.console import messages
-from serving.errors import ConfigurationError
+from serving.errors import CommandError, ConfigurationError
 from serving.runtime import find_free_port
 
 METRICS_PORT = 8080
@@ -21,13 +21,14 @@ def check_port_is_free(host: str, port: int, name: str, option: str) -> None:
         option: of the command, that chooses another.
 
     Raises:
-        ConfigurationError: something listens there, or the host is none of this machine's.
+        CommandError: something listens there.
+        ConfigurationError: the host is none of this machine's.
     """
     try:
         _bind(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
+            raise CommandError(
                 f"{name} {port} is in use: stop what listens there or choose another with {option}"
             ) from None
         raise ConfigurationError(f"cannot listen on {host!r}, {name} {port}: {error.strerror}") from None

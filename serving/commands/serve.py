@@ -30,7 +30,7 @@ from serving.commands.packs import prepare_with_progress
 from serving.commands.ports import check_port_is_free, choose_metrics_port, let_agent_choose_port
 from serving.commands.serve_log import join_command_log, name_log_file, place_log
 from serving.commands.start_checks import check_start, find_dormant_events
-from serving.errors import ConfigurationError
+from serving.errors import ConfigurationError, RayNotStarted
 from serving.operations.service_note import ServiceNote, remove_note, write_note
 from serving.runtime import set_ray_flags
 from serving.settings import Settings, load_settings
@@ -184,14 +184,17 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
     mark_run()
     stopping, failed = threading.Event(), threading.Event()
     try:
-        ray.init(
-            address="local",
-            num_cpus=cpus or max(2, os.cpu_count() or 2),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            namespace="serve",
-            _metrics_export_port=metrics_port,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus or max(2, os.cpu_count() or 2),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                namespace="serve",
+                _metrics_export_port=metrics_port,
+            )
+        except Exception as error:  # Ray has no type of its own for it
+            raise RayNotStarted(str(error).strip()) from error
         address = ray.get_runtime_context().gcs_address
         write_note(settings.data_dir, ServiceNote(os.getpid(), url, address))
         for signal_number in STOP_SIGNALS:

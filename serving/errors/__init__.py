@@ -32,6 +32,7 @@ from serving.errors.configuration import (
     PackError,
     PackNotCalibrated,
     ProviderUnavailable,
+    RayNotStarted,
 )
 from serving.errors.events import (
     ConsentRequired,
@@ -117,6 +118,7 @@ __all__ = [
     "ProviderUnavailable",
     "QualityTooLow",
     "RateLimited",
+    "RayNotStarted",
     "RequestInProgress",
     "RestoreRefused",
     "RollcallError",

@@ -31,7 +31,16 @@ class InstallationConflict(ConfigurationError):
 class CommandError(RollcallError):
     code = "command_error"
     title = "The command cannot do that"
-    cure = "See the command's --help."
+    cure = "The message says what to do; the command's --help shows all that it takes."
+
+
+class RayNotStarted(RollcallError):
+    code = "ray_not_started"
+    title = "Ray did not start"
+    cure = (
+        "A machine that is very busy is the usual reason (Ray gives itself 30 s): run the command again. "
+        "If it comes again, read the newest logs below /tmp/ray/session_latest/logs."
+    )
 
 
 class PackError(RollcallError):

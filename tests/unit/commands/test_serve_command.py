@@ -24,7 +24,7 @@ from serving.commands.serve import (
     _read_config,
     _single_application,
 )
-from serving.errors import ConfigurationError
+from serving.errors import CommandError, ConfigurationError, RayNotStarted
 from serving.runtime import find_free_port
 from serving.settings import load_settings
 
@@ -154,7 +154,7 @@ def taken(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", ""])
 def test_a_taken_port_is_refused(taken: int, host: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(CommandError) as caught:
         check_port_is_free(host, taken, "port", "--port")
     assert caught.value.detail == (
         f"port {taken} is in use: stop what listens there or choose another with --port"
@@ -184,7 +184,7 @@ def test_the_metrics_port(
 ) -> None:
     free = find_free_port()
     assert choose_metrics_port(free, 8000) == free
-    with pytest.raises(ConfigurationError, match=f"metrics port {taken} is in use: .* --metrics-port"):
+    with pytest.raises(CommandError, match=f"metrics port {taken} is in use: .* --metrics-port"):
         choose_metrics_port(taken, 8000)
     with pytest.raises(ConfigurationError, match="the service's own"):
         choose_metrics_port(free, free)
@@ -198,6 +198,23 @@ def test_the_metrics_port(
     assert f"Port {taken} is in use; metrics are on port {chosen}." in capsys.readouterr().err
 
 
+def test_a_ray_that_does_not_start_is_told_with_its_cure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def give_up(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.setattr(serve_module, "set_ray_flags", lambda **_: None)
+    monkeypatch.setattr(serve_module, "prepare_with_progress", lambda _: None)
+    monkeypatch.setattr("ray.init", give_up)
+    monkeypatch.setenv("ROLLCALL_DATA_DIR", str(tmp_path))
+    options = ["--port", str(find_free_port()), "--metrics-port", str(find_free_port())]
+    result = CliRunner().invoke(app, ["serve", "--config", str(ROOT / "config" / "laptop.yaml"), *options])
+    assert isinstance(result.exception, RayNotStarted)
+    assert "timed out" in result.exception.detail
+    assert "run the command again" in result.exception.cure
+
+
 def test_nothing_starts_when_the_port_is_taken(
     taken: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -209,7 +226,7 @@ def test_nothing_starts_when_the_port_is_taken(
     command = ["serve", "--config", str(ROOT / "config" / "laptop.yaml")]
     for options in (["--port", str(taken)], ["--port", str(find_free_port()), "--metrics-port", str(taken)]):
         result = CliRunner().invoke(app, [*command, *options])
-        assert isinstance(result.exception, ConfigurationError)
+        assert isinstance(result.exception, CommandError)
         assert f"port {taken} is in use" in result.exception.detail
     assert started == []
     free = [str(find_free_port()), str(find_free_port())]
