@@ -33,7 +33,7 @@ types: $(VENV)/.dev-ready ## Types
 
 unit: $(VENV)/.dev-ready ## All tests, on real models, a real Ray and a real gallery
 	@$(BIN)/rollcall packs prepare
-	@$(BIN)/pytest tests/unit --numprocesses 2 $(ARGS)
+	@$(BIN)/pytest tests/unit --numprocesses 3 $(ARGS)
 	@$(BIN)/pytest tests/graph tests/http tests/browser tests/chaos/test_sample.py $(ARGS)
 
 agreement: $(VENV)/.dev-ready ## On every LFW picture at hand: the service against the pack in process, and InsightFace's accuracy

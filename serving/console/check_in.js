@@ -1,13 +1,13 @@
 // The camera at the door: sign in, choose an event, then show who is seen and who has arrived.
 
-import { Banner } from "./banner.js";
-import { Problem } from "./calls.js";
-import { Camera } from "./camera.js";
-import { make, makeField, makeForm, makeSelect, timeOf } from "./elements.js";
-import { makeEntrance } from "./entrance.js";
-import { makeEventChoice } from "./event_choice.js";
-import { KINDS, drawBoxes, nameOf } from "./faces.js";
-import { call, closeSession } from "./session.js";
+import { Banner } from "./camera/banner.js";
+import { Problem } from "./service/calls.js";
+import { Camera } from "./camera/camera.js";
+import { make, makeField, makeForm, makeSelect, timeOf } from "./page/elements.js";
+import { makeEntrance } from "./page/entrance.js";
+import { makeEventChoice } from "./page/event_choice.js";
+import { KINDS, drawBoxes, nameOf } from "./camera/faces.js";
+import { call, closeSession } from "./service/session.js";
 
 const MIN_PERIOD_MS = 334; // three pictures a second, one after the other
 const SUMMARY_PERIOD_MS = 20_000;

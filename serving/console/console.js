@@ -1,10 +1,10 @@
 // The console: sign in once, then one view after another, each in its own module.
 
-import { Problem } from "./calls.js";
-import { make } from "./elements.js";
-import { makeEntrance } from "./entrance.js";
+import { Problem } from "./service/calls.js";
+import { make } from "./page/elements.js";
+import { makeEntrance } from "./page/entrance.js";
 import { HOME, ROUTES, findRoute, isAllowed, linkTo } from "./routes.js";
-import { call, closeSession } from "./session.js";
+import { call, closeSession } from "./service/session.js";
 
 const part = (id) => document.getElementById(id);
 

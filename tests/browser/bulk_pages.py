@@ -24,7 +24,8 @@ BOX_COLOURS = """(() => {
 """`%` the answer's size and its boxes as JSON: colours along each lower edge in the first picture."""
 
 ARCHIVE = """(async () => {
-  const { planArchive, makeArchive } = await import(new URL("console/archive_maker.js", document.baseURI));
+  const module = new URL("console/pictures/archive_maker.js", document.baseURI);
+  const { planArchive, makeArchive } = await import(module);
   const files = %s.map((path) => ({ path, file: new Blob([path]) }));
   const { entries, people, passedOver } = planArchive(files);
   const read = [];

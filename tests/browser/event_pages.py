@@ -14,7 +14,7 @@ from tests.browser.chromium import Page
 COUNTED_WITHIN_S = 60
 
 ARITHMETIC = """(async (curve, cosines, asked) => {
-  const rates = await import(new URL("console/rates.js", document.baseURI));
+  const rates = await import(new URL("console/charts/rates.js", document.baseURI));
   return {
     rates: cosines.map((cosine) => rates.rateAt(curve, cosine)),
     cosines: asked.map((rate) => rates.cosineFor(curve, rate)),
@@ -22,7 +22,8 @@ ARITHMETIC = """(async (curve, cosines, asked) => {
   };
 })(%s, %s, %s)"""
 JUDGEMENTS = """(async (curve, scores, n, cosines) => {
-  const { judgeThreshold, estimateStrangers } = await import(new URL("console/rates.js", document.baseURI));
+  const module = new URL("console/charts/rates.js", document.baseURI);
+  const { judgeThreshold, estimateStrangers } = await import(module);
   return [estimateStrangers(scores, curve, n), cosines.map((c) => judgeThreshold(scores, curve, n, c))];
 })(%s, %s, %s, %s)"""
 

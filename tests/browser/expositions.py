@@ -12,7 +12,7 @@ PROBES = ("/metrics", "/healthz", "/readyz")
 Families = dict[str, Metric]
 
 QUANTILES = """(async () => {
-  const module = await import(new URL("console/exposition.js", document.baseURI));
+  const module = await import(new URL("console/service/exposition.js", document.baseURI));
   const { pickHistogram, quantileOf, readExposition } = module;
   const [before, after] = %s.map(readExposition);
   return %s.map(([name, label, value, share]) => quantileOf(
@@ -20,7 +20,7 @@ QUANTILES = """(async () => {
 })()"""
 """The console's quantiles: of two texts, and of cases [metric, label, value, share]."""
 SAMPLES = """(async () => {
-  const { readExposition } = await import(new URL("console/exposition.js", document.baseURI));
+  const { readExposition } = await import(new URL("console/service/exposition.js", document.baseURI));
   return [...readExposition(%s)].flatMap(([name, samples]) => samples.map(
     ({ labels, value }) => [name, Object.entries(labels).sort(), String(value)]));
 })()"""

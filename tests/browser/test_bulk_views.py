@@ -366,7 +366,7 @@ async def test_an_archive_made_in_the_page_is_one_that_everybody_reads(page: Pag
 
 async def test_every_hint_is_of_an_error_that_there_is(page: Page) -> None:
     codes = await page.evaluate(
-        "import(new URL('console/picture_problems.js', document.baseURI))"
+        "import(new URL('console/pictures/picture_problems.js', document.baseURI))"
         ".then(({ IMPORT_HINTS }) => Object.keys(IMPORT_HINTS))"
     )
     assert set(codes) <= {error.code for error in ALL_ERRORS}

@@ -124,7 +124,7 @@ async def test_it_comes_back_by_itself_and_ends_when_the_event_is_closed(
 
 
 STREAM_WITH_FAKES = """(async () => {
-  const { LiveStream } = await import(new URL("console/live_stream.js", document.baseURI));
+  const { LiveStream } = await import(new URL("console/service/live_stream.js", document.baseURI));
   const real = [window.WebSocket, window.fetch, window.setTimeout];
   const setSoon = window.setTimeout.bind(window);
   const session = { token: "old", refreshToken: "once", expiresAt: performance.now() + 600_000 };

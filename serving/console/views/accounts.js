@@ -1,9 +1,9 @@
 // Accounts: who may sign in, with what role, for which events.
 
-import { attempt, confirmWith, make, makeField, makeForm, makeSelect, makeTime } from "../elements.js";
-import { EventReach } from "../event_reach.js";
-import { RecordTable } from "../record_table.js";
-import { listEvents } from "../session.js";
+import { attempt, confirmWith, make, makeField, makeForm, makeSelect, makeTime } from "../page/elements.js";
+import { EventReach } from "../gallery/event_reach.js";
+import { RecordTable } from "../page/record_table.js";
+import { listEvents } from "../service/session.js";
 
 const PAGE = 100;
 const ROLES = [

@@ -1,9 +1,9 @@
 // API keys: which there are, one more, one less. A key's text is shown once, when it is made.
 
-import { attempt, confirmWith, countOf, make, makeField, makeForm, makeSelect, makeTime } from "../elements.js";
-import { EventReach, makeCheck } from "../event_reach.js";
-import { RecordTable } from "../record_table.js";
-import { listEvents } from "../session.js";
+import { attempt, confirmWith, countOf, make, makeField, makeForm, makeSelect, makeTime } from "../page/elements.js";
+import { EventReach, makeCheck } from "../gallery/event_reach.js";
+import { RecordTable } from "../page/record_table.js";
+import { listEvents } from "../service/session.js";
 
 const PAGE = 200;
 const DAY_MS = 86_400_000;

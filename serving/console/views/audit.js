@@ -1,8 +1,8 @@
 // Who did what, when, to which event and person, with what outcome: the trail, filtered, and taken away as a file.
 
-import { saveFile } from "../downloads.js";
-import { attempt, countOf, make, makeField, makeForm } from "../elements.js";
-import { RecordTable } from "../record_table.js";
+import { saveFile } from "../service/downloads.js";
+import { attempt, countOf, make, makeField, makeForm } from "../page/elements.js";
+import { RecordTable } from "../page/record_table.js";
 
 const PAGE = 50;
 const MAX_PAGES = 10; // a page may be empty and not be the last: so many are asked for at once

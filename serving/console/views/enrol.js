@@ -1,12 +1,12 @@
 // A new person, or more faces of one: pictures by the camera or from files, judged before they are saved.
 
-import { Problem } from "../calls.js";
-import { Camera } from "../camera.js";
-import { attempt, make, makeField, makeForm, makeTime } from "../elements.js";
-import { makeDropZone, readPicture } from "../picture_choice.js";
-import { adviseOn } from "../picture_problems.js";
-import { PictureTray, explainFaults } from "../picture_tray.js";
-import { RetryKey } from "../retry_key.js";
+import { Problem } from "../service/calls.js";
+import { Camera } from "../camera/camera.js";
+import { attempt, make, makeField, makeForm, makeTime } from "../page/elements.js";
+import { makeDropZone, readPicture } from "../pictures/picture_choice.js";
+import { adviseOn } from "../pictures/picture_problems.js";
+import { PictureTray, explainFaults } from "../pictures/picture_tray.js";
+import { RetryKey } from "../service/retry_key.js";
 
 const SAVE_TIMEOUT_S = 30;
 const OF_A_PICTURE = new Set([

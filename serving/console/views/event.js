@@ -1,10 +1,10 @@
 // One event: what it holds, how it decides, what became of the faces seen there.
 
-import { Histogram, chooseRange } from "../charts.js";
-import { attempt, confirmWith, countOf, dateOf, make, makeForm, makeTime } from "../elements.js";
-import { makeSettings, packOf, wordsOf, wordsOfPolicy } from "../event_settings.js";
-import { countedOf } from "../figures.js";
-import { cosineWords, rateWords, shareOfStrangers, shareWords } from "../rates.js";
+import { Histogram, chooseRange } from "../charts/charts.js";
+import { attempt, confirmWith, countOf, dateOf, make, makeForm, makeTime } from "../page/elements.js";
+import { makeSettings, packOf, wordsOf, wordsOfPolicy } from "../gallery/event_settings.js";
+import { countedOf } from "../page/figures.js";
+import { cosineWords, rateWords, shareOfStrangers, shareWords } from "../charts/rates.js";
 import { makeState } from "./events.js";
 
 const PERIOD_MS = 10_000; // between two looks at the counts

@@ -1,8 +1,8 @@
 // The events within reach: which there are, and a new one.
 
-import { attempt, countOf, make, makeField, makeForm, makeSelect, makeTime } from "../elements.js";
-import { makeSettings } from "../event_settings.js";
-import { RetryKey } from "../retry_key.js";
+import { attempt, countOf, make, makeField, makeForm, makeSelect, makeTime } from "../page/elements.js";
+import { makeSettings } from "../gallery/event_settings.js";
+import { RetryKey } from "../service/retry_key.js";
 
 const PAGE = "50";
 const OVERVIEW = "events/:event";

@@ -1,12 +1,12 @@
 // People brought in by an archive of pictures, or taken away with their vectors; and the jobs that do it.
 
-import { MAX_BYTES, MAX_PICTURES, makeArchive, planArchive } from "../archive_maker.js";
-import { askBeforeLeaving } from "../departure.js";
-import { attempt, confirmWith, make, makeField, makeForm, makeSelect } from "../elements.js";
-import { countedOf, sizeOf } from "../figures.js";
-import { readDroppedFiles, readFolder } from "../folders.js";
-import { JobList } from "../job_list.js";
-import { makeDropZone } from "../picture_choice.js";
+import { MAX_BYTES, MAX_PICTURES, makeArchive, planArchive } from "../pictures/archive_maker.js";
+import { askBeforeLeaving } from "../page/departure.js";
+import { attempt, confirmWith, make, makeField, makeForm, makeSelect } from "../page/elements.js";
+import { countedOf, sizeOf } from "../page/figures.js";
+import { readDroppedFiles, readFolder } from "../pictures/folders.js";
+import { JobList } from "../gallery/job_list.js";
+import { makeDropZone } from "../pictures/picture_choice.js";
 
 const TYPES = [
   [/\.zip$/i, "application/zip"], [/\.tar$/i, "application/x-tar"], [/\.(tgz|gz)$/i, "application/gzip"], [/\.(ndjson|jsonl)$/i, "application/x-ndjson"],

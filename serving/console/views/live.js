@@ -1,11 +1,11 @@
 // Everyone in view of the camera, each with a box and a name.
 
-import { Banner } from "../banner.js";
-import { Camera } from "../camera.js";
-import { make, makeField, makeForm, makeSelect, timeOf } from "../elements.js";
-import { KINDS, drawBoxes, nameOf } from "../faces.js";
-import { LiveStream } from "../live_stream.js";
-import { allowSound, play } from "../sound.js";
+import { Banner } from "../camera/banner.js";
+import { Camera } from "../camera/camera.js";
+import { make, makeField, makeForm, makeSelect, timeOf } from "../page/elements.js";
+import { KINDS, drawBoxes, nameOf } from "../camera/faces.js";
+import { LiveStream } from "../service/live_stream.js";
+import { allowSound, play } from "../camera/sound.js";
 
 const SHOWN = 50;
 const SURE_AFTER_MS = 1_200; // a face is said to be unknown when it stayed so: one blurred frame is no stranger

@@ -1,9 +1,9 @@
 // How the service is doing now, from its metrics, and which number to change.
 
-import { make, makeField, makeSelect } from "../elements.js";
-import { readExposition } from "../exposition.js";
-import { Scrapes } from "../scrapes.js";
-import { describeService } from "../service_figures.js";
+import { make, makeField, makeSelect } from "../page/elements.js";
+import { readExposition } from "../service/exposition.js";
+import { Scrapes } from "../service/scrapes.js";
+import { describeService } from "../charts/service_figures.js";
 import { makePanels } from "./operations/panels.js";
 
 const INTERVAL_S = 3;

@@ -1,7 +1,7 @@
 // The people of an event: found by name, looked at, erased.
 
-import { attempt, countOf, make, makeField, makeForm, makeTime } from "../elements.js";
-import { erasePerson } from "../erasure.js";
+import { attempt, countOf, make, makeField, makeForm, makeTime } from "../page/elements.js";
+import { erasePerson } from "../gallery/erasure.js";
 
 const PAGE = 50;
 const MAX_SEARCH_CALLS = 10; // pages of a search may be empty; so many are asked for before "Show more" is offered

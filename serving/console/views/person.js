@@ -1,7 +1,7 @@
 // One person: what is known, their faces, and the end of either.
 
-import { attempt, countOf, dateOf, make, makeField, makeForm, makeTime } from "../elements.js";
-import { eraseFace, erasePerson } from "../erasure.js";
+import { attempt, countOf, dateOf, make, makeField, makeForm, makeTime } from "../page/elements.js";
+import { eraseFace, erasePerson } from "../gallery/erasure.js";
 import { goToPeople } from "./people.js";
 
 const PAGE = 50;

@@ -1,11 +1,11 @@
 // Who is in pictures that somebody drops, chooses or pastes. They stay in the page, but for the call that asks.
 
-import { AskedPicture, rateOf } from "../asked_picture.js";
-import { countOf, make, makeField, makeSelect } from "../elements.js";
-import { countedOf } from "../figures.js";
-import { nameOf } from "../faces.js";
-import { makeDropZone } from "../picture_choice.js";
-import { cosineWords, rateWords } from "../rates.js";
+import { AskedPicture, rateOf } from "../pictures/asked_picture.js";
+import { countOf, make, makeField, makeSelect } from "../page/elements.js";
+import { countedOf } from "../page/figures.js";
+import { nameOf } from "../camera/faces.js";
+import { makeDropZone } from "../pictures/picture_choice.js";
+import { cosineWords, rateWords } from "../charts/rates.js";
 
 const MAX_PICTURES = 100; // of one page: each is held in memory as long as it is shown
 const MAX_CANDIDATES = 20;

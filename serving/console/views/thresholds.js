@@ -1,13 +1,13 @@
 // The threshold explorer: what each cosine would cost, by the calibration and by the faces seen at the event.
 
-import { Problem } from "../calls.js";
-import { Histogram, chooseRange } from "../charts.js";
-import { attempt, confirmWith, countOf, make, makeField } from "../elements.js";
-import { packOf } from "../event_settings.js";
-import { countedOf } from "../figures.js";
+import { Problem } from "../service/calls.js";
+import { Histogram, chooseRange } from "../charts/charts.js";
+import { attempt, confirmWith, countOf, make, makeField } from "../page/elements.js";
+import { packOf } from "../gallery/event_settings.js";
+import { countedOf } from "../page/figures.js";
 import {
   cosineFor, cosineWords, estimateStrangers, estimateWords, expectStrangers, judgeThreshold, rangeWords, rateAt, rateWords, shareOfStrangers, shareWords, toldWords,
-} from "../rates.js";
+} from "../charts/rates.js";
 
 const SLIDER_STEP = 0.001;
 const DIGITS = 5; // of what is saved

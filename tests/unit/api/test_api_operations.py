@@ -76,7 +76,7 @@ async def test_the_model(api: Api) -> None:
 
 
 async def test_the_curve_can_be_read_between_the_points_that_are_told(api: Api) -> None:
-    """As `serving/console/rates.js` reads it: the logarithm of the rate along a straight line."""
+    """As `serving/console/charts/rates.js` reads it: the logarithm of the rate along a straight line."""
     told = (await api.client_for("member").get("/v1/model")).json()["calibration"]
     cosines = [point["threshold"] for point in told]
     logarithms = [math.log(point["false_match_rate"]) for point in told]

@@ -1,10 +1,10 @@
 // The panels of the operations view: every number has its place and keeps it.
 
-import { countOf, draw, make } from "../../elements.js";
-import { NOTHING, coresOf, inWords, plainOf, rateOf, shareOf, sizeOf, timeTaken } from "../../measures.js";
-import { deploymentOf } from "../../service_figures.js";
-import { Sparkline } from "../../sparkline.js";
-import { HINTS } from "../../tuning_hints.js";
+import { countOf, draw, make } from "../../page/elements.js";
+import { NOTHING, coresOf, inWords, plainOf, rateOf, shareOf, sizeOf, timeTaken } from "../../charts/measures.js";
+import { deploymentOf } from "../../charts/service_figures.js";
+import { Sparkline } from "../../charts/sparkline.js";
+import { HINTS } from "../../charts/tuning_hints.js";
 
 const MAX_POINTS = 60; // three minutes
 const MAX_ROUTES = 12;

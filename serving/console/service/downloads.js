@@ -1,6 +1,6 @@
 // Files that the page hands to whoever uses it.
 
-import { make } from "./elements.js";
+import { make } from "../page/elements.js";
 
 const KEPT_MS = 60_000; // the browser has begun to write it by then
 

@@ -1,6 +1,6 @@
 // What can be read from afar: a sign, a title, a word more.
 
-import { make } from "./elements.js";
+import { make } from "../page/elements.js";
 import { KINDS } from "./faces.js";
 
 export class Banner {

@@ -1,10 +1,10 @@
 // The jobs of an event: those at work are followed, those that have ended are told.
 
-import { Problem } from "./calls.js";
-import { attempt, confirmWith, countOf, make, makeTime } from "./elements.js";
-import { saveFile } from "./downloads.js";
-import { countedOf, spanOf } from "./figures.js";
-import { sleep } from "./pauses.js";
+import { Problem } from "../service/calls.js";
+import { attempt, confirmWith, countOf, make, makeTime } from "../page/elements.js";
+import { saveFile } from "../service/downloads.js";
+import { countedOf, spanOf } from "../page/figures.js";
+import { sleep } from "../service/pauses.js";
 import { makeRejections } from "./rejection_list.js";
 
 const PAGE = 20;

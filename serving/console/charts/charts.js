@@ -1,6 +1,6 @@
 // The histogram of an event's scores, with lines for thresholds.
 
-import { countOf, draw, make, nextId } from "./elements.js";
+import { countOf, draw, make, nextId } from "../page/elements.js";
 import { STEP, countFaces, cosineWords } from "./rates.js";
 
 export const MARGIN = { left: 44, right: 14 }; // px; styles/events.css aligns the slider with them

@@ -1,7 +1,7 @@
 // How an event decides and what it asks for: its fields in a form, and the same in words.
 
-import { make, makeField, makeSelect } from "./elements.js";
-import { cosineWords, rateWords } from "./rates.js";
+import { make, makeField, makeSelect } from "../page/elements.js";
+import { cosineWords, rateWords } from "../charts/rates.js";
 
 const MAX_NAME_CHARS = 200;
 const MAX_RETENTION_DAYS = 3660;

@@ -1,6 +1,6 @@
 // Erasing a person or a face: asked first, told afterwards.
 
-import { confirmWith, countOf, isolate } from "./elements.js";
+import { confirmWith, countOf, isolate } from "../page/elements.js";
 
 const facesOf = (count) => (count === 1 ? "1 face" : `${countOf(count)} faces`);
 

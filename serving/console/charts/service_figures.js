@@ -1,7 +1,7 @@
 // What two readings of the metrics say of the service: the numbers of the operations view, in seconds, bytes and counts.
 // docs/metrics.md tells what each metric counts.
 
-import { meanOf, pick, pickHistogram, pickRise, quantileOf, sumBy, sumOf } from "./exposition.js";
+import { meanOf, pick, pickHistogram, pickRise, quantileOf, sumBy, sumOf } from "../service/exposition.js";
 
 export const STAGES = ["detector", "liveness", "embedder", "matcher"];
 const PROBES = new Set(["/metrics", "/healthz", "/readyz"]); // this page asks them too

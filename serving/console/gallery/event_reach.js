@@ -1,6 +1,6 @@
 // Which events somebody or something reaches: all of them, or those that are chosen.
 
-import { make, makeField } from "./elements.js";
+import { make, makeField } from "../page/elements.js";
 
 // A box to tick, under its words: { input, node }.
 export function makeCheck(words, hint = null, data = {}) {

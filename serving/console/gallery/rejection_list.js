@@ -1,8 +1,8 @@
 // What an import rejected, why, and what helps; as a list that is loaded when it is opened, and as CSV.
 
-import { writeCsv, saveFile } from "./downloads.js";
-import { attempt, countOf, make } from "./elements.js";
-import { IMPORT_HINTS } from "./picture_problems.js";
+import { writeCsv, saveFile } from "../service/downloads.js";
+import { attempt, countOf, make } from "../page/elements.js";
+import { IMPORT_HINTS } from "../pictures/picture_problems.js";
 
 const PAGE = 50;
 const CSV_PAGE = 1000; // as many as the service gives at once

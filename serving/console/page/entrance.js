@@ -1,7 +1,7 @@
 // The way in: a name and a password, or a token or key.
 
 import { make, makeField, makeForm, nextId } from "./elements.js";
-import { openSession } from "./session.js";
+import { openSession } from "../service/session.js";
 
 // Fill `section` with a form; `enter(session)` is called for whoever may come in. `needed` is what they must be allowed.
 // Returns a function that opens the door again, with words for whoever stands there.

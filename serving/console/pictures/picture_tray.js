@@ -1,6 +1,6 @@
 // Pictures before they are enrolled: thumbnails, each with what the service thinks of it.
 
-import { draw, make } from "./elements.js";
+import { draw, make } from "../page/elements.js";
 import { adviseOn } from "./picture_problems.js";
 
 const MARKS = {

@@ -5,8 +5,8 @@
 // makeDropZone({ label, … })   { node, input }: a file input with its label, on which files may be dropped as well
 // UnreadablePicture, MAX_SIDE_PX
 
-import { takePicture } from "./camera.js";
-import { make, makeField } from "./elements.js";
+import { takePicture } from "../camera/camera.js";
+import { make, makeField } from "../page/elements.js";
 
 export const MAX_SIDE_PX = 1600; // detectors look at less; a phone's photo is four times as many pixels
 const MAX_UNTOUCHED_BYTES = 3_000_000; // a smaller file that the service reads is sent as it is

@@ -1,6 +1,6 @@
 // The camera: opening it, showing it, taking pictures.
 
-import { make } from "./elements.js";
+import { make } from "../page/elements.js";
 
 const MAX_SIDE = 960;
 const JPEG_QUALITY = 0.85;

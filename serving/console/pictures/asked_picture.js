@@ -1,13 +1,13 @@
 // One picture and who is in it: boxes over it, a line for each face beside it.
 
-import { Problem } from "./calls.js";
-import { make } from "./elements.js";
-import { drawBoxes, KINDS, nameOf } from "./faces.js";
-import { countedOf, sizeOf } from "./figures.js";
-import { sleep } from "./pauses.js";
+import { Problem } from "../service/calls.js";
+import { make } from "../page/elements.js";
+import { drawBoxes, KINDS, nameOf } from "../camera/faces.js";
+import { countedOf, sizeOf } from "../page/figures.js";
+import { sleep } from "../service/pauses.js";
 import { readPicture } from "./picture_choice.js";
 import { adviseOn } from "./picture_problems.js";
-import { cosineWords, rateWords, shareWords } from "./rates.js";
+import { cosineWords, rateWords, shareWords } from "../charts/rates.js";
 
 const SIDES_PX = [3000, 1600, 960]; // what is sent, and what is tried when the service takes no picture so large
 const TOO_LARGE = new Set(["picture_too_large", "too_many_pixels", "body_too_large"]);

@@ -1,6 +1,6 @@
 // Faces: what is drawn over a picture, what their people are called.
 
-import { isolate, timeOf } from "./elements.js";
+import { isolate, timeOf } from "../page/elements.js";
 
 // Of faces and of the banner: its sign, which of two matters more, how long the banner shows it at least.
 export const KINDS = {

@@ -1,7 +1,7 @@
 // Which event: from the list of those within reach, or by its id where none may be listed or they are too many.
 
 import { make, makeField, makeSelect } from "./elements.js";
-import { listEvents } from "./session.js";
+import { listEvents } from "../service/session.js";
 
 // { node, input, read }: `read()` gives { id, title }.
 export async function makeEventChoice(session, before = null) {

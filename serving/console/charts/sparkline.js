@@ -1,6 +1,6 @@
 // A small history of one number: a line without axes, its words for whoever does not see it.
 
-import { draw } from "./elements.js";
+import { draw } from "../page/elements.js";
 
 const WIDTH = 120;
 const HEIGHT = 32;
