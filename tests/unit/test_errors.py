@@ -17,10 +17,11 @@ from serving.errors import (
     ConfigurationError,
     EvaluationDataError,
     PackError,
+    RayNotStarted,
     RollcallError,
 )
 
-BEFORE_THE_SERVICE_IS_UP = (ConfigurationError, CommandError, EvaluationDataError, PackError)
+BEFORE_THE_SERVICE_IS_UP = (ConfigurationError, CommandError, EvaluationDataError, PackError, RayNotStarted)
 STATUSES = {400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500, 503, 504}
 
 
