@@ -72,6 +72,7 @@ docs: $(VENV)/.dev-ready ## Write the pages that are made from code
 site: $(VENV)/site/.ready ## The documentation as a site, into dist/site; every link is followed
 	@rm -rf dist/site dist/site-source && mkdir -p dist/site-source/docs
 	@cp docs/*.md docs/*.json docs/*.svg docs/*.png dist/site-source/docs/ && cp config/site/zensical.toml dist/site-source/
+	@$(VENV)/site/bin/python docs/diagrams.py put dist/site-source/docs
 	@cd dist/site-source && $(CURDIR)/$(VENV)/site/bin/zensical build --clean --strict
 	@mv dist/site-source/built dist/site && rm -rf dist/site-source
 	@$(VENV)/site/bin/python docs/site_links.py dist/site
