@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from serving.errors import ConfigurationError
 from serving.front.haproxy import FrontOptions, find_command
+from serving.operations.private_files import can_others_reach
 from serving.settings import LoadSettings, WebSettings
 
 
@@ -33,7 +33,7 @@ def make_front_options(web: WebSettings, load: LoadSettings) -> FrontOptions:
                 f"web.tls_certificate: {path} must hold the private key and the certificate chain, one after "
                 "the other"
             )
-        if _can_others_reach(path):
+        if can_others_reach(path):
             raise ConfigurationError(f"Others can read the private key in {path}: chmod 600 it.")
         certificate = os.fspath(path)
     return FrontOptions(
@@ -44,12 +44,3 @@ def make_front_options(web: WebSettings, load: LoadSettings) -> FrontOptions:
         statistics_host=web.statistics_host,
         max_pending_requests=load.max_pending_requests,
     )
-
-
-def _can_others_reach(path: Path) -> bool:
-    """Whether a file's mode lets in others than its owner, and no folder above it keeps them all out.
-
-    `rollcall secrets init` makes such a folder; its files are open for the users within containers.
-    """
-    path = path.resolve()
-    return bool(path.stat().st_mode & 0o077) and all(folder.stat().st_mode & 0o011 for folder in path.parents)

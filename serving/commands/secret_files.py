@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from serving.errors import ConfigurationError
+from serving.operations.private_files import MOUNTED_SECRETS
 
 TOKEN_BYTES = 32
 AUTHORITY_DAYS = 3650
@@ -35,8 +36,6 @@ RANDOM = (
     "ray_token",
     "grafana_password",
 )
-MOUNTED = "/run/secrets"
-"""Where a container finds them; paths within secrets begin so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,7 @@ class _Maker:
         for name in RANDOM:
             self._make(name, lambda: secrets.token_urlsafe(TOKEN_BYTES))
         database, redis = self._read("database_password"), self._read("redis_password")
-        authority = f"{MOUNTED}/ca.pem"
+        authority = f"{MOUNTED_SECRETS}/ca.pem"
         follows = {
             "database_url": f"postgresql://rollcall:{database}@postgres:5432/rollcall"
             f"?sslmode=verify-full&sslrootcert={authority}\n",

@@ -31,7 +31,7 @@ from serving.commands.ports import check_port_is_free, choose_metrics_port, let_
 from serving.commands.serve_log import join_command_log, name_log_file, place_log
 from serving.commands.start_checks import check_start, find_dormant_events
 from serving.errors import ConfigurationError, RayNotStarted
-from serving.operations.service_note import ServiceNote, remove_note, write_note
+from serving.operations.service_note import ServiceNote, make_local_url, remove_note, write_note
 from serving.runtime import set_ray_flags
 from serving.settings import Settings, load_settings
 
@@ -80,7 +80,7 @@ def serve(
     for line in find_dormant_events(settings):
         messages.print(f"[yellow]{escape(line)}[/]")
     scheme = "http" if settings.web.tls_certificate is None else "https"
-    _run(content, settings, cpus, _make_url(listen_host, listen_port, scheme), metrics_port)
+    _run(content, settings, cpus, make_local_url(listen_host, listen_port, scheme), metrics_port)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -163,12 +163,6 @@ def _find_unknown_keys(content: Mapping[str, Any]) -> Iterator[str]:
         yield from compare(application, ServeApplicationSchema.model_fields, here)
         for number, deployment in enumerate(application.get("deployments", [])):
             yield from compare(deployment, DeploymentSchema.model_fields, f"{here}deployments.{number}.")
-
-
-def _make_url(host: str, port: int, scheme: str = "http") -> str:
-    """Where a client on this machine reaches what listens on this host."""
-    reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
 
 
 def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str, metrics_port: int) -> None:

@@ -1,4 +1,4 @@
-"""Files that their owner alone can read."""
+"""Files that their owner alone can read, and whether a file is one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,27 @@ from pathlib import Path
 
 from serving.database.location import make_private_directory, sync_directory
 from serving.errors import BackupError
+
+MOUNTED_SECRETS = Path("/run/secrets")
+"""Where a container engine mounts secrets, one file each; the folder that protects them stays on the host."""
+
+
+def can_others_reach(path: Path, *, is_group_trusted: bool = False) -> bool:
+    """Whether a file's mode lets in others than its owner, and no folder above it keeps them all out.
+
+    `rollcall secrets init` makes such a folder; its files are open for the users within containers.
+
+    Args:
+        is_group_trusted: the file's and its folders' groups are none of the others.
+
+    Raises:
+        OSError: the file, or a folder above it, cannot be looked at.
+    """
+    path = path.resolve()
+    file_bits, folder_bits = (0o007, 0o001) if is_group_trusted else (0o077, 0o011)
+    return bool(path.stat().st_mode & file_bits) and all(
+        folder.stat().st_mode & folder_bits for folder in path.parents
+    )
 
 
 def write_private_file(path: Path, text: str) -> None:

@@ -34,6 +34,12 @@ class ServiceNote:
 _held: dict[Path, int] = {}
 
 
+def make_local_url(host: str, port: int, scheme: str = "http") -> str:
+    """Where a client on this machine reaches what listens on this host."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
+
+
 def write_note(data_dir: Path, note: ServiceNote) -> None:
     """Leave the note, mode 0600, and hold a lock beside it until `remove_note` or the end of this process.
 

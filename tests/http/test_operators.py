@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 
 from loadtest.service import Service
+from serving.operations.doctor.answers import is_rollcall
 
 
 def run(service: Service, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,6 +62,7 @@ def test_the_doctor_knows_the_running_service(service: Service) -> None:
     done = run(service, "doctor", "--json", "--url", service.url)
     rows = {row["check"]: row for row in json.loads(done.stdout)["rows"]}
     assert rows["service"]["status"] == "ok", rows["service"]
+    assert is_rollcall(service.url, is_verified=False), "as it is told from what else holds its port"
     assert rows["registry"]["status"] == rows["gallery"]["status"] == "ok"
     assert os.path.exists(service.environment["ROLLCALL_DATA_DIR"] + "/service.json")
 

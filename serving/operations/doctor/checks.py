@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serving.errors import RollcallError
+from serving.operations.private_files import MOUNTED_SECRETS
 from serving.settings import Settings
 
 Status = Literal["ok", "warn", "fail"]
@@ -47,6 +48,8 @@ class Subject:
         environment: of the process.
         proc, sys: the kernel's files.
         directory: in which the service is started: `.env` and `config/locks` are looked for here.
+        shared_memory: where Ray keeps its objects.
+        mounted_secrets: the folder of files whose modes say nothing, since a container engine mounts them.
     """
 
     settings: Settings
@@ -59,6 +62,7 @@ class Subject:
     sys: Path = Path("/sys")
     directory: Path = Path()
     shared_memory: Path = Path("/dev/shm")  # noqa: S108
+    mounted_secrets: Path = MOUNTED_SECRETS
 
     @property
     def deployments(self) -> list[Mapping[str, Any]]:

@@ -10,14 +10,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from serving.accounts.keys import KeyRing
+from serving.database.location import find_sqlite_file
 from serving.operations.backup_keys import read_keys
 from serving.operations.doctor.checks import Check, Finding, Subject, fail, ok, warn
 from serving.operations.doctor.mounts import REMOTE, find_mount, judge_encryption
+from serving.operations.private_files import can_others_reach
+from serving.settings.environment import ENV_PREFIX, IN_A_FILE, make_key
 
 LOW_BYTES = 2 * 2**30
 OLD_KEY_DAYS = 365
 LEAST_SECRET_CHARS = 16
 _SECRETS = ("gallery.api_key", "metrics.token")
+_PUBLIC = frozenset({"gallery.ca_file", "tracing.ca_file"})
+"""Files that settings name and that hold no secret: certificates of authorities."""
 
 
 def look_at_data_dir(subject: Subject) -> Iterator[Finding]:
@@ -65,6 +70,10 @@ def look_at_file_system(subject: Subject) -> Iterator[Finding]:
     mount = find_mount(path.resolve(), subject.proc)
     if mount is None:
         yield warn("its file system cannot be found out", "Make sure that data_dir lies on a local disk.")
+    elif mount.kind in REMOTE and _holds_no_store(subject):
+        yield ok(
+            f"{mount.kind} at {mount.path}: keys and jobs alone lie here; gallery and registry are servers'"
+        )
     elif mount.kind in REMOTE:
         yield fail(
             f"{mount.path} is {mount.kind}: locks and logs cannot be relied on",
@@ -77,6 +86,12 @@ def look_at_file_system(subject: Subject) -> Iterator[Finding]:
         )
     else:
         yield ok(f"{mount.kind} at {mount.path}")
+
+
+def _holds_no_store(subject: Subject) -> bool:
+    """Whether neither gallery nor registry lies in data_dir: keys and jobs alone do."""
+    is_remote = subject.settings.gallery.engine == "server"
+    return is_remote and find_sqlite_file(subject.settings.registry_url) is None
 
 
 def look_at_encryption(subject: Subject) -> Iterator[Finding]:
@@ -162,14 +177,21 @@ def _weak(subject: Subject) -> Iterable[Finding]:
 def _exposed(subject: Subject) -> Iterable[Finding]:
     files = {subject.directory / ".env": "it may hold secrets"}
     for name, value in subject.environment.items():
-        if name.startswith("ROLLCALL_") and name.endswith("_FILE"):
+        is_file = name.startswith(ENV_PREFIX) and name.endswith(IN_A_FILE)
+        if is_file and make_key(name) not in _PUBLIC:
             files[Path(value)] = f"{name} names it"
     args = (subject.config.get("applications") or [{}])[0].get("args") or {}
     if subject.config_path is not None and _holds_secrets(args):
         files[subject.config_path] = "it holds secrets under args"
     for path, reason in files.items():
-        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o007:
+        if path.is_file() and _is_exposed(path, subject.mounted_secrets):
             yield fail(f"everybody can read {path}, and {reason}", f"chmod 600 {path}")
+
+
+def _is_exposed(path: Path, mounted: Path) -> bool:
+    if path.resolve().is_relative_to(mounted.resolve()):
+        return False  # open for the container's users; what keeps others out is a folder of the host's
+    return can_others_reach(path, is_group_trusted=True)
 
 
 def _holds_secrets(args: object) -> bool:
@@ -191,13 +213,15 @@ def _nearest(path: Path) -> Path:
 CHECKS = (
     Check("data_dir", "owner, mode, whether it can be written", look_at_data_dir),
     Check("disk", "free space against gallery.min_free_bytes", look_at_disk),
-    Check("file system", "local, and one that stays", look_at_file_system),
+    Check("file system", "local where a store lies in data_dir, and one that stays", look_at_file_system),
     Check(
         "encryption at rest",
         "dm-crypt (LUKS) or an encrypting file system beneath data_dir",
         look_at_encryption,
     ),
     Check("signing keys", "modes, readable, age", look_at_keys),
-    Check("secrets", "length; modes of `.env`, files that settings name, the serve config", look_at_secrets),
+    Check(
+        "secrets", "length; who can read `.env`, files that settings name, the serve config", look_at_secrets
+    ),
     Check("backup key", "set, private, not beside the data", look_at_backup_key),
 )

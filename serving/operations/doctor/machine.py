@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from serving.installation import check_installation, find_distribution, normalise
+from serving.operations.doctor.answers import is_rollcall
 from serving.operations.doctor.checks import Check, Finding, Subject, fail, ok, warn
-from serving.operations.service_note import read_note
+from serving.operations.service_note import make_local_url, read_note
 
 LEAST_PYTHON = (3, 10)
 LEAST_MEMORY_BYTES = 2 * 2**30
@@ -125,13 +126,22 @@ def look_at_ports(subject: Subject) -> Iterator[Finding]:
         holders = find_listeners(subject.proc, port)
         if not holders:
             yield ok(f"{name} {port} is free")
-        elif note is not None:
+        elif note is not None or (name == "http_options.port" and _is_own(subject, http, port)):
             yield ok(f"{name} {port} is held while the service runs ({', '.join(sorted(holders))})")
         else:
             yield fail(
                 f"{name} {port} is held by {', '.join(sorted(holders))}",
                 "Stop that, or take another port (--port; http_options.port; metrics.port).",
             )
+
+
+def _is_own(subject: Subject, http: Mapping[str, Any], port: int) -> bool:
+    """Whether the service itself listens there, or answers where it was said to: `serve deploy` ran it."""
+    scheme = "https" if subject.settings.web.tls_certificate is not None else "http"
+    here = make_local_url(str(http.get("host") or ""), port, scheme)
+    if is_rollcall(here, is_verified=False):
+        return True
+    return subject.url is not None and is_rollcall(subject.url.rstrip("/"), is_verified=True)
 
 
 def look_at_gpu(subject: Subject) -> Iterator[Finding]:

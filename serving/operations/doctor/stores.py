@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import sqlite3
-import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
@@ -19,6 +15,7 @@ from sqlalchemy.engine import make_url
 from serving.database.location import find_sqlite_file
 from serving.database.migration import current_revision
 from serving.database.migrations import HEAD
+from serving.operations.doctor.answers import find_url, get
 from serving.operations.doctor.checks import Check, Finding, Subject, fail, ok, warn
 from serving.operations.galleries import is_owned
 from serving.operations.registry_session import open_snapshot
@@ -32,7 +29,6 @@ T = TypeVar("T")
 LEAST_POSTGRES = 13
 CLOCK_WARN_S, CLOCK_FAIL_S = 2.0, 10.0
 COMPACTION_LATE_S = 3 * 3600.0
-HTTP_TIMEOUT_S = 5.0
 QDRANT_TIMEOUT_S = 5.0
 
 
@@ -147,11 +143,11 @@ def look_at_clocks(subject: Subject) -> Iterator[Finding]:
         before = time.time()
         theirs = asyncio.run(_ask(subject, _read_clock))
         yield _judge_clock("the database's", theirs - (before + time.time()) / 2)
-    url = _find_url(subject)
+    url = find_url(subject)
     if url is not None:
         before = time.time()
         try:
-            _, date = _get(subject, f"{url}/healthz")
+            date = get(f"{url}/healthz", is_verified=subject.url is not None).date
         except OSError as error:
             yield _describe_silence(url, error)
             return
@@ -194,12 +190,12 @@ def look_at_models(subject: Subject) -> Iterator[Finding]:
 
 
 def look_at_service(subject: Subject) -> Iterator[Finding]:
-    url = _find_url(subject)
+    url = find_url(subject)
     if url is None:
         yield ok("not running here")
         return
     try:
-        status, _ = _get(subject, f"{url}/readyz")
+        status = get(f"{url}/readyz", is_verified=subject.url is not None).status
     except OSError as error:
         yield _describe_silence(url, error)
         return
@@ -297,31 +293,9 @@ def _judge_clock(whose: str, ahead_s: float) -> Finding:
     return warn(seen, cure) if abs(ahead_s) > CLOCK_WARN_S else ok(seen)
 
 
-def _find_url(subject: Subject) -> str | None:
-    if subject.url is not None:
-        return subject.url.rstrip("/")
-    note = read_note(subject.settings.data_dir)
-    return None if note is None else note.url
-
-
 def _describe_silence(url: str, error: OSError) -> Finding:
     reason = getattr(error, "reason", error)
     return fail(f"{url} does not answer: {reason}", "Look at its log; is the URL right?")
-
-
-def _get(subject: Subject, url: str) -> tuple[int, float | None]:
-    """Status of an answer, and its Date in Unix seconds; raises OSError."""
-    context = ssl.create_default_context()
-    if subject.url is None:
-        # From the note of a process of this machine, by an address; the certificate is for a public name.
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT_S, context=context) as answer:  # noqa: S310
-            status, date = answer.status, answer.headers.get("Date")
-    except urllib.error.HTTPError as error:
-        status, date = error.code, error.headers.get("Date")
-    parsed = None if date is None else email.utils.parsedate_to_datetime(date)
-    return int(status), None if parsed is None else parsed.timestamp()
 
 
 CHECKS = (

@@ -19,12 +19,12 @@ from serving.commands import serve as serve_module
 from serving.commands.ports import check_port_is_free, choose_metrics_port
 from serving.commands.serve import (
     _complete_config,
-    _make_url,
     _print_welcome,
     _read_config,
     _single_application,
 )
 from serving.errors import CommandError, ConfigurationError, RayNotStarted
+from serving.operations.service_note import make_local_url
 from serving.runtime import find_free_port
 from serving.settings import load_settings
 
@@ -245,7 +245,7 @@ def test_nothing_starts_when_the_port_is_taken(
     ],
 )
 def test_the_address_that_is_shown(host: str, url: str) -> None:
-    assert _make_url(host, 81) == url
+    assert make_local_url(host, 81) == url
 
 
 def test_the_welcome_says_where_everything_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from serving.audit.store import add_entries
 from serving.database import Database
 from serving.gallery import FaceRecord, Probe
 from serving.gallery.embedded import EmbeddedGallery, InProcessGallery
+from serving.operations.doctor.checks import Subject
 from serving.packs.configured import find_configured_pack
 from serving.registry import Registry
 from serving.registry.records import NewFace
@@ -117,3 +119,28 @@ def safe(tmp_path: Path) -> Path:
     path = tmp_path / "backups"
     path.mkdir(mode=0o700)
     return path
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody can enter, as pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def subject(tmp_path: Path, open_folder: Path) -> Subject:
+    """A place in which all is well, with a kernel of its own and a directory that others may enter."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    settings = Settings(_env_file=None, data_dir=data, cache_dir=tmp_path / "cache")  # type: ignore[call-arg]
+    proc, sys_ = tmp_path / "proc", tmp_path / "sys"
+    (proc / "self").mkdir(parents=True)
+    (proc / "net").mkdir()
+    (proc / "self" / "mountinfo").write_text("29 1 253:0 / / rw - ext4 /dev/dm-0 rw\n")
+    (proc / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable: 12000000 kB\n")
+    device = sys_ / "dev" / "block" / "253:0" / "dm"
+    device.mkdir(parents=True)
+    (device / "uuid").write_text("CRYPT-LUKS2-0123-data")
+    return Subject(settings, proc=proc, sys=sys_, directory=open_folder)

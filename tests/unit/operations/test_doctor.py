@@ -26,54 +26,12 @@ from serving.accounts.keys import KeyRing
 from serving.commands.secret_files import make_secret_files
 from serving.database import Database
 from serving.errors import InstallationConflict
-from serving.operations.doctor import checks, machine
+from serving.operations.doctor import answers, checks, machine
 from serving.operations.doctor.all_checks import ALL_CHECKS
-from serving.operations.doctor.checks import Check, Row, Subject, ok, run_check
+from serving.operations.doctor.checks import Check, Subject, ok
 from serving.operations.service_note import ServiceNote, write_note
 from serving.runtime import find_free_port
-from serving.settings import Settings
-
-LUKS = "CRYPT-LUKS2-0123-data"
-
-
-def check_of(name: str) -> Check:
-    [found] = [each for each in ALL_CHECKS if each.name == name]
-    return found
-
-
-def look(name: str, subject: Subject) -> list[Row]:
-    return run_check(check_of(name), subject)
-
-
-def worst(rows: list[Row]) -> Row:
-    return max(rows, key=lambda row: ("ok", "warn", "fail").index(row.status))
-
-
-@pytest.fixture
-def subject(tmp_path: Path) -> Subject:
-    """A place in which all is well, with a kernel of its own."""
-    data = tmp_path / "data"
-    data.mkdir(mode=0o700)
-    settings = Settings(_env_file=None, data_dir=data, cache_dir=tmp_path / "cache")  # type: ignore[call-arg]
-    proc, sys_ = tmp_path / "proc", tmp_path / "sys"
-    (proc / "self").mkdir(parents=True)
-    (proc / "net").mkdir()
-    (proc / "self" / "mountinfo").write_text("29 1 253:0 / / rw - ext4 /dev/dm-0 rw\n")
-    (proc / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable: 12000000 kB\n")
-    device = sys_ / "dev" / "block" / "253:0" / "dm"
-    device.mkdir(parents=True)
-    (device / "uuid").write_text(LUKS)
-    return Subject(settings, proc=proc, sys=sys_, directory=tmp_path)
-
-
-def with_settings(subject: Subject, **sections: Any) -> Subject:
-    known = {"data_dir": subject.settings.data_dir, "cache_dir": subject.settings.cache_dir}
-    return replace(subject, settings=Settings(_env_file=None, **{**known, **sections}))  # type: ignore[call-arg]
-
-
-def with_mount(subject: Subject, line: str) -> Subject:
-    (subject.proc / "self" / "mountinfo").write_text(line + "\n")
-    return subject
+from tests.unit.operations.doctor_looks import look, touch, with_mount, with_settings, worst
 
 
 def make_registry(subject: Subject, *statements: str) -> Subject:
@@ -106,13 +64,6 @@ def with_wrong_counts(subject: Subject) -> Subject:
         f"INSERT INTO event (key, id, pack_id, created_at, state) VALUES {event}",
         "UPDATE event_count SET faces = 3",
     )
-
-
-def touch(path: Path, mode: int = 0o600, text: str = "") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(mode)
-    return path
 
 
 def do(subject: Subject, *actions: Any) -> Subject:
@@ -273,7 +224,8 @@ def test_few_open_files(subject: Subject, monkeypatch: pytest.MonkeyPatch, limit
     assert look("open files", subject)[0].status == status
 
 
-def test_a_port_is_held_and_by_whom(subject: Subject) -> None:
+def test_a_port_is_held_and_by_whom(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "OWN_TIMEOUT_S", 0.2)  # this listener never answers
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
