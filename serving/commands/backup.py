@@ -29,7 +29,10 @@ KeyFile = Annotated[
 
 
 def write_backup(
-    target: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="A directory, or the file to be.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="DIR/|FILE", help="A directory (made where it ends with /), or a file."),
+    ],
     key_file: KeyFile = None,
     plain: Annotated[bool, typer.Option("--plain", help="Not encrypted, though there is a key.")] = False,
     packs: Annotated[

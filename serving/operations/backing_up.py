@@ -81,7 +81,7 @@ MOST_MISSING_SHOWN = 20
 
 async def back_up(
     settings: Settings,
-    target: Path,
+    target: Path | str,
     *,
     key: BackupKey | None,
     with_packs: bool = False,
@@ -148,17 +148,20 @@ def _name(draft: Path, path: Path) -> None:
             raise
 
 
-def choose_path(target: Path, *, encrypted: bool) -> Path:
+def choose_path(target: Path | str, *, encrypted: bool) -> Path:
     """Where the backup goes; makes the directory, mode 0700, where it is missing.
+
+    Args:
+        target: a directory, or the file to be. A directory that is missing ends with a slash, which only a
+            text can hold: `Path` drops it.
 
     Raises:
         BackupError: others could read it there unencrypted, or something of its name is there.
     """
-    if target.is_dir() or str(target).endswith("/"):
-        name = now_utc().strftime("rollcall-%Y-%m-%dT%H%M%SZ") + SUFFIX
-        path = target / name
-    else:
-        path = target
+    is_directory = str(target).endswith("/") or Path(target).is_dir()
+    path = Path(target)
+    if is_directory:
+        path /= now_utc().strftime("rollcall-%Y-%m-%dT%H%M%SZ") + SUFFIX
     path = path.absolute()
     if path.exists():
         raise BackupError(f"{path} is there already")

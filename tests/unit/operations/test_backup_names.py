@@ -59,3 +59,18 @@ async def test_a_draft_that_cannot_be_opened_is_an_error_of_the_backup_and_leave
     with pytest.raises(BackupError, match="cannot be written"):
         await back_up(data.settings, safe / "one", key=None)
     assert os.listdir(safe) == []
+
+
+@pytest.mark.parametrize("ending", ["/", ""])
+async def test_a_directory_that_is_missing_is_made_where_a_slash_says_so(
+    make_data: Callable[..., Data], safe: Path, ending: str
+) -> None:
+    data = make_data("data")
+    await data.with_registry(lambda registry, _: registry.check())
+    report = await back_up(data.settings, f"{safe / 'backups'}{ending}", key=None)
+    if ending:
+        assert (report.path.parent, report.path.suffix) == (safe / "backups", backing_up.SUFFIX)
+        assert report.path.parent.stat().st_mode & 0o777 == 0o700
+    else:
+        assert report.path == safe / "backups"
+    BackupFile(report.path).verify()
