@@ -1,7 +1,7 @@
 // The console: sign in once, then one view after another, each in its own module.
 
 import { Problem } from "./service/calls.js";
-import { make } from "./page/elements.js";
+import { make, titleOf } from "./page/elements.js";
 import { makeEntrance } from "./page/entrance.js";
 import { HOME, ROUTES, findRoute, isAllowed, linkTo } from "./routes.js";
 import { call, closeSession } from "./service/session.js";
@@ -120,7 +120,7 @@ async function lookAtEvent(visit) {
 
 function showWhere(route, visit) {
   const { event, params } = visit;
-  const name = event ? event.name ?? event.id : "";
+  const name = event ? titleOf(event) : "";
   part("where").textContent = event?.closed_at ? `${name} (closed)` : name;
   document.title = [route?.title, name, "Rollcall"].filter(Boolean).join(" · ");
   showLinks(part("pages"), "all", route, visit, {});

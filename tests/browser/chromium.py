@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,16 @@ def find_chromium() -> str | None:
 class Page:
     """One tab.
 
+    Args:
+        visit: the id of the visit that it belongs to.
+
     Attributes:
         events: what the browser told since the tab was opened, `{"method": ..., "params": ...}`.
     """
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, visit: str) -> None:
         self._socket = socket
+        self._visit = visit
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._reader = asyncio.create_task(self._read())
         self._answer_request: Callable[[Event], dict[str, Any] | None] | None = None
@@ -63,6 +67,16 @@ class Page:
         self._answers[id] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": id, "method": method, "params": parameters})
         return await asyncio.wait_for(self._answers[id], ANSWER_TIMEOUT_S)
+
+    async def allow(self, permission: str, setting: str, origin: str) -> None:
+        """Answer for the person, as long as the visit lasts: `granted`, `denied` or `prompt`."""
+        told = {"permission": {"name": permission}, "setting": setting, "origin": origin}
+        await self.command("Browser.setPermission", **told, browserContextId=self._visit)
+
+    async def keep_downloads(self, folder: Path) -> None:
+        """Save what is downloaded there, as long as the visit lasts."""
+        told = {"behavior": "allow", "downloadPath": str(folder)}
+        await self.command("Browser.setDownloadBehavior", **told, browserContextId=self._visit)
 
     async def _read(self) -> None:
         async for message in self._socket:
@@ -200,36 +214,66 @@ class Page:
         return found
 
 
-@contextlib.asynccontextmanager
-async def open_browser(program: str, profile: Path, *flags: str) -> AsyncIterator[Callable[[], Any]]:
-    """A browser of its own; yields a function that opens a new tab. Everything of it ends with the block."""
+OpenPage = Callable[[], Awaitable[Page]]
+
+
+@contextlib.contextmanager
+def run_chromium(program: str, profile: Path, *flags: str) -> Iterator[str]:
+    """A browser; yields the URL of its debugging protocol. It ends with the block."""
     command = [program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, start_new_session=True, **quiet)
-    pages: list[Page] = []
     try:
-        port = await _wait_for_port(process, profile / "DevToolsActivePort")
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
-
-            async def open_page() -> Page:
-                async with session.put("/json/new?about:blank") as answer:
-                    url = (await answer.json())["webSocketDebuggerUrl"]
-                pages.append(Page(await session.ws_connect(url, max_msg_size=0)))
-                return pages[-1]
-
-            yield open_page
-            for page in pages:
-                await page.close()
+        yield f"http://127.0.0.1:{_wait_for_port(process, profile / 'DevToolsActivePort')}"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(10)
 
 
-async def _wait_for_port(process: subprocess.Popen[bytes], file: Path) -> int:
+def _wait_for_port(process: subprocess.Popen[bytes], file: Path) -> int:
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError, ValueError, IndexError):
             return int(file.read_text().splitlines()[0])
-        await asyncio.sleep(POLL_S)
+        time.sleep(POLL_S)
     raise RuntimeError("Chromium did not start")
+
+
+@contextlib.asynccontextmanager
+async def open_visit(chromium: str) -> AsyncIterator[OpenPage]:
+    """A visit to a browser that runs: nothing of other visits is known, neither storage nor permissions.
+
+    Args:
+        chromium: the URL of `run_chromium`.
+
+    Yields:
+        A function that opens a new tab. Everything of the visit ends with the block.
+    """
+    async with aiohttp.ClientSession(chromium) as session:
+        async with session.get("/json/version") as answer:
+            url = (await answer.json())["webSocketDebuggerUrl"]
+        browser = Page(await session.ws_connect(url, max_msg_size=0), "")
+        visit = (await browser.command("Target.createBrowserContext"))["browserContextId"]
+        pages = [browser]
+
+        async def open_page() -> Page:
+            target = await browser.command("Target.createTarget", url="about:blank", browserContextId=visit)
+            socket = await session.ws_connect(f"/devtools/page/{target['targetId']}", max_msg_size=0)
+            pages.append(Page(socket, visit))
+            return pages[-1]
+
+        try:
+            yield open_page
+        finally:
+            await browser.command("Target.disposeBrowserContext", browserContextId=visit)
+            for page in pages:
+                await page.close()
+
+
+@contextlib.asynccontextmanager
+async def open_browser(program: str, profile: Path, *flags: str) -> AsyncIterator[OpenPage]:
+    """A browser of its own; yields a function that opens a new tab. Everything of it ends with the block."""
+    with run_chromium(program, profile, *flags) as chromium:
+        async with open_visit(chromium) as open_page:
+            yield open_page

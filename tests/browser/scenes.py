@@ -26,6 +26,10 @@ def set_scene(picture: Path, zoom: float) -> bytes:
     return cv2.imencode(".jpg", wall, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
+def show_film(film: Path) -> str:
+    """The flag of a Chromium whose camera shows it, from its beginning each time that it is opened."""
+    return f"--use-file-for-fake-video-capture={film}"
+
+
 async def allow_camera(page: Page, service: Service, setting: str) -> None:
-    camera = {"name": "camera"}
-    await page.command("Browser.setPermission", permission=camera, setting=setting, origin=service.url)
+    await page.allow("camera", setting, service.url)

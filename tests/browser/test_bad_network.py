@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,11 @@ import pytest
 import pytest_asyncio
 
 from loadtest.service import Service
-from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.chromium import OpenPage, Page
 from tests.browser.people_pages import HOLD, NAMES, fill_event, reach, text, wait_until_judged
 from tests.browser.visits import go_to, sign_in, wait_for_view
 
-CHROMIUM = find_chromium()
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 BUSY = {"responseCode": 503}
 HURRY = "(() => { const real = setInterval; window.setInterval = (work, ms) => real(work, ms / 50); })()"
 """What the page does every ten seconds it now does five times in one."""
@@ -29,14 +24,12 @@ MANY = 60
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page(service: Service, token: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
+async def page(open_page: OpenPage, service: Service, token: str) -> Page:
     """Signed in as the administrator, at the list of events."""
-    assert CHROMIUM is not None
-    async with open_browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as open_page:
-        page = await open_page()
-        await sign_in(page, service, token)
-        await wait_for_view(page)
-        yield page
+    page = await open_page()
+    await sign_in(page, service, token)
+    await wait_for_view(page)
+    return page
 
 
 async def test_an_event_whose_answer_was_lost_is_made_once(page: Page, client: httpx.Client) -> None:

@@ -7,7 +7,6 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,10 @@ from loadtest.service import Service
 from serving.errors import ALL_ERRORS
 from serving.registry.identifiers import is_person_id
 from tests.browser.bulk_pages import ARCHIVE, BOX_COLOURS, HEAR, drop_files, wait_for_file, write_archive
-from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.chromium import OpenPage, Page
 from tests.browser.visits import check_page, go_to, sign_in
 
-CHROMIUM = find_chromium()
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 PHONE: dict[str, Any] = {"width": 390, "height": 844, "phone": True}
 MANY = 400
 """Pictures of an import that is stopped at once: several seconds of work on any machine."""
@@ -38,16 +33,12 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page(
-    service: Service, token: str, downloads: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Page]:
+async def page(open_page: OpenPage, service: Service, token: str, downloads: Path) -> Page:
     """The console, where the administrator has signed in."""
-    assert CHROMIUM is not None
-    async with open_browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as open_page:
-        page = await open_page()
-        await page.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
-        await sign_in(page, service, token)
-        yield page
+    page = await open_page()
+    await page.keep_downloads(downloads)
+    await sign_in(page, service, token)
+    return page
 
 
 def state_of_newest(state: str) -> str:
@@ -222,6 +213,10 @@ async def test_an_import_is_stopped_and_everyone_is_exported(
     assert (person["person_id"], person["name"], len(person["faces"])) == ("guest", "A guest", 1)
     job_id = client.get(f"{event}/jobs").json()["jobs"][0]["id"]
     assert file.read_bytes() == client.get(f"{event}/jobs/{job_id}/result").content
+    await page.look(tmp_path / "export-done-light.png")
+    await page.click("button", "Delete the file")
+    await page.wait_for("document.body.textContent.includes('its file has been deleted since')")
+    assert client.get(f"{event}/jobs/{job_id}/result").status_code == 404
     await check_page(page, service)
 
 

@@ -9,35 +9,27 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 
 from loadtest.service import Service
-from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.chromium import OpenPage, Page
 from tests.browser.scenes import allow_camera
 from tests.browser.visits import banner_is, check_page, sign_in
 
-CHROMIUM = find_chromium()
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(film: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
-    assert CHROMIUM is not None
-    profile = tmp_path_factory.mktemp("chromium")
-    async with open_browser(CHROMIUM, profile, f"--use-file-for-fake-video-capture={film}") as open_page:
-        yield open_page
+@pytest.fixture(scope="module")
+def chromium(door_chromium: str) -> str:
+    return door_chromium
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: Any, service: Service) -> AsyncIterator[Page]:
-    page = await browser()
+async def page(open_page: OpenPage, service: Service) -> AsyncIterator[Page]:
+    page = await open_page()
     await allow_camera(page, service, "granted")
     yield page
     await page.command("Page.close")

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from loadtest.service import Service
 from serving.registry.statistics import BIN_WIDTH, bin_of
-from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.chromium import OpenPage, Page
 from tests.browser.event_pages import (
     ARITHMETIC,
     JUDGEMENTS,
@@ -35,27 +35,25 @@ from tests.browser.event_pages import (
 )
 from tests.browser.visits import check_page, go_to, sign_in, wait_for_view
 
-CHROMIUM = find_chromium()
 SOON = 0.15
 """Until a histogram is drawn for another width."""
 PHONE: dict[str, Any] = {"width": 390, "height": 844, "phone": True, "settle_s": SOON}
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def page(
-    service: Service, client: httpx.Client, token: str, tmp_path_factory: pytest.TempPathFactory
+    open_page: OpenPage,
+    service: Service,
+    client: httpx.Client,
+    token: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Page]:
     """Signed in as the administrator, at the list of events."""
-    assert CHROMIUM is not None
-    async with open_browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as open_page:
-        page = await open_page()
-        await page.look(tmp_path_factory.mktemp("first") / "nothing.png", settle_s=SOON)
-        await sign_in(page, service, token)
-        yield page
+    page = await open_page()
+    await page.look(tmp_path_factory.mktemp("first") / "nothing.png", settle_s=SOON)
+    await sign_in(page, service, token)
+    yield page
     client.delete("/v1/events/console-fair")  # where a test has failed before its end
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,23 @@ import pytest
 import pytest_asyncio
 
 from loadtest.service import Service
-from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.chromium import OpenPage, Page
 from tests.browser.scenes import allow_camera
 from tests.browser.visits import banner_is, check_page, go_to, sign_in
 
-CHROMIUM = find_chromium()
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def chromium(door_chromium: str) -> str:
+    return door_chromium
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page(
-    film: Path,
-    service: Service,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Page]:
-    assert CHROMIUM is not None
-    profile = tmp_path_factory.mktemp("chromium")
-    async with open_browser(CHROMIUM, profile, f"--use-file-for-fake-video-capture={film}") as open_page:
-        page = await open_page()
-        await allow_camera(page, service, "granted")
-        yield page
+async def page(open_page: OpenPage, service: Service) -> Page:
+    page = await open_page()
+    await allow_camera(page, service, "granted")
+    return page
 
 
 def frames_sent(page: Page) -> int:

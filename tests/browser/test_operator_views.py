@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from loadtest.service import Service
 from serving.accounts.identities import Scope
-from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.chromium import OpenPage, Page
 from tests.browser.expositions import (
     QUANTILES,
     SAMPLES,
@@ -33,25 +33,19 @@ from tests.browser.expositions import (
 )
 from tests.browser.visits import check_page, go_to, sign_in, wait_for_view
 
-CHROMIUM = find_chromium()
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 SENT = 12
 ROWS = """[...document.querySelectorAll('#%s tbody tr')]
   .map((row) => [...row.cells].map((cell) => cell.innerText.trim()))"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page(service: Service, token: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
+async def page(open_page: OpenPage, service: Service, token: str) -> Page:
     """One tab in which the administrator has come in."""
-    assert CHROMIUM is not None
-    async with open_browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as open_page:
-        page = await open_page()
-        await sign_in(page, service, token)
-        await wait_for_view(page)
-        yield page
+    page = await open_page()
+    await sign_in(page, service, token)
+    await wait_for_view(page)
+    return page
 
 
 async def rows_of(page: Page, table: str) -> list[list[str]]:
@@ -310,7 +304,7 @@ async def test_the_trail_is_filtered_linked_to_and_exported(
     await page.look(tmp_path / "audit-phone.png", width=390, height=844, phone=True)
     assert await page.evaluate("document.documentElement.scrollWidth") <= 390
 
-    await page.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    await page.keep_downloads(tmp_path)
     filters = {"action": "api_keys.revoke", "outcome": "ok", "from": "2020-01-01T00:00:00.000Z"}
     for form, button in (("csv", "Export CSV"), ("ndjson", "Export JSON lines")):
         await page.click("button", button)

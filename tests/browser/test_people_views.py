@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from loadtest.service import Service
-from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.chromium import OpenPage, Page, run_chromium
 from tests.browser.people_pages import (
     COUNT_URLS,
     DROP,
@@ -36,14 +36,10 @@ from tests.browser.people_pages import (
     text,
     wait_until_judged,
 )
-from tests.browser.scenes import allow_camera, set_scene
+from tests.browser.scenes import allow_camera, set_scene, show_film
 from tests.browser.visits import banner_is, check_page, go_to, sign_in, wait_for_view
 
-CHROMIUM = find_chromium()
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 FRAMES = 60, 90
 """Of the first and the second person, two and three seconds: somebody is unknown after more than one."""
 SOON = 0.15
@@ -79,23 +75,21 @@ def pictures(samples: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def open_page(
-    short_film: Path, service: Service, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Callable[[], Awaitable[Page]]]:
-    assert CHROMIUM is not None
+@pytest.fixture(scope="module")
+def chromium(
+    chromium_program: str, short_film: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     profile = tmp_path_factory.mktemp("chromium")
-    async with open_browser(
-        CHROMIUM, profile, f"--use-file-for-fake-video-capture={short_film}"
-    ) as open_page:
-        await allow_camera(await open_page(), service, "granted")
-        yield open_page
+    with run_chromium(chromium_program, profile, show_film(short_film)) as chromium:
+        yield chromium
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(open_page: Callable[[], Awaitable[Page]]) -> Page:
+async def page(open_page: OpenPage, service: Service) -> Page:
     """A tab where nobody has signed in."""
-    return await open_page()
+    page = await open_page()
+    await allow_camera(page, service, "granted")
+    return page
 
 
 async def test_a_newcomer_enrols_by_camera_is_recognised_and_is_unknown_once_erased(

@@ -4,21 +4,16 @@ The browser answers in the service's place here, so that an answer comes when th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from loadtest.service import Service
-from tests.browser.chromium import Page, find_chromium, open_browser
+from tests.browser.chromium import OpenPage, Page
 from tests.browser.visits import go_to, sign_in, wait_for_view
 
-CHROMIUM = find_chromium()
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 ANSWERS = """(() => {
   const ask = window.fetch;
   const entry = (action, id) => ({
@@ -55,14 +50,12 @@ HAS_SETTLED = "[...document.querySelectorAll('#view button')].every((each) => !e
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def page(service: Service, token: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
-    assert CHROMIUM is not None
-    async with open_browser(CHROMIUM, tmp_path_factory.mktemp("chromium")) as open_page:
-        page = await open_page()
-        await sign_in(page, service, token)
-        await wait_for_view(page)
-        await page.evaluate(ANSWERS)
-        yield page
+async def page(open_page: OpenPage, service: Service, token: str) -> Page:
+    page = await open_page()
+    await sign_in(page, service, token)
+    await wait_for_view(page)
+    await page.evaluate(ANSWERS)
+    return page
 
 
 async def count_actions(page: Page) -> dict[str, int]:

@@ -1,6 +1,6 @@
 // Faces: what is drawn over a picture, what their people are called.
 
-import { isolate, timeOf } from "../page/elements.js";
+import { timeOf, titleOf } from "../page/elements.js";
 
 // Of faces and of the banner: its sign, which of two matters more, how long the banner shows it at least.
 export const KINDS = {
@@ -15,7 +15,7 @@ export const KINDS = {
 const BOXES_STAY_MS = 1_500;
 const [FONT_PX, BRIEF_FONT_PX] = [17, 12];
 
-export const nameOf = (person) => isolate(person.name ?? person.person_id);
+export const nameOf = ({ name, person_id: id }) => titleOf({ name, id });
 
 let boxesEnd = 0;
 

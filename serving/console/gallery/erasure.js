@@ -1,6 +1,6 @@
 // Erasing a person or a face: asked first, told afterwards.
 
-import { confirmWith, countOf, isolate } from "../page/elements.js";
+import { confirmWith, countOf, titleOf } from "../page/elements.js";
 
 const facesOf = (count) => (count === 1 ? "1 face" : `${countOf(count)} faces`);
 
@@ -8,7 +8,7 @@ const isGone = (problem) => problem.code === "unknown_person" || problem.code ==
 
 // Erase `person` ({ id, name, faces: how many }) if whoever sits there wants it; resolves to the words to say, or null.
 export async function erasePerson(visit, { id, name, faces }) {
-  const title = isolate(name ?? id);
+  const title = titleOf({ name, id });
   const goesOn = await confirmWith({
     title: `Erase ${title}?`,
     words: `${title}, with ${facesOf(faces)} and every check-in, is erased from this event at once and for good, and will be unknown.`,
@@ -21,7 +21,7 @@ export async function erasePerson(visit, { id, name, faces }) {
 
 // The same for one of the faces of `person`, of whom `left` others stay.
 export async function eraseFace(visit, person, faceId, left) {
-  const title = isolate(person.name ?? person.id);
+  const title = titleOf(person);
   const goesOn = await confirmWith({
     title: "Erase this face?",
     words: left ? `${title} keeps ${facesOf(left)}.` : `It is the only face of ${title}, who stays in the list but is not recognised until given another.`,

@@ -41,11 +41,12 @@ class JobCard {
     this.problem = make("p", { class: "problem", role: "alert" });
     this.stop = make("button", { type: "button", class: "quiet", hidden: true, on: { click: () => attempt(this.stop, this.problem, () => this.cancel()) } }, `Stop this ${job.kind === "export" ? "export" : "import"}`);
     this.save = make("button", { type: "button", hidden: true, on: { click: () => attempt(this.save, this.problem, () => this.download()) } }, "Download the export");
+    this.remove = make("button", { type: "button", class: "quiet", hidden: true, on: { click: () => attempt(this.remove, this.problem, () => this.removeResult()) } }, "Delete the file");
     this.rejections = job.kind === "export" ? null : makeRejections(visit, job.id);
     this.node = make("li", { class: "card job", tabindex: "-1", "aria-labelledby": titleId },
       make("div", { class: "bar" }, make("h3", { id: titleId }, kind.title), this.state),
       make("p", { class: "hint" }, `By ${job.created_by}, `, makeTime(job.created_at)),
-      this.bar, this.figures, this.problem, make("div", { class: "buttons" }, this.stop, this.save), this.rejections?.node);
+      this.bar, this.figures, this.problem, make("div", { class: "buttons" }, this.stop, this.save, this.remove), this.rejections?.node);
     this.update(job);
   }
 
@@ -62,7 +63,7 @@ class JobCard {
     this.figures.textContent = this.describe(job);
     this.problem.textContent = job.error ? FAILURES[job.error.code] ?? job.error.detail : "";
     this.stop.hidden = !isAtWork(job);
-    this.save.hidden = !job.has_result || !this.visit.may("export_people");
+    this.save.hidden = this.remove.hidden = !job.has_result || !this.visit.may("export_people");
     this.rejections?.update(job);
   }
 
@@ -99,10 +100,17 @@ class JobCard {
     this.look();
   }
 
+  async removeResult() {
+    await this.visit.callEvent("DELETE", `jobs/${this.job.id}`);
+    this.visit.say("The service's copy of the export is deleted.");
+    this.node.focus();
+    this.look();
+  }
+
   async download() {
     const result = await this.visit.callEvent("GET", `jobs/${this.job.id}/result`, { as: "blob", timeoutS: RESULT_TIMEOUT_S });
     saveFile(result, `people-${this.visit.params.event}-${this.job.id.slice(0, 8)}.ndjson`);
-    this.visit.say("The export was downloaded. Keep it as you would keep these people's faces.");
+    this.visit.say("The export was downloaded. Keep it as you would keep these people's faces, and delete the service's copy when you have it.");
   }
 }
 

@@ -112,6 +112,9 @@ export function isolate(name) {
   return RIGHT_TO_LEFT.test(plain) ? `\u2068${plain}\u2069` : plain;
 }
 
+// What a person or an event is called, wherever people read it.
+export const titleOf = ({ name, id }) => isolate(name ?? id);
+
 const number = new Intl.NumberFormat();
 const moment = new Intl.DateTimeFormat([], { dateStyle: "medium", timeStyle: "short" });
 const clock = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });

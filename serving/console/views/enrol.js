@@ -2,7 +2,7 @@
 
 import { Problem } from "../service/calls.js";
 import { Camera } from "../camera/camera.js";
-import { attempt, make, makeField, makeForm, makeTime } from "../page/elements.js";
+import { attempt, make, makeField, makeForm, makeTime, titleOf } from "../page/elements.js";
 import { makeDropZone, readPicture } from "../pictures/picture_choice.js";
 import { adviseOn } from "../pictures/picture_problems.js";
 import { PictureTray, explainFaults } from "../pictures/picture_tray.js";
@@ -63,7 +63,7 @@ class Enrolment {
   }
 
   get title() {
-    return this.person.name ?? this.person.id;
+    return titleOf(this.person);
   }
 
   // ---- pictures
@@ -175,7 +175,7 @@ class Enrolment {
       if (problem.code === "unknown_person") return false;
       throw problem;
     }
-    this.offer(`${found.name ?? id} has the id ${id} already. Choose another id, or:`, [[`Add the pictures to ${found.name ?? id}`, { to: found }]]);
+    this.offer(`${titleOf(found)} has the id ${id} already. Choose another id, or:`, [[`Add the pictures to ${titleOf(found)}`, { to: found }]]);
     return true;
   }
 
@@ -185,7 +185,7 @@ class Enrolment {
     const place = context.picture ?? (pictures.length === 1 ? 0 : null);
     if (code === "duplicate_person") {
       const other = context.person_id ? { id: context.person_id, name: context.name ?? null } : null;
-      const title = other ? other.name ?? other.id : "somebody";
+      const title = other ? titleOf(other) : "somebody";
       const where = place === null ? "The face" : `Picture ${pictures[place].number}`;
       const words = `${where} looks like ${title}, who is enrolled already (similarity ${context.cosine?.toFixed(2) ?? "high"}).`;
       this.offer(words, [
@@ -230,7 +230,7 @@ class Enrolment {
     const { visit } = this;
     const cameraIsOn = Boolean(this.camera.stream);
     this.camera.close();
-    const title = person.name ?? person.id;
+    const title = titleOf(person);
     const unlike = faces.filter(({ cosine_to_person: cosine }) => cosine !== null && cosine < (visit.event.decision_threshold ?? -1)).length;
     const saved = `${faces.length} ${faces.length === 1 ? "picture" : "pictures"}`;
     const others = this.tray.pictures.length - pictures.length;

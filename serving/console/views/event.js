@@ -1,7 +1,7 @@
 // One event: what it holds, how it decides, what became of the faces seen there.
 
 import { Histogram, chooseRange } from "../charts/charts.js";
-import { attempt, confirmWith, countOf, dateOf, make, makeForm, makeTime } from "../page/elements.js";
+import { attempt, confirmWith, countOf, dateOf, make, makeForm, makeTime, titleOf } from "../page/elements.js";
 import { makeSettings, packOf, wordsOf, wordsOfPolicy } from "../gallery/event_settings.js";
 import { countedOf } from "../page/figures.js";
 import { cosineWords, rateWords, shareOfStrangers, shareWords } from "../charts/rates.js";
@@ -30,7 +30,7 @@ class Overview {
     this.histogram = new Histogram("Faces by the cosine of their best candidate");
     this.invitation = make("div", { class: "buttons" });
     this.node = make("div", { class: "overview" },
-      make("div", { class: "bar" }, make("h2", {}, this.event.name ?? this.event.id), makeState(this.event)),
+      make("div", { class: "bar" }, make("h2", {}, titleOf(this.event)), makeState(this.event)),
       make("section", { class: "card", "aria-label": "Who is enrolled" }, this.held.node, this.invitation),
       this.makeStatistics(),
       this.makeDecisions(),
@@ -178,7 +178,7 @@ class Overview {
     const { event, visit } = this;
     const { people } = await visit.callEvent("GET", "");
     const goesOn = await confirmWith({
-      title: `Delete ${event.name ?? event.id}?`,
+      title: `Delete ${titleOf(event)}?`,
       words: `${people ? `Whoever is enrolled (${countedOf(people, "person", "people")}), every face, who has arrived` : "The event"} and what was counted are erased. This cannot be undone.`,
       button: "Delete for good",
       typed: event.id,
@@ -190,7 +190,7 @@ class Overview {
     } finally {
       this.isErasing = false;
     }
-    window.addEventListener("hashchange", () => visit.say(`${event.name ?? event.id} is deleted, with everyone in it.`), { once: true });
+    window.addEventListener("hashchange", () => visit.say(`${titleOf(event)} is deleted, with everyone in it.`), { once: true });
     visit.go("events", {});
   }
 

@@ -1,6 +1,6 @@
 // The events within reach: which there are, and a new one.
 
-import { attempt, countOf, make, makeField, makeForm, makeSelect, makeTime } from "../page/elements.js";
+import { attempt, countOf, make, makeField, makeForm, makeSelect, makeTime, titleOf } from "../page/elements.js";
 import { makeSettings } from "../gallery/event_settings.js";
 import { RetryKey } from "../service/retry_key.js";
 
@@ -75,7 +75,7 @@ class Events {
   }
 
   makeRow(event) {
-    const link = make("a", { href: this.visit.link(OVERVIEW, { event: event.id }) }, event.name ?? event.id);
+    const link = make("a", { href: this.visit.link(OVERVIEW, { event: event.id }) }, titleOf(event));
     return make("tr", { data: { event: event.id } },
       make("td", {}, link, event.name && make("span", { class: "hint" }, event.id)),
       make("td", { class: "number" }, countOf(event.people)), make("td", { class: "number" }, countOf(event.faces)),

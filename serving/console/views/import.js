@@ -188,6 +188,6 @@ function exportCard(visit, jobs) {
   const button = make("button", { type: "button", on: { click: () => attempt(button, problem, begin) } }, "Export everyone…");
   return make("section", { class: "card" }, make("h2", {}, "Export people"),
     make("p", {}, "Everyone who is enrolled, one in each line (NDJSON), with vectors in place of pictures: to keep, or to import at another event of the same model pack."),
-    make("p", { class: "hint" }, "The service keeps the file for a day unless it is set otherwise; then it is deleted."),
+    make("p", { class: "hint" }, "The service keeps the file for a day unless it is set otherwise, or until you delete it."),
     problem, make("div", { class: "buttons" }, button));
 }

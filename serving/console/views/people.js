@@ -1,6 +1,6 @@
 // The people of an event: found by name, looked at, erased.
 
-import { attempt, countOf, make, makeField, makeForm, makeTime } from "../page/elements.js";
+import { attempt, countOf, make, makeField, makeForm, makeTime, titleOf } from "../page/elements.js";
 import { erasePerson } from "../gallery/erasure.js";
 
 const PAGE = 50;
@@ -88,7 +88,7 @@ class People {
 
   makeRow(person) {
     const { visit } = this;
-    const title = person.name ?? person.id;
+    const title = titleOf(person);
     const row = make("tr");
     const erase = make("button", { type: "button", class: "quiet", "aria-label": `Erase ${title}` }, "Erase");
     erase.addEventListener("click", () => attempt(erase, this.problem, () => this.erase(person, row)));

@@ -1,6 +1,6 @@
 // One person: what is known, their faces, and the end of either.
 
-import { attempt, countOf, dateOf, make, makeField, makeForm, makeTime } from "../page/elements.js";
+import { attempt, countOf, dateOf, make, makeField, makeForm, makeTime, titleOf } from "../page/elements.js";
 import { eraseFace, erasePerson } from "../gallery/erasure.js";
 import { goToPeople } from "./people.js";
 
@@ -55,7 +55,7 @@ class Person {
 
   showFacts() {
     const { person, visit } = this;
-    this.title.textContent = person.name ?? person.id;
+    this.title.textContent = titleOf(person);
     const days = visit.event.retention_days;
     const facts = [
       ["Id", person.id],

@@ -176,7 +176,7 @@ function makeHints() {
     make("h3", { id: "hints-title" }, "Which number to change"), summary,
     make("div", { class: "scroll" }, make("table", { id: "hints", "aria-labelledby": "hints-title" },
       make("thead", {}, make("tr", {}, ["Symptom", "Now", "In serve_config.yaml"].map((name) => make("th", { scope: "col" }, name)))), make("tbody", {}, rows))),
-    make("p", { class: "hint" }, "Change it, then run serve deploy serve_config.yaml: no request is lost. More symptoms, and why: docs/metrics.md, “Which number to change”."));
+    make("p", { class: "hint" }, "Change it, then run rollcall deploy: no request is lost. More symptoms, and why: docs/metrics.md, “Which number to change”."));
   return {
     node,
     show(figures) {
