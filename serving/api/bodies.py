@@ -23,6 +23,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from serving.api.admission import Admission
 from serving.api.deadlines import Deadline
+from serving.api.json_size import MAX_PICTURE_VALUES, check_value_count
 from serving.api.services import Services
 from serving.errors import (
     BodyTooLarge,
@@ -221,6 +222,8 @@ def _parse_json(
     numbers: Collection[str],
     objects: Collection[str],
 ) -> PictureBody:
+    most = services.settings.picture.max_per_request
+    check_value_count(raw, MAX_PICTURE_VALUES + 2 * most)  # a data URI has a comma too
     try:
         content = json.loads(raw, object_pairs_hook=_make_object)
     except (ValueError, RecursionError):
@@ -233,7 +236,6 @@ def _parse_json(
     for name, value in content.items():
         if name in PICTURE_FIELDS:
             texts = value if isinstance(value, list) else [value]
-            most = services.settings.picture.max_per_request
             if len(pictures) + len(texts) > most:
                 raise InvalidRequest(
                     f"{len(pictures) + len(texts)} pictures in one request", max_pictures=most
@@ -282,14 +284,15 @@ def decode_picture_text(text: Any, place: int, admission: Admission) -> bytes:
             raise InvalidRequest("a data URI must be of the form data:image/jpeg;base64,...", picture=place)
     elif "://" in text[:16]:
         raise InvalidRequest("pictures are sent, not fetched: give base64, not a URL", picture=place)
-    text = text.translate(_URL_SAFE)
-    if not text.endswith("="):
-        text += "=" * (-len(text) % 4)
-    admission.add_bytes(len(text) // 4 * 3)  # beside the body, which is held meanwhile
     try:
-        return base64.b64decode(text, validate=True)
+        encoded = text.encode("ascii").translate(_URL_SAFE, _BLANKS)
+        if not encoded.endswith(b"="):
+            encoded += b"=" * (-len(encoded) % 4)
+        admission.add_bytes(len(encoded) // 4 * 3)  # beside the body, which is held meanwhile
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequest("the picture is not valid base64", picture=place) from None
 
 
-_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_BLANKS = b" \t\r\n"

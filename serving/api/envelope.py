@@ -41,6 +41,10 @@ logger = logging.getLogger("ray.serve")
 
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "x-request-id"
+MAX_PROBLEMS = 20
+"""Shown of what is wrong with one request: more help nobody, and a body of 60 KB can have thousands."""
+MAX_FIELD_CHARS = 200
+"""Of a field's name, which the caller may have made up."""
 _REQUEST_ID = re.compile(REQUEST_ID_FORM)
 
 
@@ -111,10 +115,14 @@ def install_error_answers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = error.errors()
         problems = [
-            {"field": ".".join(str(part) for part in p["loc"]), "problem": p["msg"]} for p in error.errors()
+            {"field": ".".join(str(part) for part in p["loc"])[:MAX_FIELD_CHARS], "problem": p["msg"]}
+            for p in found[:MAX_PROBLEMS]
         ]
         detail = "; ".join(f"{p['field']}: {p['problem']}" for p in problems)[:1000]
+        if len(found) > MAX_PROBLEMS:
+            detail += f"; and {len(found) - MAX_PROBLEMS} more"
         return answer_error(request, InvalidRequest(detail, errors=problems))
 
     @app.exception_handler(HTTPException)

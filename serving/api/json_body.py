@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from serving.api.json_size import check_value_count
 from serving.errors import BodyTooLarge, DeadlineExceeded
 
 MAX_BYTES = 64 * 1024
@@ -33,8 +34,14 @@ async def read_json(
     return parse_json(body, kind)
 
 
-def parse_json(body: bytes, kind: type[ModelT]) -> ModelT:
-    """`body` as `kind`; raises RequestValidationError when it is not JSON of that form."""
+def parse_json(body: bytes, kind: type[ModelT], max_values: int = MAX_BYTES) -> ModelT:
+    """`body` as `kind`.
+
+    Raises:
+        InvalidRequest: it holds more than about `max_values` values.
+        RequestValidationError: it is not JSON of that form.
+    """
+    check_value_count(body, max_values)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

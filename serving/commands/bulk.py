@@ -109,12 +109,18 @@ def export_people(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, NDJSON.")],
     token: Token,
     url: Url = DEFAULT_URL,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the service's own copy for jobs.keep_result_s.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export everyone of an event with their vectors; `import` reads the file, at any event of the pack."""
+    """Export everyone of an event with their vectors; `import` reads the file, at any event of the pack.
+
+    The service's own copy is deleted once the file is here.
+    """
     if output.is_dir() or not output.parent.is_dir():
         raise CommandError(f"{output} cannot be written: --output names a file in a folder that is there")
-    size = run_against_service(_export(event, output, url, token))
+    size = run_against_service(_export(event, output, url, token, keep))
     if as_json:
         print_json({"output": str(output), "bytes": size})
 
@@ -189,14 +195,17 @@ async def _import_file(
                 ]
 
 
-async def _export(event: str, output: Path, url: str, token: str) -> int:
+async def _export(event: str, output: Path, url: str, token: str, keep: bool) -> int:
     with show_progress() as progress:
         async with connect(url, token) as client:
             with explain_refusals():
                 job = await client.jobs.export_people(event)
                 await _watch(client, event, job.id, progress, "export")
                 async with client.jobs.result(event, job.id) as download:
-                    return await download.save(output)
+                    size = await download.save(output)
+                if not keep:
+                    await client.jobs.cancel(event, job.id)
+                return size
 
 
 async def _watch(client: AsyncClient, event: str, job_id: str, progress: Progress, title: str) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 from serving.database import Database
 from serving.database.metadata import now_utc
-from serving.errors import InvalidRequest, Overloaded, TooManyJobs, UnknownJob
+from serving.errors import InvalidRequest, Overloaded, StageUnavailable, TooManyJobs, UnknownJob
 from serving.jobs import store
 from serving.jobs.files import JobFiles
 from serving.jobs.records import Actor, ImportOptions, Job, JobKind, JobState, Rejection
@@ -147,6 +147,18 @@ class Jobs:
         if len(job_id) > 32 or not job_id.isalnum():
             raise UnknownJob
         return await self._database.write(store.cancel, event_key, job_id, self._clock())
+
+    async def remove_result(self, job: Job) -> None:
+        """Delete what an export wrote, before its time.
+
+        Raises:
+            StageUnavailable: another machine has it.
+            OSError: it cannot be deleted.
+        """
+        if job.file is not None and not await asyncio.to_thread(self.files.exists, job.file):
+            raise StageUnavailable("The result is not on this machine.")
+        await asyncio.to_thread(self.files.remove, job.file)
+        await self._database.write(store.forget_file, job.id)
 
     async def claim(self, runner: str, except_events: Collection[str] = ()) -> Job | None:
         """The oldest job that this process can work on, now this runner's for `LEASE_S`; None for none.

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AwareDatetime, TypeAdapter
 
 from serving.errors import BadArchive, InvalidRequest, PackMismatch, RollcallError
 from serving.gallery.records import NORM_TOLERANCE, FaceRecord
@@ -37,6 +38,7 @@ _FIELDS = frozenset({"person_id", "name", "metadata", "consent_reference", "pack
 _FACE_FIELDS = frozenset({"face_id", "vector", "vector_f32", "created_at"})
 _FLOAT32 = np.dtype("<f4")
 _BOM = b"\xef\xbb\xbf"
+_MOMENT = TypeAdapter(AwareDatetime)
 
 
 class VectorLines:
@@ -213,9 +215,9 @@ def _read_moment(text: Any, where: str) -> float | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        if moment.tzinfo is None:
+        if not isinstance(text, str) or text[4:5] != "-":  # else Unix seconds would do
             raise ValueError
-        return moment.timestamp()
-    except (AttributeError, ValueError, OverflowError):
+        # datetime.fromisoformat of Python 3.10 wants three or six digits of a fraction.
+        return _MOMENT.validate_strings(text).timestamp()
+    except (ValueError, OverflowError):
         raise InvalidRequest(f"{where}.created_at is no ISO 8601 time with a zone", field=where) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import time
@@ -11,8 +12,10 @@ import httpx
 import pytest
 import websockets
 from PIL import Image
+from websockets.sync.client import connect
 
 from loadtest.service import Service
+from serving.api.stream.wire import POLICY_VIOLATION
 from tests.http.metrics_page import forget_answer, scrape
 from tests.http.streams import hear, open_stream, show
 
@@ -101,3 +104,16 @@ def test_a_stream_ends_with_its_token(service: Service, token: str, client: http
             hear(socket)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 4401
+
+
+def test_a_stranger_who_floods_is_let_go(service: Service, client: httpx.Client, event: str) -> None:
+    """Tiny frames, before anybody has said who it is, cost the others nothing to speak of."""
+    url = f"{service.url.replace('http', 'ws', 1)}{event}/stream"
+    with connect(url, proxy=None, open_timeout=60) as socket:
+        with contextlib.suppress(websockets.ConnectionClosed, OSError):
+            for _ in range(200_000):
+                socket.pong()
+        with pytest.raises(websockets.ConnectionClosed):
+            socket.recv(60)
+        assert socket.close_code in (1006, POLICY_VIOLATION)  # 4408: it was let go on till its time was up
+    assert client.get("/healthz").status_code == 200

@@ -61,7 +61,7 @@ def get_job(event: str, job: str) -> Request[JobView]:
 
 
 def cancel_job(event: str, job: str) -> Request[None]:
-    """Cancel a job."""
+    """Cancel a job, or delete what an export wrote."""
     return Request(
         "DELETE",
         fill_path("/v1/events/{event}/jobs/{job}", event=event, job=job),

@@ -122,9 +122,11 @@ class JobsRoutes(Routes):
         return self._performer.perform(requests.get_job(event, job), timeout_s)
 
     def cancel(self, event: str, job: str, *, timeout_s: float | None = None) -> None:
-        """Cancel a job.
+        """Cancel a job, or delete what an export wrote.
 
         Ends a job that waits or runs. What it has imported stays; its upload is deleted.
+
+        Of an export that is done it deletes the result.
 
         Args:
             event: The event's id.

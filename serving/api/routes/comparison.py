@@ -18,12 +18,13 @@ from serving.api.deadlines import Deadline, DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import view_face, view_problem, write_answer
 from serving.api.json_body import parse_json
+from serving.api.json_size import MAX_PICTURE_VALUES
 from serving.api.openapi import PICTURE_ERRORS
 from serving.api.options import NUMBERS, ComparisonOptions, merge_options, read_query
 from serving.api.policies import decide_alone
 from serving.api.probes import Vectors, embed_faces, find_single_face, gather_apart
 from serving.api.recognition_bodies import COMPARISON_EXTRA
-from serving.api.schemas.recognition import Vector
+from serving.api.schemas.recognition import MAX_VECTORS, Vector
 from serving.api.schemas.stateless import (
     ComparedReference,
     Comparison,
@@ -132,7 +133,8 @@ async def _read_json_sides(
 ) -> tuple[ComparisonOptions, list[Side]]:
     """Options and sides of a JSON body, the query first."""
     raw = await read_body(request, admission, deadline, services.settings.load.max_body_bytes)
-    sent = parse_json(raw, ComparisonRequest)
+    longest = max(line.pack.dimension for line in services.lines)
+    sent = parse_json(raw, ComparisonRequest, MAX_PICTURE_VALUES + (1 + MAX_VECTORS) * longest)
     beside = {name: getattr(sent, name) for name in ComparisonOptions.model_fields}
     options = merge_options(query, {name: value for name, value in beside.items() if value is not None})
     samples = _list_samples(sent)

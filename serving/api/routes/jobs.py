@@ -158,12 +158,18 @@ async def get_job(services: ServicesOf, identity: IdentityOf, event: LookedAt, j
 @router.delete(
     "/jobs/{job}",
     status_code=204,
-    summary="Cancel a job",
+    summary="Cancel a job, or delete what an export wrote",
     responses=problems(UnknownEvent, PackMismatch, UnknownJob, JobFinished),
 )
 async def cancel_job(services: ServicesOf, identity: IdentityOf, event: LookedAt, job: JobId) -> Response:
-    """Ends a job that waits or runs. What it has imported stays; its upload is deleted."""
+    """Ends a job that waits or runs. What it has imported stays; its upload is deleted.
+
+    Of an export that is done it deletes the result.
+    """
     found = await _find(services, identity, event, job)
+    if _has_result(found):
+        await services.jobs.remove_result(found)
+        return Response(status_code=204)
     await services.jobs.cancel(event.key, found.id)
     await asyncio.to_thread(services.jobs.files.remove, found.file)
     return Response(status_code=204)

@@ -44,8 +44,6 @@ KINDS = {
 }
 CONSOLE_PAGE, DOOR_PAGE = "index.html", "check_in.html"
 DOCS_PAGE, DOCS_SCRIPT = "api_docs.html", "api_docs.js"
-
-
 FILES = {
     each.relative_to(CONSOLE).as_posix(): each.read_bytes()
     for each in CONSOLE.rglob("*")

@@ -13,6 +13,7 @@ from serving.api.deadlines import DeadlineOf
 from serving.api.envelope import find_request_id, problems
 from serving.api.face_answers import write_answer
 from serving.api.json_body import MAX_BYTES, parse_json
+from serving.api.json_size import MAX_PICTURE_VALUES
 from serving.api.judgements import make_judge, note_judgements
 from serving.api.policies import Policy, Strictness
 from serving.api.recognition_bodies import VECTOR_SEARCH_EXTRA
@@ -52,7 +53,8 @@ async def search(
     pack = services.line_of(event).pack
     with services.gate.admit() as admission:
         most = MAX_BYTES + MAX_VECTORS * pack.dimension * MAX_NUMBER_CHARS
-        sent = parse_json(await read_body(request, admission, deadline, most), VectorSearch)
+        raw = await read_body(request, admission, deadline, most)
+        sent = parse_json(raw, VectorSearch, MAX_PICTURE_VALUES + MAX_VECTORS * pack.dimension)
         check_vector_pack(sent.pack_id, pack)
         vectors = normalise_vectors(sent.vectors, pack.dimension)
         strictness = None if sent.strictness is None else Strictness(sent.strictness)

@@ -25,7 +25,10 @@ MAX_VECTORS = 100
 Vector = Annotated[
     list[Annotated[float, Field(strict=True)]],
     Field(
-        min_length=1, max_length=4096, description="As many numbers as the pack's dimension, of any length."
+        min_length=1,
+        max_length=4096,
+        fail_fast=True,
+        description="As many numbers as the pack's dimension, of any length.",
     ),
 ]
 

@@ -96,7 +96,7 @@ class ComparisonRequest(Schema):
         },
     )
 
-    pictures: list[str] | None = Field(
+    pictures: Annotated[list[str], Field(fail_fast=True)] | None = Field(
         None, min_length=2, description="Base64: the first is compared with each of the others."
     )
     query: Sample | None = None

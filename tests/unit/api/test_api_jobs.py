@@ -184,6 +184,21 @@ async def test_a_cancelled_job(gala: Api) -> None:
     assert gala.stages.counts["detect"] == 0
 
 
+async def test_a_result_is_deleted_before_its_time(gala: Api) -> None:
+    address = (await gala.client.post(EXPORTS)).headers["location"]
+    await run_jobs(gala)
+    (path,) = gala.services.settings.jobs_dir.iterdir()
+    moved = path.rename(path.with_suffix(".elsewhere"))
+    check_problem(await gala.client.delete(address), "stage_unavailable")  # another machine has it
+    moved.rename(path)
+    assert (await gala.client.delete(address)).status_code == 204
+    assert not path.exists()
+    told = (await gala.client.get(address)).json()
+    assert (told["state"], told["has_result"]) == ("done", False)
+    check_problem(await gala.client.get(address + "/result"), "not_found")
+    check_problem(await gala.client.delete(address), "job_finished")
+
+
 async def test_results_that_cannot_be_fetched(gala: Api) -> None:
     address = (await gala.client.post(EXPORTS)).headers["location"]
     check_problem(await gala.client.get(address + "/result"), "job_not_finished")

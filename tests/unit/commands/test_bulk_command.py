@@ -189,10 +189,19 @@ def test_an_export_is_written_for_this_user_alone(service: FakeService, tmp_path
     assert stat.S_IMODE((tmp_path / "all.ndjson").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(("options", "deleted"), [((), 1), (("--keep",), 0)])
+def test_the_services_copy_of_an_export_is_deleted(
+    service: FakeService, tmp_path: Path, options: tuple[str, ...], deleted: int
+) -> None:
+    assert run("export", "--event", "gala", "-o", tmp_path / "all.ndjson", *options).exit_code == 0
+    assert service.deleted == deleted
+
+
 def test_an_export_that_fails_leaves_no_file(service: FakeService, tmp_path: Path) -> None:
     service.jobs = [{**JOB, "state": "cancelled"}]
     assert run("export", "--event", "gala", "-o", tmp_path / "all.ndjson").exit_code == 1
     assert list(tmp_path.iterdir()) == []
+    assert service.deleted == 0
 
 
 @pytest.mark.parametrize("name", ["empty", "people.rar"])

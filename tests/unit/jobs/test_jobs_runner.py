@@ -175,12 +175,21 @@ async def test_a_deleted_event_takes_its_job_with_it(place: Place) -> None:
     stopped = asyncio.Event()
 
     async def delete() -> None:
-        place.enroller.before = stopped.wait  # type: ignore[assignment]
         await place.registry.begin_event_deletion("gala")
         await place.registry.finish_event_deletion(place.event.key)
 
-    place.enroller.before = delete
+    deletions = []
+
+    async def begin() -> None:
+        place.enroller.before = stopped.wait  # type: ignore[assignment]
+        deletions.append(
+            asyncio.create_task(delete())
+        )  # somebody else's: the job's end does not cut it short
+        await asyncio.shield(deletions[0])
+
+    place.enroller.before = begin
     await place.make_runner().run_all()
+    await deletions[0]
     with pytest.raises(RollcallError):
         await place.look(job)
     assert place.files() == []

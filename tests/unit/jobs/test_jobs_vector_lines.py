@@ -123,6 +123,7 @@ BAD = {
     "face id twice": line(faces=[{"face_id": "f", "vector": UNIT}] * 2),
     "time without a zone": face(created_at="2026-05-01T10:00:00"),
     "time a number": face(created_at=5),
+    "time in Unix seconds": face(created_at="1777629600"),
     "no time": face(created_at="yesterday"),
     "unknown field of a face": face(box=[1]),
 }
