@@ -71,13 +71,14 @@ class PictureLimits:
 class PictureHeader:
     """Format, and the size in pixels after the EXIF orientation is applied.
 
-    orientation is the EXIF value 1..8 that the stored pixels still need.
+    orientation is the EXIF value 1..8 that the stored pixels still need. is_lossless tells of JPEG only.
     """
 
     format: PictureFormat
     width: int
     height: int
     orientation: int = 1
+    is_lossless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +191,12 @@ def turn_upright(pixels: Picture, orientation: int) -> Picture:
 
 def _decode_stored(data: bytes, header: PictureHeader, reduction: int) -> Picture:
     """The pixels as the file stores them, before the orientation is applied."""
-    if reduction > 1:
+    # A lossless JPEG has no frequencies to leave out: asked to, Pillow 12 writes beyond its memory.
+    if reduction > 1 and not header.is_lossless:
         try:
             return _decode_as(data, header, reduction, in_decoder=True)
         except TruncatedPicture:
-            pass  # A lossless JPEG, which has no frequencies to leave out, or one that is damaged indeed.
+            pass  # Perhaps the whole of it can be decoded all the same.
     return _decode_as(data, header, reduction, in_decoder=False)
 
 
@@ -235,8 +237,8 @@ def _inspect(data: bytes) -> PictureHeader:
     if stored.width == 0 or stored.height == 0:
         raise TruncatedPicture("the picture says it has no pixels")
     if stored.orientation >= _FIRST_TRANSPOSED:
-        return PictureHeader(kind, stored.height, stored.width, stored.orientation)
-    return PictureHeader(kind, stored.width, stored.height, stored.orientation)
+        return PictureHeader(kind, stored.height, stored.width, stored.orientation, stored.is_lossless)
+    return PictureHeader(kind, stored.width, stored.height, stored.orientation, stored.is_lossless)
 
 
 def _to_rgb(image: Image.Image) -> Picture:

@@ -25,7 +25,9 @@ _SAMPLE_BITS = 8
 _MAX_IFD_ENTRIES = 512
 _NOT_FILL = re.compile(rb"[^\xff]")
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ARITHMETIC_MARKERS = frozenset(range(0xC9, 0xD0)) - {0xCC}
 _PROGRESSIVE_MARKERS = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_LOSSLESS_MARKERS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _BARE_MARKERS = frozenset(range(0xD0, 0xD8)) | {0x01}
 
 # The first bytes of picture kinds that are recognised only to be refused by name.
@@ -60,11 +62,15 @@ _ISO_BRANDS = {
 
 @dataclass(frozen=True, slots=True)
 class StoredPicture:
-    """Size as stored in the file, in pixels, and the EXIF orientation 1..8 (1 where absent or invalid)."""
+    """Size as stored in the file, in pixels, and the EXIF orientation 1..8 (1 where absent or invalid).
+
+    is_lossless tells of JPEG only: whether it has no frequencies that a decoder could leave out.
+    """
 
     width: int
     height: int
     orientation: int
+    is_lossless: bool = False
 
 
 def name_other_format(data: bytes) -> str | None:
@@ -82,11 +88,12 @@ def inspect_jpeg(data: bytes) -> StoredPicture:
 
     Raises:
         TruncatedPicture: a segment or the end marker is missing.
-        UnsupportedPictureType: samples of other than 8 bits, or so many scans that decoding, which costs a
-            pass over the picture per scan, would take seconds. Encoders write about ten.
+        UnsupportedPictureType: samples of other than 8 bits; arithmetic coding, which no camera or browser
+            writes, and for which the decoder works on where a file has ended; or so many scans that decoding,
+            which costs a pass over the picture per scan, would take seconds. Encoders write about ten.
     """
     at, size, orientation = 2, (0, 0), _UPRIGHT
-    components, is_progressive = 0, False
+    components, is_progressive, is_lossless = 0, False, False
     for _ in range(_MAX_PARTS):
         if at >= len(data) or data[at] != 0xFF:
             raise TruncatedPicture("the JPEG segments are damaged or cut off")
@@ -102,9 +109,12 @@ def inspect_jpeg(data: bytes) -> StoredPicture:
         if marker in _FRAME_MARKERS and length >= 8:
             if data[at + 2] != _SAMPLE_BITS:
                 raise UnsupportedPictureType(f"JPEG with {data[at + 2]} bit samples is not accepted")
+            if marker in _ARITHMETIC_MARKERS:
+                raise UnsupportedPictureType("JPEG with arithmetic coding is not accepted")
             height, width = struct.unpack_from(">HH", data, at + 3)
             size = (width, height)
             components, is_progressive = data[at + 7], marker in _PROGRESSIVE_MARKERS
+            is_lossless = marker in _LOSSLESS_MARKERS
         elif marker == 0xE1 and data.startswith(b"Exif\0\0", at + 2):
             orientation = read_orientation(data[at + 8 : at + length])
         elif marker == 0xDA:
@@ -116,7 +126,7 @@ def inspect_jpeg(data: bytes) -> StoredPicture:
             most = min(_MAX_SCANS, max(1, _MAX_SCANNED_PIXELS // (size[0] * size[1])))
             if scans > most:
                 raise UnsupportedPictureType(f"JPEG of this size with more than {most} scans is not accepted")
-            return StoredPicture(*size, orientation)
+            return StoredPicture(*size, orientation, is_lossless)
         at += length
     raise TruncatedPicture("the JPEG ends before its picture does")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import resource
 import time
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from serving.errors import RollcallError
+from serving.errors import RollcallError, UnsupportedPictureType
 from serving.vision.picture import PictureLimits, decode_picture, read_header
 from tests.unit.hostile.corpus import REFUSALS, make_bombs, make_png, read_expectations
 
@@ -118,6 +120,16 @@ def test_every_file_has_its_outcome_in_bounded_time(
         assert time.perf_counter() - began < FILE_S, path.name
     assert wrong == []
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("marker", [0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_arithmetic_coding_is_refused_by_the_header(marker: int) -> None:
+    """For it the decoder works on behind the end of the data, and writes to standard error."""
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(out, "JPEG")
+    data = out.getvalue().replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
+    with pytest.raises(UnsupportedPictureType, match="arithmetic"):
+        read_header(data, LIMITS)
 
 
 def _measure_growth(files: list[bytes], answer: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -190,25 +191,26 @@ def test_long_runs_cost_no_time() -> None:
     chunks = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 64, 64, 8, 2, 0, 0, 0, 0)
     chunks += struct.pack(">I4sI", 0, b"teSt", 0) * 500_000
     for data in (many_segments, fill, chunks):
-        started_s = time.perf_counter()
+        started_s = time.thread_time()
         with pytest.raises(TruncatedPicture):
             read_header(data)
-        assert time.perf_counter() - started_s < 0.5
+        assert time.thread_time() - started_s < 0.5  # 0.04 s when it was measured
 
 
 def test_header_is_cheap() -> None:
-    """The ingress reads one per request; 150 us is the budget, measured as the best of several runs."""
+    """The ingress reads one per request, for less than a fiftieth of what its decoding costs elsewhere."""
     for kind in FORMATS:
         data = _encode(np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8), kind)
-        best_s = min(_time_headers(data) for _ in range(5))
-        assert best_s < 150e-6, kind
+        header_s = min(_time(read_header, data, 100) for _ in range(5))
+        decoding_s = min(_time(decode_picture, data, 1) for _ in range(5))
+        assert header_s < decoding_s / 50, kind
 
 
-def _time_headers(data: bytes, count: int = 100) -> float:
-    started_s = time.perf_counter()
+def _time(read: Callable[[bytes], object], data: bytes, count: int) -> float:
+    started_s = time.thread_time()
     for _ in range(count):
-        read_header(data)
-    return (time.perf_counter() - started_s) / count
+        read(data)
+    return (time.thread_time() - started_s) / count
 
 
 @settings(max_examples=300, deadline=None)

@@ -93,6 +93,7 @@ def test_damaged_and_hostile_files_end_as_they_do_whole(shared_dir: Path) -> Non
             header = read_header(data, limits)
         except RollcallError:
             continue
+        assert header.is_lossless == ("lossless" in path.name)
         whole, *smaller = (_try_to_decode(data, header, step) for step in (1, 4, 8))
         for reduction, reduced in zip((4, 8), smaller, strict=True):
             assert (whole is None) == (reduced is None), path
