@@ -275,6 +275,23 @@ arrival_count = Table(
     sqlite_with_rowid=False,
 )
 
+# What was last written for keeping elsewhere, one row of each kind. No backup holds it, since it tells of
+# files elsewhere: of a registry that was just restored there is none yet.
+last_copy = Table(
+    "last_copy",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    # The moment that it is of.
+    Column("taken_at", UtcDateTime, nullable=False),
+    Column("size_bytes", BigInteger),
+    # What its disk had left afterwards.
+    Column("free_bytes", BigInteger),
+    Column("encrypted", Boolean),
+    # Enrolled faces whose vectors the gallery did not have.
+    Column("missing_faces", BigInteger),
+    sqlite_with_rowid=False,
+)
+
 # Written out rather than bound, else the planner could not tell that a partial index applies.
 IS_OPEN = event.c.state == literal_column("'open'")
 IS_DELETING = event.c.state == literal_column("'deleting'")

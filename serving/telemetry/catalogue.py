@@ -11,52 +11,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from serving.telemetry.buckets import (
+    BATCH_TASKS,
+    COSINES,
+    DATABASE_SECONDS,
+    FACES,
+    FALSE_MATCH_RATES,
+    LIVENESS_SCORES,
+    REQUEST_SECONDS,
+    STAGE_SECONDS,
+)
+
 Kind = Literal["counter", "gauge", "histogram"]
 Merge = Literal["sum", "max", "latest"]
-
-REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 20)
-"""From an answer without a picture to the default deadline, fine where a recognition lies (50 to 500 ms)."""
-
-STAGE_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 20)
-"""From a turn of the event loop to the default deadline: a search takes about 1 ms, a detection 20 to 100."""
-
-DATABASE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
-"""From a look at a row that SQLite holds in memory to the time a write waits for its lock."""
-
-BATCH_TASKS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256)
-"""Exact where it matters whether batches form at all; powers of two and their means above."""
-
-FACES = (0, 1, 2, 3, 5, 8, 13, 20, 35, 50, 100)
-"""Portraits, groups, crowds; 100 is the default bound of `picture.max_faces`."""
-
-COARSE_COSINES = (-0.2, 0, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
-FINE_COSINES = (0.82, 0.84, 0.86, 0.88, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 1)
-COSINES = (*COARSE_COSINES, *FINE_COSINES)
-"""ArcFace-like packs decide between 0.2 and 0.6, the starter pack between 0.86 and 0.97: fine in both."""
-
-FALSE_MATCH_RATES = (
-    1e-6,
-    1e-5,
-    2e-5,
-    5e-5,
-    1e-4,
-    2e-4,
-    5e-4,
-    1e-3,
-    2e-3,
-    5e-3,
-    1e-2,
-    2e-2,
-    5e-2,
-    0.1,
-    0.3,
-    1,
-)
-"""1-2-5 steps of the rates that operators set thresholds by."""
-
-
-LIVENESS_SCORES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
-"""Tenths, where thresholds are, and the ends, where most scores are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +237,39 @@ ERASURES_DUE = Metric(
     "rollcall_erasures_due", "gauge", "Erasures that are not carried out yet.", merge="latest"
 )
 JOBS = Metric("rollcall_jobs", "gauge", "Imports and exports by state.", ("kind", "state"), merge="latest")
+LAST_BACKUP = Metric(
+    "rollcall_last_backup_timestamp_seconds",
+    "gauge",
+    "The moment that the newest backup is of, in seconds since 1970; 0: there was none of this registry.",
+    merge="latest",
+)
+LAST_BACKUP_BYTES = Metric(
+    "rollcall_last_backup_bytes", "gauge", "Size of the newest backup.", merge="latest"
+)
+LAST_BACKUP_FREE_BYTES = Metric(
+    "rollcall_last_backup_free_bytes",
+    "gauge",
+    "What the disk of the newest backup had left when it was written.",
+    merge="latest",
+)
+LAST_BACKUP_ENCRYPTED = Metric(
+    "rollcall_last_backup_encrypted",
+    "gauge",
+    "1 where the newest backup is encrypted, else 0.",
+    merge="latest",
+)
+LAST_BACKUP_MISSING_FACES = Metric(
+    "rollcall_last_backup_missing_faces",
+    "gauge",
+    "Enrolled faces whose vectors are not in the newest backup, since the gallery did not have them.",
+    merge="latest",
+)
+LAST_ERASURE_LIST = Metric(
+    "rollcall_last_erasure_list_timestamp_seconds",
+    "gauge",
+    "The moment that the newest list of erasures is of, in seconds since 1970; 0: there was none.",
+    merge="latest",
+)
 AUDIT_WAITING = Metric("rollcall_audit_waiting", "gauge", "Audit entries that are not on disk yet.")
 DATABASE_SECONDS_BY_KIND = Metric(
     "rollcall_database_seconds",
@@ -358,6 +358,25 @@ PROCESS_START = Metric(
     "gauge",
     "When a replica's process started, in seconds since 1970.",
     ("deployment", "pid"),
+    by="scrape",
+)
+HOLDS = ("holds",)
+DISK_FREE_BYTES = Metric(
+    "rollcall_disk_free_bytes",
+    "gauge",
+    "What the service may still write to a file system of this node; 0 where it is read-only. `holds`: which "
+    "of `data`, `gallery`, `logs`, `ray` (its session folder) and `temporary` lie there. One that does not "
+    "answer within half a second is left out.",
+    HOLDS,
+    by="scrape",
+)
+DISK_BYTES = Metric("rollcall_disk_bytes", "gauge", "Size of such a file system.", HOLDS, by="scrape")
+DISK_RESERVE_BYTES = Metric(
+    "rollcall_disk_reserve_bytes",
+    "gauge",
+    "Below so much free space writes are refused: gallery.min_free_bytes where an embedded gallery lies, "
+    "else 0.",
+    HOLDS,
     by="scrape",
 )
 SCRAPE_SECONDS = Metric(

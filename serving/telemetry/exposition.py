@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from serving.telemetry import catalogue, counting
 from serving.telemetry.catalogue import ALL_METRICS, Metric
+from serving.telemetry.disks import read_disks
 from serving.telemetry.node_directory import Member, NodeDirectory, Reading
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -50,7 +51,7 @@ class Exposition:
     def _render(self) -> bytes:
         began = time.perf_counter()
         reading = read_this_process() if self._directory is None else self._directory.read()
-        families = [*_gather(reading), *_describe_processes(reading.members)]
+        families = [*_gather(reading), *_describe_processes(reading.members), *_describe_disks()]
         spent = _make_family(catalogue.SCRAPE_SECONDS)
         spent.add_sample(spent.name, {}, time.perf_counter() - began)
         registry = CollectorRegistry(auto_describe=False)
@@ -139,6 +140,18 @@ def _describe_processes(members: Sequence[Member]) -> Iterator[Family]:
             used[metric].add_sample(metric.name, labels, value)
     yield from used.values()
 
+
+def _describe_disks() -> Iterator[Family]:
+    free, size, reserve = (_make_family(metric) for metric in _PER_DISK)
+    for disk in read_disks():
+        labels = {"holds": disk.holds}
+        free.add_sample(free.name, labels, disk.free_bytes)
+        size.add_sample(size.name, labels, disk.size_bytes)
+        reserve.add_sample(reserve.name, labels, disk.reserve_bytes)
+    yield from (free, size, reserve)
+
+
+_PER_DISK = (catalogue.DISK_FREE_BYTES, catalogue.DISK_BYTES, catalogue.DISK_RESERVE_BYTES)
 
 _PER_PROCESS = (
     catalogue.PROCESS_CPU,

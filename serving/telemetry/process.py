@@ -1,4 +1,4 @@
-"""A process of the service joins what tells of it: the log and the traces."""
+"""A process of the service joins what tells of it: the log, the traces, the room on its disks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from pydantic import BaseModel, SecretStr
 
 import serving
 from serving.settings import Settings
+from serving.telemetry.disks import watch_disks
 from serving.telemetry.logs import Process, join_log
 from serving.telemetry.tracing import join_tracing
 
 
 def join_process(settings: Settings, process: Process, log_directory: Path) -> None:
-    """Log and trace from now on; a second call does nothing.
+    """Log and trace from now on, and know which disks to tell of; a second call does nothing new.
 
     Args:
         log_directory: where the node's log lies, unless the settings name another.
     """
+    watch_disks(settings, log_directory)
     join_log(settings.logging, process, directory=log_directory, secrets=list(list_secrets(settings)))
     resource = {
         "service.version": serving.__version__,

@@ -137,6 +137,7 @@ def test_the_alerts_are_understood_and_quiet_about_a_service_that_is_well(
     assert {rule["health"] for rule in told.values()} == {"ok"}
     firing = {name for name, rule in told.items() if rule["state"] == "firing"}
     assert not firing & {"RollcallNodeDown", "RollcallStageMissing", "RollcallDatabaseFails"}
+    assert not firing & {"RollcallBackupMissing", "RollcallNeverBackedUp"}, "of a service that just began"
 
 
 def test_what_is_told_agrees_with_what_was_done(client: httpx.Client, make_load: Callable[[], None]) -> None:

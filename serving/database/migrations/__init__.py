@@ -1,4 +1,4 @@
 """Alembic migrations of all tables; each revision is one file in versions/, numbered in order."""
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest revision, known without importing Alembic."""

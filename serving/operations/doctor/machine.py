@@ -136,7 +136,7 @@ def look_at_ports(subject: Subject) -> Iterator[Finding]:
 
 
 def _is_own(subject: Subject, http: Mapping[str, Any], port: int) -> bool:
-    """Whether the service itself listens there, or answers where it was said to: `serve deploy` ran it."""
+    """Whether the service itself listens there, or answers where it was said to: `rollcall deploy` ran it."""
     scheme = "https" if subject.settings.web.tls_certificate is not None else "http"
     here = make_local_url(str(http.get("host") or ""), port, scheme)
     if is_rollcall(here, is_verified=False):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import make_url
 
 from serving.database.location import find_sqlite_file
@@ -22,11 +22,14 @@ from serving.operations.registry_session import open_snapshot
 from serving.operations.service_note import read_note
 from serving.packs.configured import find_served_packs, open_store
 from serving.registry.event_counts import find_miscounted
+from serving.settings.hidden import STORES, find_hidden
 from serving.settings.remote_security import is_this_machine
 
 T = TypeVar("T")
 
 LEAST_POSTGRES = 13
+UNMARKED = ""
+"""For a revision: there are tables, and not the one that names it."""
 CLOCK_WARN_S, CLOCK_FAIL_S = 2.0, 10.0
 COMPACTION_LATE_S = 3 * 3600.0
 QDRANT_TIMEOUT_S = 5.0
@@ -39,6 +42,18 @@ def look_at_config(subject: Subject) -> Iterator[Finding]:
         yield ok(f"{subject.config_path} can be deployed; every setting is in order")
     else:
         yield ok("every setting is in order; no serve config was named")
+    args = (subject.config.get("applications") or [{}])[0].get("args") or {}
+    for name in find_hidden(args, subject.settings):
+        if name in STORES:
+            yield fail(
+                f"{name} stands under args: the service refuses it, since no command sees it",
+                "Set its variable (docs/configuration.md) for the service and every command.",
+            )
+        else:
+            yield warn(
+                f"{name} stands under args, where no command sees it",
+                "Set its variable (docs/configuration.md) for the service and every command.",
+            )
 
 
 def look_at_registry(subject: Subject) -> Iterator[Finding]:
@@ -56,14 +71,20 @@ def look_at_registry(subject: Subject) -> Iterator[Finding]:
             return
     facts = asyncio.run(_ask(subject, _read_facts))
     revision, number, is_encrypted, miscounted = facts
-    if revision is None:
+    if revision == UNMARKED:
         yield fail(
-            "the database has no tables of Rollcall", "Start the service once, or correct database_url."
+            "the database has tables, and none that says of which release",
+            "Correct database_url if it is another program's; else restore a backup (docs/backup.md).",
+        )
+    elif revision is None:
+        yield warn(
+            "the database has no tables of Rollcall yet; the first start makes them",
+            "Where the service has run already, correct database_url.",
         )
     elif revision < HEAD:
         yield warn(
             f"tables of revision {revision}; this release has {HEAD}",
-            "The next start upgrades: back up first.",
+            "The next start upgrades: back up first, with the release that serves.",
         )
     elif revision > HEAD:
         yield fail(
@@ -234,7 +255,7 @@ async def _look_at_server(subject: Subject) -> list[Finding]:
                 cure = "Another pack's collection, or another server: see docs/gallery.md."
                 rows.append(fail(f"{name} holds vectors of another dimension", cure))
             if strict is None or not strict.enabled or strict.unindexed_filtering_retrieve:
-                cure = f"PATCH /collections/{name} with strict_mode_config as docs/gallery.md has it."
+                cure = f"PATCH /collections/{name} with the strict_mode_config in docs/gallery.md."
                 rows.append(warn(f"{name} is not in strict mode", cure))
             missing = {"event", "person"} - set(info.payload_schema or {})
             if missing:
@@ -273,6 +294,8 @@ async def _ask(subject: Subject, work: Callable[[Connection], T]) -> T:
 def _read_facts(connection: Connection) -> tuple[str | None, int | None, bool, int]:
     """Revision; of PostgreSQL its version number and whether the connection is encrypted; wrong counts."""
     revision = current_revision(connection)
+    if revision is None and inspect(connection).get_table_names():
+        revision = UNMARKED
     miscounted = len(find_miscounted(connection)) if revision == HEAD else 0
     if connection.dialect.name == "sqlite":
         return revision, None, False, miscounted

@@ -90,6 +90,8 @@ async def test_the_gauges_follow_what_there_is(registry: Registry, database: Dat
         ("gallery_faces", "pack-1"): 0,
         ("events",): 1,
         ("erasures_due",): 0,
+        ("last_backup_timestamp_seconds",): 0,
+        ("last_erasure_list_timestamp_seconds",): 0,
     }
     other = await registry.create_event("other", None, "pack-2")
     await enrol(registry, other.key, "ada", "f1")

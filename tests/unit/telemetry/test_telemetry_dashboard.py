@@ -13,7 +13,7 @@ import yaml
 
 from serving.telemetry.catalogue import ALL_METRICS
 
-UNITS = {"none", "reqps", "s", "ms", "percentunit", "bytes"}
+UNITS = {"none", "reqps", "s", "ms", "percentunit", "bytes", "dateTimeFromNow"}
 COLUMNS = 24
 
 
@@ -38,7 +38,7 @@ def find_unknown(expression: str) -> set[str]:
         if metric is None:
             unknown.add(name)
             continue
-        used = set(re.findall(r"(\w+)\s*(?:=|!)", labels)) - {"le", "instance", "job"}
+        used = set(re.findall(r"(\w+)\s*(?:=|!)", labels)) - {"le", "instance", "job", "node"}
         unknown |= {f"{name}: {label}" for label in used - set(metric.labels)}
     return unknown
 
