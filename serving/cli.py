@@ -14,6 +14,7 @@ from serving.commands import (
     backup,
     bulk,
     calibrate,
+    deploy,
     doctor,
     evaluate,
     events,
@@ -38,6 +39,7 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command("serve")(serve.serve)
+app.command("deploy")(deploy.deploy)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.write_backup)
 app.command("restore")(backup.restore_backup)
@@ -54,7 +56,6 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("load", context_settings=load.FURTHER_OPTIONS)(load.load)
 app.add_typer(accounts.admin, name="admin")
 app.add_typer(accounts.account, name="account")
-app.add_typer(accounts.keys, name="keys")
 app.add_typer(packs.packs, name="packs")
 app.add_typer(gallery.gallery, name="gallery")
 app.add_typer(bulk.people, name="people")

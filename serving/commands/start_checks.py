@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from serving.errors import RollcallError
+from serving.errors import RollcallError, StoresNotReady
 from serving.installation import check_installation
+from serving.operations.store_reach import USED, Store, find_unready
 from serving.settings import Settings
 
 
@@ -22,6 +23,17 @@ def check_start(settings: Settings) -> None:
     from serving.vision.providers import check_providers  # only now: it needs ONNX Runtime
 
     check_providers(settings.make_execution())
+
+
+def check_stores(settings: Settings, stores: Collection[Store] = USED) -> None:
+    """See that the servers among the stores answer, and take these settings' secrets.
+
+    Raises:
+        StoresNotReady: naming each that does not.
+    """
+    unready = asyncio.run(find_unready(settings, stores))
+    if unready:
+        raise StoresNotReady("; ".join(unready))
 
 
 def find_dormant_events(settings: Settings) -> list[str]:

@@ -15,7 +15,7 @@ from serving.graph.messages import DetectTask
 from serving.packs.configured import prepare_pack
 from serving.packs.configured_liveness import find_configured_liveness
 from serving.packs.loading import load_finder
-from serving.settings import Settings
+from serving.settings import DeployedSettings
 from serving.vision.pipeline import PictureFaces
 
 
@@ -26,7 +26,8 @@ class Detector:
         pack_id: of the pack it works for; None: the default one.
     """
 
-    def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
+    def __init__(self, deployed: DeployedSettings, pack_id: str | None = None) -> None:
+        settings = deployed.load()
         execution = make_replica_execution(settings)
         meter = join_as_stage(settings, "detector", pack_id, execution)
         self._lane = ModelLane("detector", meter)

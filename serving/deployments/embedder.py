@@ -16,7 +16,7 @@ from serving.errors import RollcallError
 from serving.graph.messages import EmbedTask
 from serving.packs.configured import prepare_pack
 from serving.packs.loading import load_embedder
-from serving.settings import Settings
+from serving.settings import DeployedSettings
 
 Vectors = NDArray[np.float32]
 
@@ -28,7 +28,8 @@ class Embedder:
         pack_id: of the pack it works for; None: the default one.
     """
 
-    def __init__(self, settings: Settings, pack_id: str | None = None) -> None:
+    def __init__(self, deployed: DeployedSettings, pack_id: str | None = None) -> None:
+        settings = deployed.load()
         execution = make_replica_execution(settings)
         meter = join_as_stage(settings, "embedder", pack_id, execution)
         self._lane = ModelLane("embedder", meter)

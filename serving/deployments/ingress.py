@@ -11,7 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serving.deployments.line_handles import LineHandles
 from serving.deployments.replica import settle_heap
-from serving.settings import Settings
+from serving.settings import DeployedSettings
 
 if TYPE_CHECKING:
     from serving.deployments.ingress_parts import IngressParts
@@ -25,7 +25,7 @@ class Ingress:
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self,
-        settings: Settings,
+        deployed: DeployedSettings,
         lines: Sequence[LineHandles],
         liveness: DeploymentHandle[Any] | None = None,
     ) -> None:
@@ -33,7 +33,7 @@ class Ingress:
         from serving.deployments.ingress_parts import IngressParts
 
         self._parts = IngressParts()
-        await self._parts.open(settings, lines, liveness)
+        await self._parts.open(deployed.load(), lines, liveness)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         app = self._parts.make_app()

@@ -18,10 +18,12 @@ from serving.api.bulk_enrolment import BulkEnroller
 from serving.api.rate_limits import RateLimiter
 from serving.api.services import Services
 from serving.api.statistics import StatisticsRecorder
+from serving.api.stream import wire
 from serving.audit.trail import AuditTrail
 from serving.database import Database
 from serving.deployments.line_handles import LineHandles
 from serving.deployments.metrics import join_metrics
+from serving.deployments.store_wait import wait_for_store
 from serving.graph.dormant_events import describe_dormant_events
 from serving.graph.lines import Lines, ServedPack, configured_threshold
 from serving.graph.liveness import LivenessStage
@@ -60,7 +62,7 @@ class IngressParts:
         self._liveness = None if liveness is None else _make_liveness(settings, liveness)
         database = Database(settings.registry_url, settings.database)
         registry = Registry(database)
-        await registry.open()
+        await wait_for_store("registry", registry.open)
         for line in describe_dormant_events(await registry.migrations.packs(), self._lines.pack_ids):
             logger.warning("%s", line)
         key_ring = KeyRing(settings.keys_dir)
@@ -111,6 +113,7 @@ class IngressParts:
 
     def make_app(self) -> FastAPI:
         """The routes over these parts."""
+        wire.install()  # Serve starts its HTTP server with what this returns
         return create_app(self._services, self._job_runner)
 
     def tune(self, user_config: Mapping[str, Any] | None) -> None:

@@ -15,7 +15,7 @@ from serving.deployments.replica import make_replica_execution, settle_heap
 from serving.errors import RollcallError
 from serving.graph.messages import LivenessTask
 from serving.packs.configured_liveness import load_configured_scorer, require_configured_liveness
-from serving.settings import Settings
+from serving.settings import DeployedSettings
 from serving.telemetry.stage_meters import BatchMeter
 
 Scores = NDArray[np.float32]
@@ -27,7 +27,8 @@ class Liveness:
     Scale it by the faces that arrive at events which observe or enforce liveness.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, deployed: DeployedSettings) -> None:
+        settings = deployed.load()
         execution = make_replica_execution(settings)
         pack_id = require_configured_liveness(settings).id
         join_metrics(settings)

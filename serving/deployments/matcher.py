@@ -20,6 +20,7 @@ from serving.deployments.lane import (
 )
 from serving.deployments.metrics import join_as_stage, make_joiner
 from serving.deployments.replica import settle_heap
+from serving.deployments.store_wait import wait_for_store
 from serving.errors import PackError, RollcallError, StageUnavailable
 from serving.gallery.engines import connect_gallery
 from serving.gallery.protocol import Gallery
@@ -27,23 +28,25 @@ from serving.gallery.records import FacePage, FaceRecord, Hit, Probe
 from serving.graph.messages import Candidate, Decision, SearchTask
 from serving.packs.configured import find_configured_pack, load_pack_calibration
 from serving.packs.manifest import Pack
-from serving.settings import Settings
+from serving.settings import DeployedSettings, Settings
 
 OWNER_NAME = "GalleryOwner"
 """Under which the process that owns an embedded gallery counts."""
 
 
-async def open_gallery(settings: Settings, pack: Pack) -> Gallery:
-    """The vectors of a pack, in the gallery that the settings name."""
-    opened = connect_gallery(
+def connect(deployed: DeployedSettings, settings: Settings, pack: Pack) -> Gallery:
+    """The vectors of a pack, in the gallery that the settings name; not opened yet.
+
+    Args:
+        settings: `deployed`, loaded.
+    """
+    return connect_gallery(
         settings.gallery,
         pack_id=pack.id,
         dimension=pack.dimension,
         directory=settings.gallery_dir,
-        on_owner_start=make_joiner(settings, OWNER_NAME) if settings.gallery.engine == "embedded" else None,
+        on_owner_start=make_joiner(deployed, OWNER_NAME) if settings.gallery.engine == "embedded" else None,
     )
-    await opened.open()
-    return opened
 
 
 class Matcher:
@@ -54,13 +57,15 @@ class Matcher:
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, settings: Settings, pack_id: str | None = None
+        self, deployed: DeployedSettings, pack_id: str | None = None
     ) -> None:
+        settings = deployed.load()
         self._meter = join_as_stage(settings, "matcher", pack_id)
         pack = find_configured_pack(settings, pack_id)
         self._calibration = load_pack_calibration(settings, pack)
-        self._settings = settings
-        self._gallery = await open_gallery(settings, pack)
+        self._deployed, self._settings = deployed, settings
+        self._gallery = connect(deployed, settings, pack)
+        await wait_for_store("gallery", self._gallery.open)
         self._galleries = {pack.id: self._gallery}
         self._turnstile = Turnstile()
         settle_heap()
@@ -143,7 +148,9 @@ class Matcher:
                 raise StageUnavailable(
                     f"vectors of the pack {pack_id} cannot be reached, since it was removed: {error.detail}"
                 ) from error
-            self._galleries[pack_id] = await open_gallery(self._settings, pack)
+            gallery = connect(self._deployed, self._settings, pack)
+            await gallery.open()
+            self._galleries[pack_id] = gallery
         return self._galleries[pack_id]
 
     async def check_health(self) -> None:

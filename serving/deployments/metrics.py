@@ -11,7 +11,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 
 from serving.packs.configured import find_configured_pack
-from serving.settings import Settings
+from serving.settings import DeployedSettings, Settings
 from serving.telemetry.logs import Process
 from serving.telemetry.node import join_node
 from serving.telemetry.process import join_process
@@ -33,15 +33,17 @@ def join_metrics(settings: Settings) -> None:
     join_node(settings.metrics, deployment, ray.get_runtime_context().get_session_name())
 
 
-def make_joiner(settings: Settings, name: str) -> Callable[[], None]:
+def make_joiner(deployed: DeployedSettings, name: str) -> Callable[[], None]:
     """What makes another process of this Ray cluster count and log under a name; it answers no scrapes."""
-    metrics = settings.metrics.model_copy(update={"port": None})
-    return partial(_join_as, settings.model_copy(update={"metrics": metrics}), name)
+    return partial(_join_as, deployed, name)
 
 
-def _join_as(settings: Settings, name: str) -> None:
+def _join_as(deployed: DeployedSettings, name: str) -> None:
+    settings = deployed.load()
     join_process(settings, Process(name), find_log_directory())
-    join_node(settings.metrics, name, ray.get_runtime_context().get_session_name())
+    join_node(
+        settings.metrics.model_copy(update={"port": None}), name, ray.get_runtime_context().get_session_name()
+    )
 
 
 def find_log_directory() -> Path:

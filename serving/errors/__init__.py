@@ -22,8 +22,10 @@ from serving.errors.access import (
 )
 from serving.errors.base import InternalError, RollcallError
 from serving.errors.configuration import (
+    ClusterUnreachable,
     CommandError,
     ConfigurationError,
+    DeploymentFailed,
     EvaluationDataError,
     InstallationConflict,
     LicenceNotAccepted,
@@ -33,6 +35,7 @@ from serving.errors.configuration import (
     PackNotCalibrated,
     ProviderUnavailable,
     RayNotStarted,
+    StoresNotReady,
 )
 from serving.errors.events import (
     ConsentRequired,
@@ -76,10 +79,12 @@ __all__ = [
     "BackupError",
     "BadArchive",
     "BodyTooLarge",
+    "ClusterUnreachable",
     "CommandError",
     "ConfigurationError",
     "ConsentRequired",
     "DeadlineExceeded",
+    "DeploymentFailed",
     "DuplicatePerson",
     "ErasedMeanwhile",
     "EvaluationDataError",
@@ -127,6 +132,7 @@ __all__ = [
     "SignUpClosed",
     "StageUnavailable",
     "StorageFull",
+    "StoresNotReady",
     "StreamIdle",
     "StreamOver",
     "TokenExpired",

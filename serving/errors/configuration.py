@@ -43,6 +43,34 @@ class RayNotStarted(RollcallError):
     )
 
 
+class ClusterUnreachable(CommandError):
+    code = "cluster_unreachable"
+    title = "The Ray cluster does not answer"
+    cure = (
+        "Run it on the cluster's head, or name Ray's dashboard there: --address http://HEAD:8265. `ray "
+        "status` says whether the head runs; where Ray asks for a token, RAY_AUTH_MODE and "
+        "RAY_AUTH_TOKEN_PATH must be set here as they are there."
+    )
+
+
+class StoresNotReady(CommandError):
+    code = "stores_not_ready"
+    title = "What the service needs is not there"
+    cure = (
+        "Start what the message names, or correct its address, user and secret (database_url, gallery.*, "
+        "rate_limits.redis_url), then run the command again; `rollcall doctor` looks at all else, too."
+    )
+
+
+class DeploymentFailed(CommandError):
+    code = "deployment_failed"
+    title = "The service was not deployed"
+    cure = (
+        "Mend what the message names, and run the command again: what failed is then built anew. The whole "
+        "story is in `serve status` and in the log of a node (docs/logs.md)."
+    )
+
+
 class PackError(RollcallError):
     code = "pack_error"
     title = "A model pack cannot be used"

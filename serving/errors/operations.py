@@ -8,7 +8,7 @@ from serving.errors.configuration import CommandError
 class BackupError(CommandError):
     code = "backup_error"
     title = "A backup cannot be written, read or used"
-    cure = "The message names the file and the fault; docs/backup.md has the drills."
+    cure = "The message names the file or store, and the fault: mend or start it; docs/backup.md says more."
 
 
 class RestoreRefused(BackupError):

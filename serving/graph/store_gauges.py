@@ -1,12 +1,16 @@
-"""How much the stores hold, counted from time to time by every ingress replica, for the metrics."""
+"""How much the stores hold, and what was last copied of them, for the metrics.
+
+Every ingress replica looks it up from time to time.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from serving.database import Database
 from serving.graph.periodic import Periodic
+from serving.registry.last_copies import Kind, LastCopy, read_copies
 from serving.registry.totals import count_totals
 from serving.telemetry import catalogue
 from serving.telemetry.counting import gauge
@@ -17,7 +21,7 @@ MAX_SHARE = 0.01
 
 
 class StoreGauges:
-    """Counts faces, events, erasures and jobs in the registry.
+    """Counts faces, events, erasures and jobs in the registry, and tells of the newest backup.
 
     Args:
         database: open, and closed by its owner.
@@ -54,6 +58,7 @@ class StoreGauges:
         self._known_jobs |= totals.jobs.keys()
         for kind, state in self._known_jobs:
             gauge(catalogue.JOBS).of(kind, state).set(totals.jobs.get((kind, state), 0))
+        _tell_copies(await self._database.read(read_copies))
 
     async def _count_when_due(self) -> None:
         began = time.monotonic()
@@ -62,3 +67,20 @@ class StoreGauges:
         await self.count_once()
         spent_s = time.monotonic() - began
         self._not_before = began + spent_s / MAX_SHARE
+
+
+def _tell_copies(copies: Mapping[Kind, LastCopy]) -> None:
+    backup, erasures = copies.get("backup"), copies.get("erasures")
+    for metric, copy in ((catalogue.LAST_BACKUP, backup), (catalogue.LAST_ERASURE_LIST, erasures)):
+        gauge(metric).of().set(0 if copy is None else copy.taken_at.timestamp())
+    if backup is None:
+        return
+    values = (
+        (catalogue.LAST_BACKUP_BYTES, backup.size_bytes),
+        (catalogue.LAST_BACKUP_FREE_BYTES, backup.free_bytes),
+        (catalogue.LAST_BACKUP_ENCRYPTED, backup.encrypted),
+        (catalogue.LAST_BACKUP_MISSING_FACES, backup.missing_faces),
+    )
+    for metric, value in values:
+        if value is not None:
+            gauge(metric).of().set(value)

@@ -8,8 +8,11 @@ exist is an error that names it, wherever it was written.
 
 from serving.settings.access import AuditSettings, AuthSettings, RateLimitSettings, parse_limits
 from serving.settings.backup import BackupSettings
+from serving.settings.deployed import DeployedSettings
+from serving.settings.digest import check_digest, make_digest
 from serving.settings.environment import ENV_PREFIX
-from serving.settings.loading import load_settings, setting_keys
+from serving.settings.hidden import find_hidden, refuse_hidden_stores
+from serving.settings.loading import DEPLOYED_AS, load_settings, setting_keys
 from serving.settings.operation import JobSettings, LoadSettings, MetricsSettings, RetentionSettings
 from serving.settings.packs import PackSettings
 from serving.settings.recognition import (
@@ -26,11 +29,13 @@ from serving.settings.telemetry import LoggingSettings, TracingSettings
 from serving.settings.web import WebSettings
 
 __all__ = [
+    "DEPLOYED_AS",
     "ENV_PREFIX",
     "AuditSettings",
     "AuthSettings",
     "BackupSettings",
     "DatabaseSettings",
+    "DeployedSettings",
     "EnrolmentSettings",
     "GallerySettings",
     "JobSettings",
@@ -48,7 +53,11 @@ __all__ = [
     "StreamSettings",
     "TracingSettings",
     "WebSettings",
+    "check_digest",
+    "find_hidden",
     "load_settings",
+    "make_digest",
     "parse_limits",
+    "refuse_hidden_stores",
     "setting_keys",
 ]

@@ -26,6 +26,10 @@ from serving.settings.remote_security import find_insecure_stores
 from serving.settings.section import Section
 from serving.settings.settings import Settings
 
+DEPLOYED_AS = "deployed_as"
+"""What may stand beside the settings under `args` of a serve config: Serve replaces every replica when it
+changes. `rollcall deploy` puts a digest of the settings there."""
+
 
 def load_settings(args: Mapping[str, Any] | None = None) -> Settings:
     """Settings from `args` (as in a serve config), the environment, `.env` and the defaults.
@@ -45,6 +49,7 @@ def load_settings(args: Mapping[str, Any] | None = None) -> Settings:
     if not isinstance(args, Mapping):
         raise ConfigurationError(f"args: a mapping of settings is needed, not {type(args).__name__}")
     # pydantic-settings would take some names for its own keywords (`_env_file`), so they never reach it.
+    args = {name: value for name, value in args.items() if name != DEPLOYED_AS}
     problems = [_explain_unknown(str(name), known) for name in args if name not in Settings.model_fields]
     try:
         settings = Settings(**{name: value for name, value in args.items() if name in Settings.model_fields})

@@ -79,6 +79,8 @@ async def graph(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> A
         arguments["liveness"] = {"model": liveness}
     config["applications"][0]["args"] = arguments
     metrics_port = find_free_port()
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("RAY_metrics_report_interval_ms", "2000")  # the tests read them
     ray.init(
         address="local",
         num_cpus=2,
@@ -93,3 +95,4 @@ async def graph(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> A
     yield deployed
     await serve.shutdown_async()  # in the loop that the handles belong to
     ray.shutdown()
+    monkeypatch.undo()

@@ -54,6 +54,7 @@ class FakeService:
     jobs: list[dict[str, Any]] = field(default_factory=lambda: [JOB])
     rejections: list[dict[str, Any]] = field(default_factory=list)
     requests: int = 0
+    deleted: int = 0
     event: httpx.Response = field(default_factory=lambda: make_event("2026-05-01T18:00:00Z"))
     on_job: Callable[[], object] = lambda: None
     on_picture: Callable[[dict[str, str]], httpx.Response | None] = lambda _: None
@@ -77,6 +78,9 @@ class FakeService:
             return httpx.Response(202, json=JOB)
         if path == "/exports":
             return httpx.Response(202, json=JOB)
+        if path == "/jobs/j1" and request.method == "DELETE":
+            self.deleted += 1
+            return httpx.Response(204)
         if path == "/jobs/j1":
             self.on_job()
             return httpx.Response(200, json=self.jobs.pop(0) if len(self.jobs) > 1 else self.jobs[0])

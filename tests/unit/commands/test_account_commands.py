@@ -116,7 +116,7 @@ def test_a_program_reads_json() -> None:
     listed = json.loads(done("account", "list", "--json"))
     assert [(each["name"], each["disabled"]) for each in listed] == [("ada", False), ("bob", True)]
     kid = KeyRing(load_settings().keys_dir).load().signing_key.kid
-    rotated = json.loads(done("keys", "rotate", "--json"))
+    rotated = json.loads(done("rotate-keys", "--json"))
     assert rotated["kid"] != kid
     assert [each["kid"] for each in rotated["older"]] == [kid]
     assert json.loads(done("version", "--json")) == {"version": serving.__version__}
@@ -162,7 +162,7 @@ def test_nobody_gets_more_than_the_account_may(role: str, asked: str | None, all
 
 @pytest.mark.parametrize(
     "words",
-    [("token",), ("token", "eve"), ("account", "list"), ("account", "disable", "eve"), ("keys", "rotate")],
+    [("token",), ("token", "eve"), ("account", "list"), ("account", "disable", "eve"), ("rotate-keys",)],
 )
 def test_where_no_service_ever_ran_nothing_is_made(words: tuple[str, ...]) -> None:
     detail = refused(CommandError, *words).detail
@@ -195,10 +195,17 @@ def test_disabling_from_the_command_line() -> None:
 def test_rotation_keeps_old_tokens_good() -> None:
     done("admin", "create", "ada")
     old = done("token")
-    assert "signs from now on" in done("keys", "rotate")
+    assert "signs from now on" in done("rotate-keys")
     new = done("token")
     assert jwt.get_unverified_header(old)["kid"] != jwt.get_unverified_header(new)["kid"]
     assert verify(old).subject == verify(new).subject
+
+
+def test_where_there_is_no_key_none_is_rotated() -> None:
+    """As from a shell without the service's data_dir: a withdrawal must not say it did what it did not."""
+    done("admin", "create", "ada")
+    assert "ROLLCALL_DATA_DIR" in refused(CommandError, "rotate-keys", "--overlap", "0").detail
+    assert not load_settings().keys_dir.exists()
 
 
 @pytest.mark.parametrize("name", ["a b", "", "x" * 200, "-", "[red]"])

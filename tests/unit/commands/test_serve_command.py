@@ -18,10 +18,10 @@ from serving.commands import ports
 from serving.commands import serve as serve_module
 from serving.commands.ports import check_port_is_free, choose_metrics_port
 from serving.commands.serve import (
-    _complete_config,
     _print_welcome,
-    _read_config,
-    _single_application,
+    complete_config,
+    find_application,
+    read_config,
 )
 from serving.errors import CommandError, ConfigurationError, RayNotStarted
 from serving.operations.service_note import make_local_url
@@ -46,7 +46,7 @@ def _leave_the_process_as_it_was() -> Iterator[None]:
 
 def read(path: Path, text: str) -> dict[str, Any]:
     path.write_text(text)
-    return _single_application(_read_config(path), path)
+    return find_application(read_config(path), path)
 
 
 def test_the_one_application_is_found(tmp_path: Path) -> None:
@@ -78,32 +78,40 @@ def test_configs_that_cannot_be(tmp_path: Path, text: str) -> None:
 
 
 def test_a_config_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="No such file"):
-        _read_config(tmp_path / "nothing.yaml")
-    with pytest.raises(ConfigurationError):
-        _read_config(tmp_path)
+    with pytest.raises(CommandError, match="No such file"):
+        read_config(tmp_path / "nothing.yaml")
+    with pytest.raises(CommandError):
+        read_config(tmp_path)
+
+
+def test_settings_that_no_command_would_see_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"env_vars\.ROLLCALL_DATA_DIR: no command would see it"):
+        read(
+            tmp_path / "c.yaml",
+            "applications: [{name: a, runtime_env: {env_vars: {A: x, ROLLCALL_DATA_DIR: /srv}}}]",
+        )
 
 
 def test_a_config_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigurationError):
-        _read_config(path)
+        read_config(path)
 
 
 @pytest.mark.parametrize("name", ["serve_config.yaml", "config/laptop.yaml", "config/one-gpu.yaml"])
 def test_our_configs_are_taken(name: str) -> None:
     path = ROOT / name
-    content = _read_config(path)
+    content = read_config(path)
     host = content["http_options"]["host"]
-    assert _complete_config(content, {}, path) == (host, 8000)
-    assert _complete_config(content, {"host": "::1", "port": 81}, path) == ("::1", 81)
+    assert complete_config(content, {}, path) == (host, 8000)
+    assert complete_config(content, {"host": "::1", "port": 81}, path) == ("::1", 81)
     assert content["http_options"]["port"] == 81
 
 
 def test_without_http_options_serves_own_hold() -> None:
     content: dict[str, Any] = {"applications": [dict(APPLICATION)]}
-    assert _complete_config(content, {"port": 81}, Path("c")) == ("0.0.0.0", 81)
+    assert complete_config(content, {"port": 81}, Path("c")) == ("0.0.0.0", 81)
     assert content["http_options"] == {"port": 81}
 
 
@@ -140,7 +148,7 @@ def test_without_http_options_serves_own_hold() -> None:
 def test_what_serve_does_not_take_is_named(changes: dict[str, Any], words: str) -> None:
     content = {"applications": [dict(APPLICATION)], **changes}
     with pytest.raises(ConfigurationError) as caught:
-        _complete_config(content, {}, Path("c.yaml"))
+        complete_config(content, {}, Path("c.yaml"))
     assert caught.value.detail.startswith("--config c.yaml: ")
     assert words in caught.value.detail
 
