@@ -46,6 +46,8 @@ OVERLAP_S = 90 * 86400 + 600
 ROTATION_WAIT_S = 30.0
 """How long a rotation waits for another, which takes a few writes."""
 _UNTIL = ".until"
+KEY_FILES = "signing-*.pem"
+"""The keys of a directory, as `Path.glob` finds them."""
 _FILE_NAME = re.compile(r"signing-(\d{6})\.pem")
 _EXPOSED_BITS = stat.S_IRWXO | stat.S_IWGRP
 _SETTLED_NS = 2_000_000_000

@@ -1,4 +1,4 @@
-"""`rollcall admin`, `account`, `keys` and `token`: what is done where the service's data lies."""
+"""`rollcall admin`, `account` and `token`: what is done where the service's data lies."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from rich.markup import escape
 
 from serving.accounts.accounts import Accounts
 from serving.accounts.identities import Role
-from serving.accounts.keys import KeyRing
+from serving.accounts.keys import KEY_FILES, KeyRing
 from serving.accounts.records import Account
 from serving.accounts.tokens import TokenIssuer
 from serving.commands.console import AsJson, console, messages, print_json
-from serving.commands.key_rotation import rotate_keys
 from serving.database import Database
 from serving.database.location import find_sqlite_file
 from serving.errors import AccountExists, CommandError
@@ -25,7 +24,6 @@ T = TypeVar("T")
 
 admin = typer.Typer(help="Administrators.", no_args_is_help=True)
 account = typer.Typer(help="Accounts.", no_args_is_help=True)
-keys = typer.Typer(help="The keys that sign tokens.", no_args_is_help=True)
 
 
 @admin.command("create")
@@ -86,9 +84,6 @@ def disable_account(
     console.print(f"{escape(changed.name)} is {'active' if undo else 'disabled'}")
 
 
-keys.command("rotate")(rotate_keys)
-
-
 def print_token(
     name: Annotated[
         str | None, typer.Argument(help="Whose; may be left out when there is one account.")
@@ -122,6 +117,11 @@ def print_token(
     if not chosen.permissions <= found.role.permissions:
         raise CommandError(f"{found.name} is {found.role.value} and may not act as {chosen.value}")
     key_ring = KeyRing(settings.keys_dir)
+    if not list(settings.keys_dir.glob(KEY_FILES)) and find_sqlite_file(settings.registry_url) is None:
+        messages.print(
+            f"[yellow]this makes the first signing key, in {escape(str(settings.keys_dir))}[/]: the service "
+            "refuses the token unless it shares that directory (ROLLCALL_DATA_DIR)"
+        )
     key_ring.load_or_create()
     issuer = TokenIssuer(key_ring, settings.auth.issuer, settings.auth.audience)
     lifetime_s = int(hours * 3600) if hours is not None else settings.auth.token_lifetime_s

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from serving.commands import serve
 from serving.commands.console import console, messages
+from serving.commands.serve_config import complete_config, find_application, read_config
 from serving.errors import RollcallError
 from serving.operations.doctor.all_checks import ALL_CHECKS
 from serving.operations.doctor.checks import Row, Subject, run_checks
@@ -61,9 +62,9 @@ def read_subject(config: Path, url: str | None) -> Subject:
     settings: Settings | None = None
     set_ray_flags(own_cluster=True)
     try:
-        content = serve._read_config(config)
-        settings = load_settings(serve._single_application(content, config)["args"])
-        serve._complete_config(content, {}, config)
+        content = read_config(config)
+        settings = load_settings(find_application(content, config)["args"])
+        complete_config(content, {}, config)
     except RollcallError as error:
         fault = error.detail
     if settings is None:

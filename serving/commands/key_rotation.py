@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from serving.accounts.keys import OVERLAP_S, KeyRing
+from serving.accounts.keys import KEY_FILES, OVERLAP_S, KeyRing
 from serving.commands.console import AsJson, console, print_json
 from serving.database.location import find_sqlite_file
 from serving.errors import CommandError
@@ -42,6 +42,11 @@ def rotate_keys(
         raise CommandError(
             f"there is no data of a service in {settings.data_dir}; "
             "change to its directory or set ROLLCALL_DATA_DIR, or begin with: rollcall admin create NAME"
+        )
+    if not list(settings.keys_dir.glob(KEY_FILES)):
+        raise CommandError(
+            f"there is no signing key in {settings.keys_dir} to take the place of: ROLLCALL_DATA_DIR must "
+            "name the service's data_dir, where its first start makes one"
         )
     ring = KeyRing(settings.keys_dir)
     kid = ring.rotate(read_duration_s(overlap))

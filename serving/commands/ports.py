@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from functools import partial
 
 from serving.commands.console import messages
 from serving.errors import CommandError, ConfigurationError
@@ -76,14 +75,3 @@ def _bind(host: str, port: int) -> None:
         # A name may also stand for an address of a family that this machine does not use.
         if failure.errno == errno.EADDRINUSE or len(failures) == len(found):
             raise failure
-
-
-def let_agent_choose_port() -> None:
-    """Have Ray's agent of this process's cluster listen on any free port; by itself it takes 52365 alone.
-
-    Another Ray on this machine holds that one, so does one that was killed a moment ago; the agent then tries
-    for 3.3 s, and Ray's start waits for it. `ray.init` has no argument for this.
-    """
-    from ray._private import parameter  # only now: Ray reads flags when it is imported
-
-    parameter.RayParams = partial(parameter.RayParams, dashboard_agent_listen_port=0)  # type: ignore[misc]

@@ -6,6 +6,7 @@ admits one process per directory.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -16,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from serving.errors import StageUnavailable, StorageFull
+from serving.errors import RollcallError, StageUnavailable, StorageFull
 from serving.gallery.embedded import EmbeddedGallery
 from serving.gallery.protocol import GalleryHealth
 from serving.gallery.records import FaceRecord, Probe
@@ -57,8 +58,9 @@ class GalleryOwner:
         hnsw: bool = False,
         on_start: Callable[[], None] | None = None,
     ) -> None:
-        if on_start is not None:
-            on_start()
+        self._on_start = on_start
+        with contextlib.suppress(RollcallError):
+            self._start()  # else each call tries it again, and tells its caller
         self._core = EmbeddedGallery(
             directory,
             pack_id,
@@ -74,10 +76,16 @@ class GalleryOwner:
         self._upkeep: threading.Thread | None = None
         self._failed_compactions = 0
         self._compact_not_before = float("-inf")
+        self._asked_at = time.monotonic()
+
+    def _start(self) -> None:
+        if self._on_start is not None:
+            self._on_start()
+            self._on_start = None
 
     def open(self) -> None:
         """Open the files; see EmbeddedGallery.open."""
-        self._do(lambda: None)
+        self._answer(lambda: None)
 
     def upsert(
         self, keys: Sequence[tuple[str, str, str]], vectors: Rows, created_at: npt.NDArray[np.float64]
@@ -87,49 +95,54 @@ class GalleryOwner:
             FaceRecord(*key, vector, float(at))
             for key, vector, at in zip(keys, vectors, created_at, strict=True)
         ]
-        self._do(lambda: self._core.upsert(faces))
+        self._answer(lambda: self._core.upsert(faces))
 
     def search(
         self, events: Sequence[str], vectors: Rows, top_ks: Sequence[int], persons: Sequence[str | None]
     ) -> list[list[tuple[str, str, float]]]:
         """Answer n probes: vectors float32 [n, D]. Returns (person, face, cosine) per hit and probe."""
         probes = [Probe(*probe) for probe in zip(events, vectors, top_ks, persons, strict=True)]
-        found = self._do(lambda: self._core.search(probes))
+        found = self._answer(lambda: self._core.search(probes))
         return [[(hit.person, hit.face, hit.cosine) for hit in hits] for hits in found]
 
     def erase_faces(self, event: str, faces: Sequence[tuple[str, str]]) -> None:
-        self._do(lambda: self._core.erase_faces(event, faces))
+        self._answer(lambda: self._core.erase_faces(event, faces))
 
     def erase_person(self, event: str, person: str) -> None:
-        self._do(lambda: self._core.erase_person(event, person))
+        self._answer(lambda: self._core.erase_person(event, person))
 
     def erase_event(self, event: str) -> None:
-        self._do(lambda: self._core.erase_event(event))
+        self._answer(lambda: self._core.erase_event(event))
 
     def count(self, event: str, person: str | None) -> int:
-        return self._do(lambda: self._core.count(event, person))
+        return self._answer(lambda: self._core.count(event, person))
 
     def faces_of(self, event: str, person: str) -> list[str]:
-        return self._do(lambda: self._core.faces_of(event, person))
+        return self._answer(lambda: self._core.faces_of(event, person))
 
     def read_faces(
         self, event: str, after: str | None, limit: int, person: str | None
     ) -> tuple[list[tuple[str, str]], Rows, list[float], str | None]:
         """Return n faces: keys (person, face), vectors float32 [n, D], times; and the page's `next`."""
-        page = self._do(lambda: self._core.read_faces(event, after, limit, person))
+        page = self._answer(lambda: self._core.read_faces(event, after, limit, person))
         vectors = np.array([face.vector for face in page.faces], np.float32)
         keys = [(face.person, face.face) for face in page.faces]
         return keys, vectors, [face.created_at for face in page.faces], page.next
 
     def flush(self) -> None:
-        self._do(self._core.flush)
+        self._answer(self._core.flush)
 
     def compact(self) -> None:
-        self._do(self._core.compact)
-        self._failed_compactions, self._compact_not_before = 0, float("-inf")
+        self._asked_at = time.monotonic()
+        self._compact()
+
+    def find_silence_s(self) -> float:
+        """For how long nobody has asked anything; 0 while it is at work. Upkeep is no question."""
+        return 0.0 if self._turn.locked() else time.monotonic() - self._asked_at
 
     def check(self) -> GalleryHealth:
         """Ask the engine; "busy" when another call has held it for too long to wait."""
+        self._asked_at = time.monotonic()
         if not self._turn.acquire(timeout=_HEALTH_WAIT_S):
             return GalleryHealth("busy", detail="another call is at work")
         try:
@@ -143,6 +156,12 @@ class GalleryOwner:
         with self._turn:
             self._core.close()
 
+    def _answer(self, work: Callable[[], T]) -> T:
+        try:
+            return self._do(work)
+        finally:
+            self._asked_at = time.monotonic()
+
     def _do(self, work: Callable[[], T]) -> T:
         with self._turn:
             return self._run(work)
@@ -150,6 +169,7 @@ class GalleryOwner:
     def _run(self, work: Callable[[], T]) -> T:
         if self._stopping.is_set():
             raise StageUnavailable("the gallery's owner is stopping")
+        self._start()
         try:
             self._core.open()
             if self._upkeep is None:
@@ -182,13 +202,17 @@ class GalleryOwner:
     def _compact_or_back_off(self) -> None:
         """Compact; after a failure wait 1, 2, 4, ... 60 minutes, for each attempt holds up all calls."""
         try:
-            self.compact()
+            self._compact()
         except StageUnavailable as error:
             if not isinstance(error, StorageFull):
                 raise
             self._back_off()
         except Exception:
             self._back_off()
+
+    def _compact(self) -> None:
+        self._do(self._core.compact)
+        self._failed_compactions, self._compact_not_before = 0, float("-inf")
 
     def _back_off(self) -> None:
         pause_s = min(_FIRST_RETRY_S * 2**self._failed_compactions, _LAST_RETRY_S)

@@ -175,11 +175,9 @@ class EmbeddedGalleryClient:
 
     async def stop_owner(self, timeout_s: float = 30.0) -> None:
         """Flush and end the owner actor for everybody; a later call of any client starts a new one."""
-        handle = await self._owner()
-        with suppress(RollcallError):
-            await self._ask("close", timeout_s=timeout_s)
-        await asyncio.to_thread(ray.kill, handle, no_restart=True)
+        await self._owner()
         self._handle = None
+        await _stop(self.actor_name, timeout_s)
 
     async def _ask(
         self, method: str, *arguments: Any, timeout_s: float | None = None, group: str | None = None
@@ -245,8 +243,49 @@ class EmbeddedGalleryClient:
             raise Transient(StageUnavailable(f"the gallery's owner cannot be started: {error}")) from error
 
 
+async def find_silence_s(directory: str | Path, collection: str) -> float:
+    """For how long nobody has asked the owner of a collection; never creates one.
+
+    Raises:
+        StageUnavailable: this Ray has none, or it does not answer.
+        InternalError: it runs another version.
+    """
+    handle = await asyncio.to_thread(_find, _name(directory, collection))
+    try:
+        answer = handle.find_silence_s.options(concurrency_group=_HEALTH_GROUP).remote()
+        return float(await asyncio.wait_for(answer, HEALTH_TIMEOUT_S))
+    except AttributeError as error:
+        raise InternalError(_OTHER_VERSION) from error
+    except (RayError, asyncio.TimeoutError) as error:
+        raise StageUnavailable(f"the gallery's owner does not answer: {type(error).__name__}") from error
+
+
+async def stop_owner(directory: str | Path, collection: str, timeout_s: float = 30.0) -> None:
+    """Flush and end the owner of a collection, where this Ray has one; see `find_silence_s` first."""
+    await _stop(_name(directory, collection), timeout_s)
+
+
+async def _stop(name: str, timeout_s: float) -> None:
+    with suppress(StageUnavailable):
+        handle = await asyncio.to_thread(_find, name)
+        with suppress(RayError, asyncio.TimeoutError):  # what it acknowledged is in its log in any case
+            await asyncio.wait_for(handle.close.remote(), timeout_s)
+        await asyncio.to_thread(ray.kill, handle, no_restart=True)
+
+
+def _find(name: str) -> Any:
+    try:
+        return ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        raise StageUnavailable("this Ray has no owner of the gallery") from None
+
+
 def owner_name(directory: str | Path, pack_id: str, dimension: int) -> str:
     """Return the name of the actor that owns a collection of a directory, the same for all who ask."""
+    return _name(directory, collection_name(pack_id, dimension))
+
+
+def _name(directory: str | Path, collection: str) -> str:
     path = str(Path(directory).absolute())
     digest = hashlib.sha256(path.encode()).hexdigest()[:12]
-    return f"gallery-{collection_name(pack_id, dimension)}-{digest}"
+    return f"gallery-{collection}-{digest}"

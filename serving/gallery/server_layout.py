@@ -20,6 +20,16 @@ INDEXES = {
 }
 MOST_TIMEOUT_S = 60
 """gallery.timeout_s goes no higher."""
+# A filter that forgets its index is a full scan of everybody's faces: refuse it.
+# The other bounds are what this service itself never exceeds.
+STRICT_MODE = models.StrictModeConfig(
+    enabled=True,
+    unindexed_filtering_retrieve=False,
+    unindexed_filtering_update=False,
+    max_query_limit=MAX_POINTS_PER_PROBE,
+    upsert_max_batchsize=POINTS_PER_WRITE,
+    max_timeout=MOST_TIMEOUT_S,
+)
 SHARED_KEY = "shared"
 """Shard key of all events that have no shards of their own. No event's: those are 32 characters."""
 
@@ -173,16 +183,7 @@ async def _create(
             full_scan_threshold=layout.exact_search_kib,
         ),
         quantization_config=quantization,
-        # A filter that forgets its index is a full scan of everybody's faces: refuse it.
-        # The other bounds are what this service itself never exceeds.
-        strict_mode_config=models.StrictModeConfig(
-            enabled=True,
-            unindexed_filtering_retrieve=False,
-            unindexed_filtering_update=False,
-            max_query_limit=MAX_POINTS_PER_PROBE,
-            upsert_max_batchsize=POINTS_PER_WRITE,
-            max_timeout=MOST_TIMEOUT_S,
-        ),
+        strict_mode_config=STRICT_MODE,
         sharding_method=models.ShardingMethod.CUSTOM if layout.promote_events else None,
         replication_factor=layout.replication_factor,
         write_consistency_factor=layout.write_consistency_factor,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from serving.errors import BackupError
+from serving.operations.archive_forms import check_header, check_manifest, check_row
 from serving.operations.backup_keys import BackupKey
 from serving.operations.sealing import MAGIC, SealedReader, SealedWriter, is_sealed
 
@@ -28,6 +29,8 @@ PART_BYTES = 4 * 2**20
 """Rows gathered into one part, uncompressed; a row that is larger is a part of its own."""
 MAX_PART_BYTES = 64 * 2**20
 """Read at once at most, packed or unpacked: no row is near it, and a wrong file must not take all memory."""
+MAX_NAME_BYTES = 64 * 1024
+"""Of an extended header, which tarfile reads whole, however long it is: a name is all that ours hold."""
 _COMPRESSION = 1
 
 
@@ -37,6 +40,14 @@ class Part:
 
     name: str
     data: bytes
+
+
+class _BoundedInfo(tarfile.TarInfo):
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        is_extended = not self.isfile() and self.type not in (tarfile.DIRTYPE, tarfile.SYMTYPE)
+        if is_extended and self.size > MAX_NAME_BYTES:
+            raise tarfile.ReadError("an extended header is too long")
+        return super()._proc_member(tar)  # type: ignore[misc]
 
 
 class BackupWriter:
@@ -68,6 +79,13 @@ class BackupWriter:
         self._tar.close()
         if self._sealed is not None:
             self._sealed.close()
+
+    def abandon(self) -> None:
+        """What could not be finished: let go of it before the file is closed."""
+        stream = self._tar.fileobj
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()
 
 
 class RowsWriter:
@@ -105,15 +123,26 @@ class BackupFile:
     Args:
         path: of the file.
         keys: those of the key file; needed where it is encrypted.
+        plain: take one that is not encrypted although there are keys. Whoever can write where backups are
+            kept could have put it there, with accounts of their own.
     """
 
-    def __init__(self, path: Path, keys: Sequence[BackupKey] = ()) -> None:
+    def __init__(self, path: Path, keys: Sequence[BackupKey] = (), *, plain: bool = False) -> None:
         self.path = path
         self._keys = keys
         with self._open_raw() as file:
             self.is_encrypted = is_sealed(file.read(len(MAGIC)))
         if self.is_encrypted and not keys:
             raise BackupError(f"{path} is encrypted: name its keys with --key-file or backup.key_file")
+        if keys and not self.is_encrypted and not plain:
+            raise BackupError(
+                f"{path} is not encrypted, and backups here are, so somebody else may have made it: if you "
+                "know who did, --plain takes it"
+            )
+
+    def parts_below(self, prefix: str) -> Iterator[Part]:
+        """The parts whose names begin with this, such as `vectors/`; raises as `parts`."""
+        return (part for part in self.parts() if part.name.startswith(prefix))
 
     def parts(self, on_bytes: Callable[[int], None] | None = None) -> Iterator[Part]:
         """Every part in its order, header and manifest included; `on_bytes` hears how far the file was read.
@@ -125,7 +154,9 @@ class BackupFile:
             file = stack.enter_context(self._open_raw())
             source = cast(BinaryIO, SealedReader(file, self._keys)) if self.is_encrypted else file
             try:
-                tar = stack.enter_context(tarfile.open(mode="r|", fileobj=source, bufsize=2**18))
+                tar = stack.enter_context(
+                    tarfile.open(mode="r|", fileobj=source, bufsize=2**18, tarinfo=_BoundedInfo)
+                )
                 for info in tar:
                     if not info.isreg() or info.size > MAX_PART_BYTES:
                         raise BackupError(f"{self.path} holds what no backup holds: {info.name!r:.80}")
@@ -145,12 +176,15 @@ class BackupFile:
         for part in self.parts():
             if part.name != HEADER:
                 break
-            header: dict[str, Any] = _read_json(part)
+            header = _read_json(part)
+            if not isinstance(header, dict):
+                break
             if header.get("format") != FORMAT:
                 raise BackupError(
                     f"{self.path} is of format {header.get('format')}, and this release reads {FORMAT}: "
                     f"restore it with Rollcall {header.get('rollcall', 'of its time')}, then upgrade"
                 )
+            check_header(header)
             return header
         raise BackupError(f"{self.path} is no backup of Rollcall")
 
@@ -167,6 +201,7 @@ class BackupFile:
                 raise BackupError(f"{self.path} goes on behind its end")
             if part.name == MANIFEST:
                 manifest = _read_json(part)
+                check_manifest(manifest)
             else:
                 rows = sum(1 for _ in read_rows(part)) if part.name.endswith(".ndjson.gz") else 0
                 if part.name in found:
@@ -194,16 +229,19 @@ def read_rows(part: Part) -> Iterator[Any]:
             text = packed.read(MAX_PART_BYTES + 1)
         if len(text) > MAX_PART_BYTES:
             raise BackupError(f"the part {part.name} unpacks to more than {MAX_PART_BYTES} bytes")
-        for line in text.splitlines():
-            yield json.loads(line)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        for line in text.split(b"\n"):
+            if line:
+                row = json.loads(line)
+                check_row(part.name, row)
+                yield row
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise BackupError(f"the part {part.name} is damaged: {type(error).__name__}") from None
 
 
 def _read_json(part: Part) -> Any:
     try:
         return json.loads(part.data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BackupError(f"the part {part.name} is damaged") from None
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
+import shutil
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,11 +24,13 @@ from serving.database.migrations import HEAD
 from serving.errors import BackupError
 from serving.operations.archive import BackupFile, BackupWriter, RowsWriter
 from serving.operations.backup_keys import BackupKey
+from serving.operations.copy_notes import try_to_note
 from serving.operations.erasure_list import Erased, RowFilter, read_erased
 from serving.operations.galleries import Galleries
 from serving.operations.pack_files import read_pack_files
 from serving.operations.registry_rows import all_tables, describe_tables, key_of, read_page
 from serving.operations.registry_session import Session, open_snapshot
+from serving.operations.store_names import name_stores
 from serving.operations.stored_faces import (
     StoredPlace,
     count_faces,
@@ -37,6 +41,7 @@ from serving.operations.stored_faces import (
     read_all_faces,
     write_face,
 )
+from serving.registry.last_copies import LastCopy
 from serving.settings import Settings
 
 SUFFIX = ".rollcall-backup"
@@ -56,6 +61,7 @@ class BackupReport:
 
     Attributes:
         path: of the backup.
+        stores: what it is of, for people.
         size_bytes: of it.
         rows: of each table.
         vectors: of all places.
@@ -64,9 +70,13 @@ class BackupReport:
             are not in it, and a restore passes over what else of them is.
         missing: enrolled faces without a vector: event key, person id and face id of the first few.
         missing_count: how many there are.
+        taken_at: the moment that it is of.
+        free_bytes: what its disk has left; None: that cannot be found out.
+        note_error: why the registry could not be told of it; None: it knows.
     """
 
     path: Path
+    stores: str = ""
     size_bytes: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     vectors: int = 0
@@ -74,6 +84,14 @@ class BackupReport:
     erased_meanwhile: int = 0
     missing: list[tuple[str, str, str]] = field(default_factory=list)
     missing_count: int = 0
+    taken_at: datetime = field(default_factory=now_utc)
+    free_bytes: int | None = None
+    note_error: str | None = None
+
+    @property
+    def room_for_more(self) -> int | None:
+        """How many backups of this size its disk still holds; None: that cannot be found out."""
+        return None if self.free_bytes is None else self.free_bytes // max(self.size_bytes, 1)
 
 
 MOST_MISSING_SHOWN = 20
@@ -88,7 +106,7 @@ async def back_up(
     ray_address: str | None = None,
     on_progress: OnProgress = lambda step, done, total: None,
 ) -> BackupReport:
-    """Write a backup and read it back before it takes its name.
+    """Write a backup and read it back before it takes its name; then note in the registry that there is one.
 
     Args:
         target: a directory that is there or whose name ends with `/`, else the file to be.
@@ -107,7 +125,7 @@ async def back_up(
                 raise BackupError(
                     f"{path.parent} keeps no file modes, so others could read the backup: use a key"
                 )
-            report = BackupReport(path)
+            report = BackupReport(path, name_stores(settings))
             async with (
                 Galleries(settings, ray_address) as galleries,
                 open_snapshot(settings.registry_url) as snapshot,
@@ -126,6 +144,17 @@ async def back_up(
     finally:
         draft.unlink(missing_ok=True)
     sync_directory(path.parent)
+    with contextlib.suppress(OSError):
+        report.free_bytes = shutil.disk_usage(path.parent).free
+    copy = LastCopy(
+        "backup",
+        report.taken_at,
+        size_bytes=report.size_bytes,
+        free_bytes=report.free_bytes,
+        encrypted=key is not None,
+        missing_faces=report.missing_count,
+    )
+    report.note_error = await try_to_note(settings, copy)
     return report
 
 
@@ -202,7 +231,7 @@ class _Writing:
                 f"the registry has the tables of revision {revision}, and this release knows {HEAD}: back up "
                 "with the release that serves, or start this one once, which upgrades them"
             )
-        taken_at = now_utc()
+        taken_at = self._report.taken_at = now_utc()
         places = await self._snapshot.run(find_places)
         packs = {each.pack_id: self._galleries.find_pack(each.pack_id) for each in places}
         writer = open_writer(
@@ -223,6 +252,15 @@ class _Writing:
                 ],
             }
         )
+        try:
+            await self._write_parts(writer, places, taken_at, with_packs)
+        except BaseException:
+            writer.abandon()
+            raise
+
+    async def _write_parts(
+        self, writer: BackupWriter, places: Sequence[StoredPlace], taken_at: datetime, with_packs: bool
+    ) -> None:
         for each in places:
             await self._write_vectors(writer, each)
         erased = await self._find_erased(taken_at)

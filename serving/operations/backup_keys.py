@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.errors import BackupError
-from serving.operations.private_files import write_private_file
+from serving.operations.private_files import MOUNTED_SECRETS, write_private_file
 
 KEY_BYTES = 32
 ID_BYTES = 8
@@ -34,6 +34,8 @@ class BackupKey:
 def read_keys(path: Path) -> list[BackupKey]:
     """The keys of a file, oldest first.
 
+    Kubernetes lets a pod's user read a mounted secret by its group alone, which is nobody else's there.
+
     Raises:
         BackupError: it cannot be read, others can read it, or it holds no key or something else.
     """
@@ -42,7 +44,7 @@ def read_keys(path: Path) -> list[BackupKey]:
         text = path.read_bytes()[:_MAX_FILE_BYTES].decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise BackupError(f"the backup keys in {path} cannot be read: {type(error).__name__}") from None
-    if stat.S_IMODE(mode) & 0o077:
+    if stat.S_IMODE(mode) & (0o007 if path.is_relative_to(MOUNTED_SECRETS) else 0o077):
         raise BackupError(f"others can read the backup keys in {path}: chmod 600 it")
     lines = [line.strip() for line in text.splitlines()]
     keys = [_read_line(line, path) for line in lines if line and not line.startswith("#")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,24 @@ def write_list(path: Path, erased: Erased, written_at: datetime | None = None) -
     rows = ([digest, at.isoformat()] for digest, at in sorted(erased.items()))
     lines = [json.dumps(each) for each in (head, *rows, {"end": len(erased)})]
     write_private_file(path, "\n".join(lines) + "\n")
+
+
+def renew_list(path: Path, erased: Erased, keep_days: int) -> int:
+    """Write a list that also holds what the one in its place held; how many erasures that are.
+
+    A registry that was just made knows of none, and its list must not take the place of the last good one.
+
+    Args:
+        keep_days: how long an erasure is remembered.
+
+    Raises:
+        BackupError: it cannot be written, or what is there is no list, or was cut off.
+    """
+    held = read_list(path).erased if path.exists() else {}
+    oldest = now_utc() - timedelta(days=keep_days)
+    known = merge(erased, {digest: at for digest, at in held.items() if at >= oldest})
+    write_list(path, known)
+    return len(known)
 
 
 def read_list(path: Path) -> ErasureList:

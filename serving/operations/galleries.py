@@ -13,10 +13,9 @@ from serving.gallery.engines import connect_gallery
 from serving.gallery.protocol import Gallery
 from serving.gallery.records import collection_name
 from serving.operations.file_locks import is_held
-from serving.operations.service_note import read_note
+from serving.operations.ray_joining import join_ray
 from serving.packs.configured import find_configured_pack
 from serving.packs.manifest import Pack
-from serving.runtime import set_ray_flags
 from serving.settings import Settings
 
 LOCK_WAIT_S = 2.0
@@ -89,29 +88,15 @@ class Galleries:
             return InProcessGallery(
                 EmbeddedGallery(directory, pack.id, pack.dimension, lock_wait_s=LOCK_WAIT_S)
             )
-        self._join_ray()
+        self._joined_ray |= join_ray(self._settings, self._ray_address)
         return connect_gallery(
             self._settings.gallery, pack_id=pack.id, dimension=pack.dimension, directory=directory
         )
 
-    def _join_ray(self) -> None:
-        if self._joined_ray:
-            return
-        note = read_note(self._settings.data_dir)
-        address = self._ray_address or (note.ray_address if note is not None else "auto")
-        set_ray_flags(own_cluster=note is not None and self._ray_address is None)
-        import ray  # only now: it reads the flags set above
 
-        if not ray.is_initialized():
-            try:
-                ray.init(address=address, namespace="rollcall", log_to_driver=False, logging_level="ERROR")
-            except Exception as error:  # of many classes
-                raise BackupError(
-                    f"a running service owns the gallery in {self._settings.gallery_dir}, and its Ray at "
-                    f"{address} cannot be joined ({type(error).__name__}); run this on its head node as its "
-                    "user, name it with --ray-address, or stop the service"
-                ) from None
-            self._joined_ray = True
+def find_owned(directory: Path) -> list[Path]:
+    """The lock files of the embedded collections whose files a process holds."""
+    return [lock for lock in sorted(directory.glob("*.lock")) if is_owned(directory, lock.stem)]
 
 
 def is_owned(directory: Path, collection: str) -> bool:

@@ -54,6 +54,8 @@ class PackFilesWriter:
                 make_private_directory(target.parent)
                 draft.write_bytes(b"")
                 self.written.append(path)
+        elif path not in self._passed_over and path not in self.written:
+            raise BackupError(f"the backup holds the end of a pack file without its beginning: {path[:80]!r}")
         if path not in self._passed_over:
             with draft.open("ab") as file:
                 file.write(data)

@@ -38,6 +38,7 @@ from serving.registry.tables import (
     event_count,
     face,
     idempotent_request,
+    last_copy,
     migrated_face,
     person,
 )
@@ -55,8 +56,13 @@ _TYPES: dict[str, type[TypeEngine[Any]] | TypeEngine[Any]] = {
     _FLAG: Boolean(),
 }
 
-_DERIVED = (event_count, arrival_count)
-"""Counts of the rows of others; a restore counts anew, since not all that was counted comes back."""
+_NOT_KEPT = (
+    # Counts of the rows of others; a restore counts anew, since not all that was counted comes back.
+    event_count,
+    arrival_count,
+    # Of files elsewhere: a registry that was restored must not claim that there is a backup of it.
+    last_copy,
+)
 
 _FINISHED = {
     # What is only begun belongs to a request that ends elsewhere.
@@ -73,8 +79,8 @@ _FINISHED = {
 
 
 def all_tables() -> list[Table]:
-    """Every table that says what no other does, those that others refer to before them."""
-    return [each for each in metadata.sorted_tables if each not in _DERIVED]
+    """Every table that a backup holds, those that others refer to before them."""
+    return [each for each in metadata.sorted_tables if each not in _NOT_KEPT]
 
 
 def describe_tables() -> dict[str, dict[str, str]]:

@@ -18,9 +18,7 @@ from serving.database.metadata import metadata, now_utc
 from serving.database.migration import current_revision, upgrade
 from serving.database.migrations import HEAD
 from serving.errors import BackupError, RestoreRefused
-from serving.gallery.protocol import Gallery
-from serving.gallery.records import FaceRecord, Probe
-from serving.operations.archive import BackupFile, Part, read_rows
+from serving.operations.archive import BackupFile, read_rows
 from serving.operations.backing_up import OnProgress
 from serving.operations.erasure_list import (
     Erased,
@@ -41,16 +39,14 @@ from serving.operations.registry_rows import (
     read_back,
 )
 from serving.operations.registry_session import Session, open_snapshot, open_writing
+from serving.operations.restored_vectors import restore_vectors
 from serving.operations.running_service import refuse_while_serving
 from serving.operations.signing_key_files import read_key_files, refuse_other_keys, write_key_files
-from serving.operations.stored_faces import find_places, known_faces, read_face, read_places
+from serving.operations.store_names import name_gallery, name_registry, name_stores
+from serving.operations.stored_faces import find_places
 from serving.registry.event_counts import pause_counting, recount
 from serving.registry.tables import erased_subject
 from serving.settings import Settings
-
-FACES_PER_CALL = 500
-LEAST_COSINE = 0.9999
-"""Of a stored vector with itself; engines differ in the last bits of a float32 sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +60,7 @@ class RestoreOptions:
         keep_sessions: whoever was signed in stays so.
         with_keys: bring the signing keys back too.
         with_packs: bring what the backup holds of cache_dir back too.
+        ray_address: of the cluster that served, where an embedded gallery's owner still runs on it.
     """
 
     replace: bool = False
@@ -72,6 +69,7 @@ class RestoreOptions:
     keep_sessions: bool = False
     with_keys: bool = True
     with_packs: bool = True
+    ray_address: str | None = None
 
 
 @dataclass
@@ -79,12 +77,16 @@ class RestoreReport:
     """What was brought back.
 
     Attributes:
+        stores: where it was brought back, for people.
         passed_over: rows by table, and vectors, of what was erased since.
         compaction_error: why bytes of what was replaced may still be in the SQLite file; None: they are not.
+        keys: files of signing keys, and of when they end.
+        ended: collections of the embedded gallery whose idle owners were ended first.
     """
 
     taken_at: datetime
     revision: str
+    stores: str = ""
     rows: dict[str, int] = field(default_factory=dict)
     vectors: int = 0
     passed_over: dict[str, int] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class RestoreReport:
     keys: list[str] = field(default_factory=list)
     pack_files: int = 0
     compaction_error: str | None = None
+    ended: list[str] = field(default_factory=list)
 
 
 async def restore(
@@ -113,13 +116,14 @@ async def restore(
     total = file.path.stat().st_size
     file.verify(lambda done: on_progress("verify", done, total))
     header = file.read_header()
-    report = RestoreReport(datetime.fromisoformat(header["taken_at"]), header["revision"])
+    taken_at = datetime.fromisoformat(header["taken_at"])
+    report = RestoreReport(taken_at, header["revision"], name_stores(settings))
     if report.revision > HEAD:
         raise RestoreRefused(
             f"the backup has the tables of revision {report.revision}, and this release knows {HEAD}: "
             f"restore with Rollcall {header['rollcall']} or newer"
         )
-    await refuse_while_serving(settings)
+    report.ended = await refuse_while_serving(settings, options.ray_address)
     known = await _find_known_erasures(settings, file, report.taken_at, options)
     keys = read_key_files(file) if options.with_keys else {}
     if not options.replace:
@@ -127,12 +131,13 @@ async def restore(
     if options.with_packs:
         report.pack_files = _restore_packs(settings, file)
     async with Galleries(settings) as galleries, open_writing(settings.registry_url) as session:
-        await _make_room(session, galleries, header, options)
+        await _make_room(session, galleries, header, options, settings)
         kinds: Kinds = header["tables"]
         rows = RowFilter(known)
         digests = await _insert_rows(session, file, report, kinds, rows, options, on_progress)
         await _compare_rows(session, kinds, digests)
-        await _restore_vectors(session, galleries, file, header, report, on_progress)
+        vectors = await restore_vectors(session, galleries, file, header, on_progress)
+        report.vectors, report.vectors_passed_over = vectors.stored, vectors.passed_over
         if report.revision == HEAD:
             await session.run(_complete, known)
         await session.commit()
@@ -197,7 +202,11 @@ async def _read_target_erasures(settings: Settings, file: BackupFile) -> Erased 
 
 
 async def _make_room(
-    session: Session, galleries: Galleries, header: Mapping[str, Any], options: RestoreOptions
+    session: Session,
+    galleries: Galleries,
+    header: Mapping[str, Any],
+    options: RestoreOptions,
+    settings: Settings,
 ) -> None:
     """Check that the target is empty, or make it so; then the tables of the backup's release."""
     revision = await session.run(current_revision)
@@ -206,7 +215,9 @@ async def _make_room(
     filled = await session.run(_count_filled)
     if filled and not options.replace:
         shown = ", ".join(f"{count} of {name}" for name, count in filled.items())
-        raise RestoreRefused(f"the registry here is not empty ({shown}): --replace erases it first")
+        raise RestoreRefused(
+            f"the registry here, {name_registry(settings)}, is not empty ({shown}): --replace erases it first"
+        )
     partitions: dict[str, set[str]] = {}
     if filled.get("event") and revision == HEAD:
         for place in await session.run(find_places):
@@ -227,8 +238,8 @@ async def _make_room(
         stored = (await gallery.check()).faces
         if stored and not options.replace:
             raise RestoreRefused(
-                f"the gallery here holds {stored} faces of {pack_id}: --replace erases those of the events "
-                "that are in the registry or in the backup"
+                f"the gallery here, {name_gallery(settings)}, holds {stored} faces of {pack_id}: --replace "
+                "erases those of the events that are in the registry or in the backup"
             )
         if stored:
             for name in sorted(names):
@@ -261,7 +272,7 @@ async def _insert_rows(
 ) -> dict[str, tuple[int, int]]:
     """All rows that may come back; of each table their count and the sum of their hashes."""
     digests: dict[str, tuple[int, int]] = {}
-    for part in _parts_of(file, "registry/"):
+    for part in file.parts_below("registry/"):
         name = part.name.split("/")[1]
         if name not in kinds:
             raise BackupError(f"the backup holds rows of {name} and does not say what they are")
@@ -311,52 +322,6 @@ def _hash_row(row: Mapping[str, Any]) -> int:
     return int.from_bytes(hashlib.sha256(text_of.encode()).digest(), "big")
 
 
-async def _restore_vectors(
-    session: Session,
-    galleries: Galleries,
-    file: BackupFile,
-    header: Mapping[str, Any],
-    report: RestoreReport,
-    on_progress: OnProgress,
-) -> None:
-    """The vectors of the faces whose rows are back; others were erased, maybe while the backup was made."""
-    places = {each.folder: each for each in read_places(header["places"])}
-    stored: dict[tuple[str, str], int] = {}
-    for part in _parts_of(file, "vectors/"):
-        place = places.get(part.name.rpartition("/")[0])
-        if place is None:
-            raise BackupError(f"the backup does not say whose {part.name} is")
-        pack_id, partition = place.pack_id, place.partition
-        gallery = await galleries.open(pack_id, create=True)
-        assert gallery is not None
-        faces = [read_face(row, partition, header["packs"][pack_id]) for row in read_rows(part)]
-        known = await session.run(known_faces, place, [(each.person, each.face) for each in faces])
-        kept = [each for each in faces if (each.person, each.face) in known]
-        report.vectors_passed_over += len(faces) - len(kept)
-        for start in range(0, len(kept), FACES_PER_CALL):
-            await gallery.upsert(kept[start : start + FACES_PER_CALL])
-            await _find_again(gallery, kept[start : start + FACES_PER_CALL])
-            report.vectors += len(kept[start : start + FACES_PER_CALL])
-            on_progress("vectors", report.vectors, 0)
-        stored[pack_id, partition] = stored.get((pack_id, partition), 0) + len(kept)
-    for (pack_id, partition), count in stored.items():
-        gallery = await galleries.open(pack_id, create=True)
-        assert gallery is not None
-        await gallery.flush()
-        found = await gallery.count(partition)
-        if found != count:
-            raise BackupError(f"the gallery holds {found} faces of an event, and {count} were stored")
-
-
-async def _find_again(gallery: Gallery, faces: Sequence[FaceRecord]) -> None:
-    """Raise BackupError unless every face is found by its own vector, in its event and as its person."""
-    found = await gallery.search([Probe(each.event, each.vector, 1, each.person) for each in faces])
-    best = await gallery.search([Probe(faces[0].event, faces[0].vector, 1)])  # among everybody of the event
-    for hits in (*found, *best):
-        if not hits or hits[0].cosine < LEAST_COSINE:
-            raise BackupError("a face that was restored is not found by its own vector")
-
-
 def _complete(connection: Connection, known: Erased) -> None:
     """Bring the tables up to date, and remember who was erased, so that the next restore knows it too."""
     upgrade(connection)
@@ -372,15 +337,11 @@ def _complete(connection: Connection, known: Erased) -> None:
 
 def _restore_packs(settings: Settings, file: BackupFile) -> int:
     writer = PackFilesWriter(settings.cache_dir)
-    for part in _parts_of(file, "packs/"):
+    for part in file.parts_below("packs/"):
         writer.add(part.name.partition("/")[2], part.data)
     writer.finish()
     return len(writer.written)
 
 
-def _parts_of(file: BackupFile, prefix: str) -> Iterator[Part]:
-    return (part for part in file.parts() if part.name.startswith(prefix))
-
-
 def _rows_of(file: BackupFile, prefix: str) -> Iterator[Any]:
-    return (row for part in _parts_of(file, prefix) for row in read_rows(part))
+    return (row for part in file.parts_below(prefix) for row in read_rows(part))

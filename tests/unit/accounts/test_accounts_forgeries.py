@@ -193,10 +193,10 @@ GARBAGE = {
 
 @pytest.mark.parametrize("token", GARBAGE.values(), ids=GARBAGE.keys())
 def test_garbage_is_invalid_and_cheap(verifier: TokenVerifier, token: str) -> None:
-    start_s = time.perf_counter()
+    start_s = time.thread_time()
     with pytest.raises(TokenInvalid):
         verifier.verify(token)
-    assert time.perf_counter() - start_s < 0.1
+    assert time.thread_time() - start_s < 0.1
 
 
 @given(st.text(min_size=1, max_size=300))

@@ -58,15 +58,23 @@ class WireDouble:
     Args:
         tls: speaks HTTPS with it.
         api_key: what each request must carry.
+        points: where points lie; in memory by default.
+        address: to listen at; a free port of loopback by default.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None, api_key: str | None = None) -> None:
+    def __init__(
+        self,
+        tls: ssl.SSLContext | None = None,
+        api_key: str | None = None,
+        points: QdrantClient | None = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self.api_key = api_key
         self.requests: list[Request] = []
         self.faults: deque[Fault] = deque()
         self.collections: dict[str, Collection] = {}
         self.creation_delay_s = 0.0
-        self._points = QdrantClient(location=":memory:")
+        self._points = points or QdrantClient(location=":memory:")
         self._turn = threading.Lock()
         double = self
 
@@ -81,7 +89,7 @@ class WireDouble:
             def log_message(self, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(address, Handler)
         self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ import pytest
 
 from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, StageUnavailable
 from serving.gallery import Gallery, Probe
+from tests.small_ray import start_small_ray
 from tests.unit.gallery.gallery_contract import DIMENSION, GalleryContract, World
 from tests.unit.gallery.gallery_faces import face, grid_vector, new_event, random_vectors
 
@@ -21,7 +23,7 @@ ray = pytest.importorskip("ray")
 
 from serving.deployments.metrics import make_joiner  # noqa: E402
 from serving.gallery.owner_client import EmbeddedGalleryClient, owner_name  # noqa: E402
-from serving.settings import Settings  # noqa: E402
+from serving.settings import DeployedSettings, Settings  # noqa: E402
 from serving.telemetry.node_directory import NodeDirectory  # noqa: E402
 
 TIMEOUT_S = 30.0
@@ -29,18 +31,8 @@ TIMEOUT_S = 30.0
 
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
-    # Workers import `serving` from here whether or not it is installed.
-    root = str(Path(__file__).parents[3])
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        object_store_memory=100 * 2**20,
-        runtime_env={"env_vars": {"PYTHONPATH": root}},
-    )
-    yield
-    ray.shutdown()
+    with start_small_ray():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +205,27 @@ async def test_search_after_stop_starts_a_new_owner(client: EmbeddedGalleryClien
     assert [hit.person for hit in hits] == ["ann"]
 
 
-async def test_the_owners_process_is_among_those_that_count(local_ray: None, tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path)
+def _start_where(permitted: Path) -> None:
+    if not permitted.exists():
+        raise ConfigurationError("a secret is missing here")
+
+
+async def test_a_fault_at_its_start_is_told_and_may_be_mended(local_ray: None, tmp_path: Path) -> None:
+    permitted = tmp_path / "permitted"
     client = EmbeddedGalleryClient(
-        tmp_path, "test", DIMENSION, timeout_s=TIMEOUT_S, on_owner_start=make_joiner(settings, "GalleryOwner")
+        tmp_path, "test", DIMENSION, timeout_s=TIMEOUT_S, on_owner_start=partial(_start_where, permitted)
     )
+    with pytest.raises(ConfigurationError, match="a secret is missing here"):
+        await client.open()
+    permitted.touch()
+    await client.open()
+    assert await client.count(new_event()) == 0
+    await client.stop_owner()
+
+
+async def test_the_owners_process_is_among_those_that_count(local_ray: None, tmp_path: Path) -> None:
+    joiner = make_joiner(DeployedSettings.of(Settings(data_dir=tmp_path), {}), "GalleryOwner")
+    client = EmbeddedGalleryClient(tmp_path, "test", DIMENSION, timeout_s=TIMEOUT_S, on_owner_start=joiner)
     node = NodeDirectory.of_session(ray.get_runtime_context().get_session_name())
     seen = []
     for _ in range(2):

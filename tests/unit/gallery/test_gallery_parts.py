@@ -1,6 +1,7 @@
 """Ids, grouping, retries and the factory, without an engine."""
 
 import asyncio
+import json
 import pickle
 import time
 import uuid
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from qdrant_client.models import StrictModeConfig
 
 from serving.errors import ConfigurationError, DeadlineExceeded, InternalError, StageUnavailable
 from serving.gallery import FacePage, FaceRecord, Probe, connect_gallery, point_id
@@ -24,6 +26,7 @@ from serving.gallery.records import (
     stack_vectors,
 )
 from serving.gallery.retries import Transient, retry_within
+from serving.gallery.server_layout import STRICT_MODE
 from serving.settings import GallerySettings
 
 parts = st.text(alphabet="ab:1;\x00é", max_size=4)
@@ -177,3 +180,9 @@ def test_the_factory_makes_what_the_settings_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         connect_server(GallerySettings(), pack_id="test", dimension=4)
     assert caught.value.context["key"] == "gallery.engine"
+
+
+def test_the_page_has_the_strict_mode_that_a_new_collection_gets(repository: Path) -> None:
+    page = (repository / "docs" / "gallery.md").read_text()
+    shown, _ = json.JSONDecoder().raw_decode(page[page.index('{"strict_mode_config"') :])
+    assert StrictModeConfig(**shown["strict_mode_config"]) == STRICT_MODE

@@ -16,7 +16,7 @@ from serving.errors import InternalError
 from serving.gallery import owner as owner_module
 from serving.gallery.owner import GalleryOwner
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 
 @pytest.fixture

@@ -136,7 +136,8 @@ CASES: list[tuple[str, str, Callable[[Subject], Subject], str]] = [
     ("backup key", "warn", lambda s: s, "not set"),
     ("backup key", "fail", lambda s: with_backup_key(s, 0o644), "chmod 600"),
     ("registry", "fail", spoil_registry, ""),
-    ("registry", "fail", lambda s: make_registry(s, "DROP TABLE alembic_version"), "no tables"),
+    ("registry", "fail", lambda s: make_registry(s, "DROP TABLE alembic_version"), "none that says"),
+    ("registry", "warn", lambda s: do(s, touch(s.settings.data_dir / "registry.sqlite3")), "the first start"),
     ("registry", "warn", lambda s: with_revision(s, "0003"), "0003"),
     ("registry", "warn", with_wrong_counts, "1 events have other numbers"),
     ("registry", "fail", lambda s: with_revision(s, "9999"), "newer"),
@@ -193,7 +194,7 @@ def test_a_check_finds_what_it_is_for(
 
 
 def test_every_check_has_a_case_that_is_not_in_order() -> None:
-    elsewhere = {"python", "open files", "ports"}
+    elsewhere = {"certificates", "python", "open files", "ports", "backups"}
     assert {each.name for each in ALL_CHECKS} == {case[0] for case in CASES} | elsewhere
     assert len({each.name for each in ALL_CHECKS}) == len(ALL_CHECKS)
 

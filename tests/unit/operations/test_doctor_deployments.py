@@ -1,4 +1,4 @@
-"""`rollcall doctor` has nothing to mend in the set-ups that docs/cluster.md prescribes, and only in those."""
+"""`rollcall doctor` has nothing to mend in the set-ups that the pages prescribe, and only in those."""
 
 from __future__ import annotations
 

@@ -57,14 +57,10 @@ async def test_a_note_counts_while_its_writer_lives(make_data: Callable[..., Dat
     await refuse_while_serving(settings)
 
 
-async def test_a_gallery_that_is_open_and_sessions_of_a_service_are_noticed(
+async def test_sessions_of_a_service_are_noticed(
     make_data: Callable[..., Data], database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = make_data(database_url=database_url)
-    gallery = data.open_gallery()
-    with pytest.raises(RestoreRefused, match=r"has the gallery .* open"):
-        await refuse_while_serving(data.settings)
-    await gallery.close()
     database = Database(database_url)
     await database.open()
     if not database_url.startswith("sqlite"):

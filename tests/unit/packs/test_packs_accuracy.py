@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -49,10 +50,13 @@ def lfw_pairs(shared_dir: Path, lfw_chips: ChipSet) -> PairList:
     return read_lfw_pairs(shared_dir / "lfw" / "pairs.txt", pictures)
 
 
+@pytest.mark.timeout(900)  # whoever is first makes all the vectors: a minute's work where nothing else runs
 def test_accuracy_of_the_default_on_lfw(lfw_pairs: PairList, lfw_vectors: np.ndarray) -> None:
     accuracy = measure_accuracy(lfw_pairs, lfw_vectors)
     assert (accuracy.pairs, accuracy.folds) == (1800, 10)
-    assert accuracy.mean >= 0.986
+    # The last ONNX Runtime for Python 3.10 makes other int8 models: 98.56 %, docs/accuracy.md.
+    is_current = tuple(map(int, onnxruntime.__version__.split(".")[:2])) > (1, 23)
+    assert accuracy.mean >= (0.986 if is_current else 0.985)
 
 
 def test_predicted_false_match_rates_hold_for_other_people(

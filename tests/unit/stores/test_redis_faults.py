@@ -45,7 +45,11 @@ async def count_all(replicas: list[RateLimiter]) -> tuple[list[int], list[int]]:
     """Of each replica: how many requests of somebody new it admits, and how many guesses at a password."""
     name = uuid.uuid4().hex
     admitted = [await count_admitted(each, 2 * LIMIT, name) for each in replicas]
-    return admitted, [sum([await guess(each, name) for _ in range(2 * GUESSES)]) for each in replicas]
+    guessed = [0 for _ in replicas]
+    for place, each in enumerate(replicas):
+        for _ in range(2 * GUESSES):
+            guessed[place] += await guess(each, name)
+    return admitted, guessed
 
 
 SHARED = ([LIMIT, 0], [GUESSES, 0])
