@@ -66,17 +66,19 @@ LABEL org.opencontainers.image.title="Rollcall" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim" \
       rollcall.runtime="${RUNTIME}"
-# The links: a login shell, as some operators start, forgets PATH.
+# The links: a login shell, as some operators start, forgets PATH. Volumes begin with the owners of these folders.
 RUN set -eu; \
     groupadd --gid 10001 rollcall; \
     useradd --uid 10001 --gid 10001 --create-home --home-dir /home/rollcall --shell /bin/bash rollcall; \
     install -d -o 10001 -g 10001 -m 0750 /var/lib/rollcall /var/cache/rollcall /tmp/ray; \
+    install -d -o 10001 -g 10001 -m 0700 /backups /backup-keys; \
     for command in haproxy ray rollcall serve; do ln -s "/opt/rollcall/bin/$command" /usr/local/bin/; done; \
     rm -rf /var/log/*
 COPY --from=build /opt/rollcall /opt/rollcall
 WORKDIR /srv/rollcall
 COPY serve_config.yaml ./
 COPY config/laptop.yaml config/one-gpu.yaml config/
+COPY config/locks/requirements.txt config/locks/requirements-gpu.txt config/locks/requirements-openvino.txt config/locks/
 # The flags are those of serving/runtime.py. Ray's token: a file named by RAY_AUTH_TOKEN_PATH, or one it makes.
 ENV PATH=/opt/rollcall/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
@@ -90,6 +92,7 @@ ENV PATH=/opt/rollcall/bin:/usr/local/bin:/usr/bin:/bin \
     RAY_SERVE_LOG_TO_STDERR=0 \
     RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=2 \
     RAY_task_events_report_interval_ms=0 \
+    RAY_metrics_report_interval_ms=60000 \
     RAY_USAGE_STATS_ENABLED=0 \
     RAY_worker_niceness=0 \
     RAY_AUTH_MODE=token
@@ -98,7 +101,7 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=180s --retries=3 \
     CMD ["wget", "-q", "-T", "4", "-O", "/dev/null", "http://127.0.0.1:8000/readyz"]
-ENTRYPOINT ["/usr/bin/tini", "-g", "--"]
+ENTRYPOINT ["/usr/bin/tini", "--"]
 CMD ["rollcall", "serve", "--host", "0.0.0.0"]
 
 # With the starter models, from the package registry: a container starts without a network. Other packs, and

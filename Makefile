@@ -14,7 +14,7 @@ OTHERS  := $(filter-out $(patsubst onnxruntime-cpu,onnxruntime,onnxruntime-$(RUN
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: image-check compose-check manifests run test lint types unit agreement bench load chaos client docs site lock audit sbom fuzz clean help
+.PHONY: image-check docker-check compose-check machines-check manifests run test lint types unit agreement bench load chaos client docs site lock audit sbom fuzz clean help
 
 help: ## Say what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,10 +31,17 @@ lint: $(VENV)/.dev-ready ## Style
 types: $(VENV)/.dev-ready ## Types
 	@$(BIN)/mypy
 
+# Modules that start services of their own; they wait much, so they run beside all that ask the one service.
+OWN_SERVICE := tests/graph/test_stages.py tests/chaos/test_sample.py \
+	$(patsubst %,tests/http/test_%.py,autoscaling durability deploy two_packs)
+
 unit: $(VENV)/.dev-ready ## All tests, on real models, a real Ray and a real gallery
 	@$(BIN)/rollcall packs prepare
-	@$(BIN)/pytest tests/unit --numprocesses 3 $(ARGS)
-	@$(BIN)/pytest tests/graph tests/http tests/browser tests/chaos/test_sample.py $(ARGS)
+	@set -e; log=$$(mktemp); trap 'kill $$own 2>/dev/null || true; rm -f $$log' EXIT; status=0; \
+		$(BIN)/pytest tests/unit --numprocesses 3 $(ARGS) || status=$$?; \
+		$(BIN)/pytest $(OWN_SERVICE) $(ARGS) >$$log 2>&1 & own=$$!; \
+		$(BIN)/pytest tests/http tests/browser $(OWN_SERVICE:%=--ignore=%) $(ARGS) || status=$$?; \
+		wait $$own || status=$$?; cat $$log; exit $$status
 
 agreement: $(VENV)/.dev-ready ## On every LFW picture at hand: the service against the pack in process, and InsightFace's accuracy
 	@$(BIN)/rollcall packs prepare
@@ -56,9 +63,17 @@ chaos: $(VENV)/.dev-ready ## Every failure of docs/reliability.md under load, an
 image-check: $(VENV)/.dev-ready ## Build the image and run it, without a container engine; needs root, debootstrap, buildah
 	@$(BIN)/python -m tests.shipping.image_check $(ARGS)
 
+docker-check: $(VENV)/.dev-ready ## Follow docs/compose.md on a Docker engine: image, compose, failures, backup and restore
+	@$(BIN)/rollcall packs prepare
+	@$(BIN)/python -m tests.shipping.docker_check
+
 compose-check: $(VENV)/.dev-ready ## What docker-compose.yml starts, by hand: enrol and recognise through the TLS proxy
 	@$(BIN)/rollcall packs prepare
 	@$(BIN)/python -m tests.shipping.compose_check
+
+machines-check: $(VENV)/.dev-ready ## Follow docs/machines.md on machines that are namespaces of this one; needs root
+	@$(BIN)/rollcall packs prepare
+	@$(BIN)/python -m tests.shipping.machines_check $(ARGS)
 
 manifests: $(VENV)/.dev-ready ## Write the serve configs that follow from serve_config.yaml
 	@$(BIN)/python -m tests.shipping.derived_configs

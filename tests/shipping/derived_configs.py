@@ -1,13 +1,15 @@
-"""`make manifests`: serve configs that follow from serve_config.yaml, so that its numbers stand in one place.
+"""`make manifests`: files that follow from serve_config.yaml and the alerts, which so stand in one place.
 
 `config/cluster-gpu.yaml` takes what GPUs need from `config/one-gpu.yaml`; `config/kubernetes/` holds each of
-the two within its manifest, with ingress replicas on different nodes.
+the two within its manifest, with ingress replicas on different nodes, and the alerts within a rule of
+Prometheus' operator.
 """
 
 from __future__ import annotations
 
 import copy
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,23 @@ ONE_GPU = "config/one-gpu.yaml"
 CLUSTER_GPU = "config/cluster-gpu.yaml"
 RAY_SERVICE = "config/kubernetes/base/rayservice.yaml"
 RAY_SERVICE_GPU = "config/kubernetes/gpu/rayservice.yaml"
+ALERTS = "config/prometheus/alerts.yaml"
+ALERTS_OF_THE_OPERATOR = "config/kubernetes/monitoring/alerts.yaml"
 GPU_HEAD = """\
-# serve_config.yaml for a cluster whose nodes have NVIDIA GPUs: `serve deploy config/cluster-gpu.yaml`.
+# serve_config.yaml for nodes that have NVIDIA GPUs: `rollcall deploy --config config/cluster-gpu.yaml`.
 # Made by `make manifests` from serve_config.yaml and what config/one-gpu.yaml says of packs, Detector and
 # Embedder; docs/gpu.md explains the numbers. They have not been tuned on a GPU yet.
 
+"""
+ALERTS_HEAD = """\
+# config/prometheus/alerts.yaml for Prometheus' operator. Made by `make manifests`.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: rollcall
+  namespace: rollcall
+  labels: {app.kubernetes.io/part-of: rollcall}
+spec:
 """
 NODES = 8
 """Most ingress replicas on Kubernetes: one on each worker of the manifest's largest groups."""
@@ -37,6 +51,7 @@ def derive() -> dict[str, str]:
         CLUSTER_GPU: GPU_HEAD + write_config(cluster_gpu),
         RAY_SERVICE: _embed(RAY_SERVICE, for_kubernetes(cluster)),
         RAY_SERVICE_GPU: _embed(RAY_SERVICE_GPU, for_kubernetes(cluster_gpu)),
+        ALERTS_OF_THE_OPERATOR: ALERTS_HEAD + _read_rules(),
     }
 
 
@@ -93,7 +108,7 @@ def _write(mapping: dict[str, Any]) -> list[str]:
 
 
 def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
     return text.removesuffix("...\n").strip()
 
 
@@ -109,6 +124,12 @@ def _embed(path: str, config: dict[str, Any]) -> str:
     indent = block[1] + "  "
     text = "".join(indent + line + "\n" for line in write_config(config).splitlines())
     return manifest[: block.start(2)] + text + manifest[block.end(2) :]
+
+
+def _read_rules() -> str:
+    """The groups of alerts, two places further in."""
+    text = (REPOSITORY / ALERTS).read_text()
+    return textwrap.indent(text[text.index("groups:") :], "  ")
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -90,6 +90,9 @@ def use_image(mirror: str) -> str:
         in_image(
             container, "sh", "-c", "test $(id -u) = 10001 && ! touch /opt/rollcall/x /srv/rollcall/x 2>&-"
         )
+        in_image(container, "sh", "-c", "test $(stat -c %u:%a /backups /backup-keys | uniq) = 10001:700")
+        make = "umask 077 && mkdir /tmp/made && rollcall secrets init /tmp/made --host rollcall.example.org"
+        in_image(container, "sh", "-c", make, user="4242:4242")  # as `docker run --user` has it
         seconds = serve_until_ready(container)
     finally:
         buildah("rm", container)
@@ -102,10 +105,11 @@ def serve_until_ready(container: str) -> float:
     settings = {**choose_own_ports(), "ROLLCALL_METRICS__ENABLED": "true"}
     command = ["rollcall", "serve", "--port", str(port), "--metrics-port", str(find_free_port())]
     given = [f"{name}={value}" for name, value in settings.items()]
+    in_container = [*IN_IMAGE, f"--user={IMAGE_USER}", container, "--"]
     began = time.monotonic()
     with (WORK / "serve.log").open("wb") as log:
         process = subprocess.Popen(
-            [*IN_IMAGE, container, "--", "/usr/bin/tini", "-g", "--", "env", *given, *command],
+            [*in_container, "/usr/bin/tini", "--", "env", *given, *command],
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -141,7 +145,8 @@ BUILDAH = [
     f"--root={WORK / 'images'}",
     f"--runroot={WORK / 'run'}",
 ]
-IN_IMAGE = [*BUILDAH, "run", "--isolation=chroot", "--user=10001:10001"]
+IMAGE_USER = "10001:10001"
+IN_IMAGE = [*BUILDAH, "run", "--isolation=chroot"]
 
 
 def buildah(*arguments: str, check: bool = True, output: Path | None = None) -> str:
@@ -149,9 +154,9 @@ def buildah(*arguments: str, check: bool = True, output: Path | None = None) -> 
     return run(*BUILDAH, *arguments, check=check, output=output)
 
 
-def in_image(container: str, *command: str) -> str:
-    """What a command in the image printed, as the image's user."""
-    return run(*IN_IMAGE, container, "--", *command)
+def in_image(container: str, *command: str, user: str = IMAGE_USER) -> str:
+    """What a command in the image printed, as a user of it."""
+    return run(*IN_IMAGE, f"--user={user}", container, "--", *command)
 
 
 def run(*command: str, check: bool = True, output: Path | None = None) -> str:

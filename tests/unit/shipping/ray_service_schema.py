@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+def close(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
+    """An object of these properties and no others."""
     return {
         "type": "object",
         "properties": properties,
@@ -25,8 +26,8 @@ OF_KUBERNETES: dict[str, Any] = {"type": "object"}
 MANY_OF_KUBERNETES: dict[str, Any] = {"type": "array", "items": OF_KUBERNETES}
 TEXTS: dict[str, Any] = {"type": "object", "additionalProperties": TEXT}
 
-CREDENTIAL = _object(value=TEXT, valueFrom=OF_KUBERNETES)
-AUTOSCALER = _object(
+CREDENTIAL = close(value=TEXT, valueFrom=OF_KUBERNETES)
+AUTOSCALER = close(
     version={"enum": ["v1", "v2"]},
     upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
     idleTimeoutSeconds=COUNT,
@@ -38,7 +39,7 @@ AUTOSCALER = _object(
     envFrom=MANY_OF_KUBERNETES,
     volumeMounts=MANY_OF_KUBERNETES,
 )
-HEAD_GROUP = _object(
+HEAD_GROUP = close(
     ("template",),
     template=OF_KUBERNETES,
     rayStartParams=TEXTS,
@@ -46,7 +47,7 @@ HEAD_GROUP = _object(
     serviceType=TEXT,
     enableIngress=FLAG,
 )
-WORKER_GROUP = _object(
+WORKER_GROUP = close(
     ("groupName", "maxReplicas", "minReplicas", "template"),
     groupName=TEXT,
     replicas=COUNT,
@@ -57,17 +58,17 @@ WORKER_GROUP = _object(
     suspend=FLAG,
     rayStartParams=TEXTS,
     template=OF_KUBERNETES,
-    scaleStrategy=_object(workersToDelete={"type": "array", "items": TEXT}),
+    scaleStrategy=close(workersToDelete={"type": "array", "items": TEXT}),
 )
-RAY_CLUSTER = _object(
+RAY_CLUSTER = close(
     ("headGroupSpec",),
     rayVersion=TEXT,
     suspend=FLAG,
     managedBy=TEXT,
-    authOptions=_object(mode={"enum": ["disabled", "token"]}, secretName=TEXT, enableK8sTokenAuth=FLAG),
+    authOptions=close(mode={"enum": ["disabled", "token"]}, secretName=TEXT, enableK8sTokenAuth=FLAG),
     enableInTreeAutoscaling=FLAG,
     autoscalerOptions=AUTOSCALER,
-    gcsFaultToleranceOptions=_object(
+    gcsFaultToleranceOptions=close(
         redisAddress=TEXT,
         redisUsername=CREDENTIAL,
         redisPassword=CREDENTIAL,
@@ -77,16 +78,16 @@ RAY_CLUSTER = _object(
     headGroupSpec=HEAD_GROUP,
     workerGroupSpecs={"type": "array", "items": WORKER_GROUP},
 )
-RAY_SERVICE = _object(
+RAY_SERVICE = close(
     ("apiVersion", "kind", "metadata", "spec"),
     apiVersion={"const": "ray.io/v1"},
     kind={"const": "RayService"},
     metadata=OF_KUBERNETES,
-    spec=_object(
+    spec=close(
         serveConfigV2=TEXT,
         rayClusterConfig=RAY_CLUSTER,
         serveService=OF_KUBERNETES,
-        upgradeStrategy=_object(
+        upgradeStrategy=close(
             type={"enum": ["NewCluster", "None", "NewClusterWithIncrementalUpgrade"]},
             clusterUpgradeOptions=OF_KUBERNETES,
         ),

@@ -25,11 +25,12 @@ def read_compose(variables: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 
 def read_kubernetes(folder: str = "base") -> list[dict[str, Any]]:
-    """Every object of config/kubernetes/FOLDER, in the order of its kustomization."""
+    """Every object of config/kubernetes/FOLDER, in the order of its kustomization, its patches left out."""
     base = REPOSITORY / "config" / "kubernetes" / folder
     kustomization = yaml.safe_load((base / "kustomization.yaml").read_text())
     names = [name for name in kustomization["resources"] if name.endswith(".yaml")]
-    assert {*names, "kustomization.yaml"} == {path.name for path in base.iterdir()}
+    patches = [patch["path"] for patch in kustomization.get("patches", [])]
+    assert {*names, *patches, "kustomization.yaml"} == {path.name for path in base.iterdir()}
     return [one for name in names for one in yaml.safe_load_all((base / name).read_text())]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,17 +18,26 @@ from tests.unit.shipping.shipped import REPOSITORY, read_compose, read_kubernete
 
 OBJECTS = read_kubernetes()
 KUBERNETES = "1.37"
+IMAGES = ("rollcall-cpu", "rollcall-gpu")
+"""Which images an overlay names."""
 
 
-def find(kind: str) -> dict[str, Any]:
-    (one,) = [one for one in OBJECTS if one["kind"] == kind]
+def find(kind: str, name: str = "") -> dict[str, Any]:
+    (one,) = [one for one in OBJECTS if one["kind"] == kind and name in ("", one["metadata"]["name"])]
     return one
+
+
+def name_of(one: dict[str, Any]) -> str:
+    return f"{one['kind']}-{one['metadata']['name']}"
 
 
 SERVICE = find("RayService")
 CLUSTER = SERVICE["spec"]["rayClusterConfig"]
 GROUPS = [CLUSTER["headGroupSpec"], *CLUSTER["workerGroupSpecs"]]
 SETTINGS = find("ConfigMap")["data"]
+EXAMPLE = yaml.safe_load(
+    (REPOSITORY / "config" / "kubernetes" / "overlays" / "example" / "kustomization.yaml").read_text()
+)
 
 
 def validate(one: dict[str, Any]) -> None:
@@ -38,9 +45,7 @@ def validate(one: dict[str, Any]) -> None:
     kubernetes.validate(one, KUBERNETES, strict=True)
 
 
-@pytest.mark.parametrize(
-    "one", [one for one in OBJECTS if one["kind"] != "RayService"], ids=lambda one: one["kind"]
-)
+@pytest.mark.parametrize("one", [one for one in OBJECTS if one["kind"] != "RayService"], ids=name_of)
 def test_kubernetes_objects_are_of_the_right_form(one: dict[str, Any]) -> None:
     validate(one)
 
@@ -82,7 +87,7 @@ def test_its_pods_are_hardened(group: dict[str, Any]) -> None:
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
         assert container["resources"]["requests"] == container["resources"]["limits"], "Ray counts on it"
         assert {"readinessProbe", "livenessProbe"} <= set(container)
-        assert container["image"] in ("rollcall:0.1.0-cpu", "rollcall:0.1.0-gpu")
+        assert container["image"] in IMAGES
 
 
 @pytest.mark.parametrize("path", derive())
@@ -123,16 +128,19 @@ def test_the_workers_hold_what_is_served(folder: str, name: str) -> None:
 
 def test_the_versions_are_those_of_the_image() -> None:
     assert CLUSTER["rayVersion"] == version("ray")
-    images = {group["template"]["spec"]["containers"][0]["image"] for group in GROUPS}
+    images = {f"{one['name']}": one["newTag"] for one in EXAMPLE["images"]}
     ours = {read_compose({"RUNTIME": runtime})["services"]["ray-head"]["image"] for runtime in ("cpu", "gpu")}
-    assert images == ours
+    assert {f"rollcall:{tag}" for tag in images.values()} == ours
+    assert all(tag.endswith(name.removeprefix("rollcall")) for name, tag in images.items())
+    assert {group["template"]["spec"]["containers"][0]["image"] for group in GROUPS} == set(images)
 
 
 def test_the_settings_are_the_compose_file_s_and_the_service_takes_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     compose = read_compose()["services"]["ray-worker"]["environment"]
-    own = {"ROLLCALL_WEB__TRUSTED_PROXIES", "RAY_AUTH_TOKEN_PATH"}
+    own = {"ROLLCALL_WEB__TRUSTED_PROXIES", "ROLLCALL_WEB__ALLOWED_HOSTS", "RAY_AUTH_TOKEN_PATH"}
+    own |= {"ROLLCALL_BACKUP__KEY_FILE"}
     for name in set(compose) - own:
         assert SETTINGS[name] == compose[name], name
     make_secret_files(tmp_path / "secrets", ["localhost"])
@@ -150,45 +158,41 @@ def test_secrets_are_references(tmp_path: Path) -> None:
     key = password["valueFrom"]["secretKeyRef"]["key"]
     assert key in made
     assert (tmp_path / "secrets" / key).read_text().isprintable(), "a new line would be part of the password"
+    page = (REPOSITORY / "docs" / "kubernetes.md").read_text()
+    made.add("backup.keys")
     for value in SETTINGS.values():
         if value.startswith("/run/secrets/"):
-            assert value.removeprefix("/run/secrets/") in made
+            name = value.removeprefix("/run/secrets/")
+            assert name in made
+            assert f"--from-file=secrets/{name}" in page, "the page does not put it into the secret"
+    assert f"--from-file=secrets/{key}" in page
 
 
 def test_policies_reach_the_pods_and_the_ports_that_they_have() -> None:
     workers = CLUSTER["workerGroupSpecs"]
     budget = find("PodDisruptionBudget")["spec"]["selector"]["matchLabels"]
-    policy = find("NetworkPolicy")["spec"]
     for group in workers:
         assert budget.items() <= group["template"]["metadata"]["labels"].items()
-    for group in GROUPS:
-        assert policy["podSelector"]["matchLabels"].items() <= group["template"]["metadata"]["labels"].items()
+    policies = {one["metadata"]["name"]: one["spec"] for one in OBJECTS if one["kind"] == "NetworkPolicy"}
+    for name, policy in policies.items():
+        if name != "rollcall-rehearsal":
+            reached = workers if name == "rollcall-clients" else GROUPS
+            labels = policy["podSelector"]["matchLabels"].items()
+            assert all(labels <= group["template"]["metadata"]["labels"].items() for group in reached), name
     serve_port = yaml.safe_load(SERVICE["spec"]["serveConfigV2"])["http_options"]["port"]
-    clients = policy["ingress"][1]["ports"]
-    assert [port["port"] for port in clients] == [serve_port]
-    backend = find("Ingress")["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
-    assert backend == {"name": f"{SERVICE['metadata']['name']}-serve-svc", "port": {"number": serve_port}}
-    scraped = {port["port"] for port in policy["ingress"][2]["ports"]}
-    assert int(SETTINGS["ROLLCALL_METRICS__PORT"]) in scraped
-    opened = {port["port"] for rule in policy["egress"] for port in rule.get("ports", [])}
-    for name in ("postgres", "qdrant", "redis"):
-        assert {"postgres": 5432, "qdrant": 6333, "redis": 6379}[name] in opened
+    assert _ports(policies["rollcall-clients"], "ingress") == {serve_port}
+    for one in OBJECTS:
+        if one["kind"] == "Ingress":
+            for path in one["spec"]["rules"][0]["http"]["paths"]:
+                service = {"name": f"{SERVICE['metadata']['name']}-serve-svc", "port": {"number": serve_port}}
+                assert path["backend"]["service"] == service
+    scraped = _ports(policies["rollcall-prometheus"], "ingress")
+    assert scraped == {int(SETTINGS["ROLLCALL_METRICS__PORT"]), 8080}
+    assert _ports(policies["rollcall-stores"], "egress") == {5432, 6333, 6379}
+    rehearsal = policies["rollcall-rehearsal"]
+    assert set(rehearsal["policyTypes"]) == {"Ingress", "Egress"}
+    assert not {"ingress", "egress"} & set(rehearsal), "it reaches nobody"
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl, for its kustomize")
-@pytest.mark.parametrize("folder", ["base", "gpu"])
-def test_kustomize_puts_it_together(folder: str) -> None:
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(REPOSITORY / "config" / "kubernetes" / folder)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    made = {one["kind"]: one for one in yaml.safe_load_all(done.stdout)}
-    assert set(made) == {one["kind"] for one in OBJECTS}
-    jsonschema.validate(made["RayService"], RAY_SERVICE)
-    assert all(one["metadata"].get("namespace", "rollcall") == "rollcall" for one in made.values())
-    served = yaml.safe_load(made["RayService"]["spec"]["serveConfigV2"])["applications"][0]
-    asks_for_gpus = any("num_gpus" in one["ray_actor_options"] for one in served["deployments"])
-    assert asks_for_gpus is (folder == "gpu")
+def _ports(policy: dict[str, Any], way: str) -> set[int]:
+    return {port["port"] for rule in policy[way] for port in rule.get("ports", [])}

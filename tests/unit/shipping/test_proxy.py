@@ -10,6 +10,7 @@ import contextlib
 import http.server
 import json
 import os
+import pwd
 import shutil
 import socket
 import socketserver
@@ -17,7 +18,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,24 +95,45 @@ class Names(socketserver.BaseRequestHandler):
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("proxy")
-    binary = find_haproxy()
-    if binary is None:
-        pytest.skip("needs HAProxy, which comes with ray[serve] on Linux")
     make_secret_files(folder / "secrets", [HOST, FIRST])
     Node.healthy, Names.addresses = frozenset({FIRST, SECOND}), (FIRST,)
-    upstream = find_free_port()
-    servers: list[Any] = [Server((address, upstream), Node) for address in (FIRST, SECOND)]
+    made = Proxy(folder / "secrets", find_free_port())
+    servers: list[Any] = [Server((address, made.upstream), Node) for address in (FIRST, SECOND)]
     servers.append(socketserver.ThreadingUDPServer((FIRST, 0), Names))
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    made = Proxy(folder / "secrets" / "ca.pem", find_free_port(), find_free_port())
+    given = {
+        "ROLLCALL_PROXY_UPSTREAM": f"nodes.test:{made.upstream}",
+        "ROLLCALL_PROXY_RESOLVER": f"{FIRST}:{servers[-1].server_address[1]}",
+    }
+    try:
+        with run_haproxy(made, folder, given):
+            yield made
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+@contextlib.contextmanager
+def run_haproxy(
+    made: Proxy, folder: Path, given: Mapping[str, str], nodes: str | None = None
+) -> Iterator[int]:
+    """HAProxy with the shipped configuration until the block ends; its process id.
+
+    Args:
+        given: variables besides where it listens and its certificate.
+        nodes: a second file of configuration.
+    """
+    binary = find_haproxy()
+    if binary is None:
+        pytest.skip("needs HAProxy, which comes with ray[serve] on Linux")
     environment = {
         **os.environ,
         "ROLLCALL_PROXY_BIND": f"{FIRST}:{made.port}",
         "ROLLCALL_PROXY_PLAIN_BIND": f"{FIRST}:{made.plain_port}",
-        "ROLLCALL_PROXY_CERTIFICATE": str(folder / "secrets" / "proxy.pem"),
-        "ROLLCALL_PROXY_UPSTREAM": f"nodes.test:{upstream}",
-        "ROLLCALL_PROXY_RESOLVER": f"{FIRST}:{servers[-1].server_address[1]}",
+        "ROLLCALL_PROXY_CERTIFICATE": str(made.secrets / "proxy.pem"),
+        **given,
     }
     config = (REPOSITORY / "config" / "proxy" / "haproxy.cfg").read_text()
     for shipped, short in SHORTENED.items():
@@ -119,6 +141,9 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         config = config.replace(shipped, short)
     (folder / "haproxy.cfg").write_text(config)
     command = [binary, "-f", str(folder / "haproxy.cfg")]
+    if nodes is not None:
+        (folder / "nodes.cfg").write_text(nodes)
+        command += ["-f", str(folder / "nodes.cfg")]
     checked = subprocess.run([*command, "-c"], env=environment, capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stderr
     assert "WARNING" not in checked.stderr.upper(), checked.stderr
@@ -126,34 +151,41 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_for(lambda: made.answers("/healthz"), lambda: (folder / "log").read_text())
-        yield made
+        yield process.pid
+        # A line is written once the answer is gone, so the last may be still to come.
+        wait_for(
+            lambda: len(find_requests(folder / "log")) >= made.answered, lambda: (folder / "log").read_text()
+        )
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):  # how it ends is not what is tested here
             process.wait(30)
         process.kill()
         process.wait()
-        for server in servers:
-            server.shutdown()
-            server.server_close()
     said = (folder / "log").read_text()
     assert "secret-path" not in said, "paths are nobody's business"
-    requests = [line for line in said.splitlines() if " ms " in line]
-    assert len(requests) >= made.answered > 0
-    assert not [line for line in requests if FIRST in line], "nor are clients' addresses"
+    assert made.answered > 0
+    assert not [line for line in find_requests(folder / "log") if FIRST in line], "nor are clients' addresses"
+
+
+def find_requests(log: Path) -> list[str]:
+    """The lines that tell of a request."""
+    return [line for line in log.read_text().splitlines() if " ms " in line]
 
 
 class Proxy:
     """Where it listens, and a client that trusts its authority.
 
     Attributes:
+        upstream: port of the nodes.
         answered: requests that were answered; the proxy has logged each.
     """
 
-    def __init__(self, authority: Path, port: int, plain_port: int) -> None:
-        self.port, self.plain_port = port, plain_port
+    def __init__(self, secrets: Path, upstream: int) -> None:
+        self.secrets, self.upstream = secrets, upstream
+        self.port, self.plain_port = find_free_port(), find_free_port()
         self.answered = 0
-        self.context = ssl.create_default_context(cafile=str(authority))
+        self.context = ssl.create_default_context(cafile=str(secrets / "ca.pem"))
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One request on a connection of its own."""
@@ -277,3 +309,24 @@ def test_nodes_come_and_go_and_sick_ones_are_passed_over(proxy: Proxy) -> None:
     wait_for(lambda: reached() == {SECOND})
     Node.healthy, Names.addresses = frozenset({FIRST, SECOND}), (FIRST,)
     wait_for(lambda: reached() == {FIRST})
+
+
+def test_nodes_may_be_listed_and_root_is_given_up(proxy: Proxy, tmp_path: Path) -> None:
+    """config/machines/nodes.cfg, where no DNS server knows the nodes; root becomes whom it is told to be."""
+    nodes = (REPOSITORY / "config" / "machines" / "nodes.cfg").read_text()
+    for name, address in {"node1:8000": FIRST, "node2:8000": SECOND}.items():
+        assert f" {name}\n" in nodes
+        nodes = nodes.replace(f" {name}\n", f" {address}:{proxy.upstream}\n")
+    (tmp_path / "empty").mkdir()
+    given = {"USER": "nobody", "GROUP": "nogroup", "CHROOT": str(tmp_path / "empty")}
+    is_root = os.geteuid() == 0
+    listed = Proxy(proxy.secrets, proxy.upstream)
+    Node.healthy = frozenset({FIRST, SECOND})
+    with run_haproxy(
+        listed, tmp_path, {f"ROLLCALL_PROXY_{name}": value for name, value in given.items() if is_root}, nodes
+    ) as process:
+        wait_for(lambda: {listed.ask("GET", "/").json()["node"] for _ in range(8)} == {FIRST, SECOND})
+        user = Path(f"/proc/{process}").stat().st_uid
+        assert user == (pwd.getpwnam("nobody").pw_uid if is_root else os.geteuid())
+        if is_root:
+            assert Path(f"/proc/{process}/root").resolve() == tmp_path / "empty"
