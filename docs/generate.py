@@ -44,6 +44,8 @@ def write_configuration() -> str:
         f"environment variables (`{ENV_PREFIX}PICTURE__MAX_BYTES=5000000`), files that such a variable",
         f"with `_FILE` at its end names (`{ENV_PREFIX}DATABASE_URL_FILE`), `.env`, the defaults.",
         "A key that does not exist, or a value out of range, stops the start with a message that names it.",
+        "So do `database_url`, `gallery.engine` and `gallery.url` under `args` alone: commands such as",
+        "`rollcall backup` see the environment, its files and `.env`, and would work on another place.",
         "",
     ]
     plain = {name: field for name, field in Settings.model_fields.items() if not _is_section(field)}

@@ -29,6 +29,7 @@ DEFAULT_OPTIONS = (
     *("--slo-p99-ms", "2000", "--slo-shed", "0"),
 )
 """What `make load` asks where ARGS say nothing: a rate that two cores hold."""
+WAKE_S = 0.5
 STOP_TIMEOUT_S = 60.0
 """Of a generator that is told to stop: it waits for what is under way, and takes back what it has made."""
 
@@ -66,7 +67,10 @@ def run_locust(target: Target, arguments: Sequence[str], *, is_quiet: bool = Fal
     # In a session of its own, which can go before the service's (`take_niceness`).
     process = subprocess.Popen(command, env=environment, stdout=output, start_new_session=True)
     try:
-        return process.wait()
+        while True:
+            # Never for long: a signal that comes just before the wait begins would not end it.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(WAKE_S)
     except BaseException:
         # What ends this command does not reach that session.
         process.send_signal(signal.SIGINT)

@@ -26,7 +26,7 @@ CPUS_PER_NODE = 2
 
 
 class RayCluster(Service):
-    """`ray start` for each node, and `serve deploy`; all on loopback, on ports and in a folder of its own.
+    """`ray start` for each node, and `rollcall deploy`; all on loopback, on ports and in a folder of its own.
 
     Args:
         data_dir: gallery, registry and keys, which all nodes reach.
@@ -73,18 +73,26 @@ class RayCluster(Service):
             )
         wait_until(lambda: any("raylet" in p.name() for p in self.find_node(name)), f"{name}'s raylet")
 
-    def deploy(self, config: Mapping[str, Any]) -> None:
-        """`serve deploy`; returns when it has been accepted."""
+    def deploy(self, config: Mapping[str, Any], *options: str, wait_s: float = 0) -> str:
+        """`rollcall deploy`; what it says. It returns when the config has been accepted, or when it runs.
+
+        Raises:
+            RuntimeError: it was refused, or did not run in time; holds what the command said.
+        """
         self._config_file.write_text(yaml.safe_dump(dict(config)))
+        command = [sys.executable, "-m", "serving.cli", "deploy", "--config", str(self._config_file)]
         done = subprocess.run(
-            [_find_script("serve"), "deploy", str(self._config_file)],
+            [*command, "--timeout-s", str(wait_s), *options],
             env={**self.environment, "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{self._dashboard_port}"},
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=COMMAND_TIMEOUT_S,
+            timeout=COMMAND_TIMEOUT_S + wait_s,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        said = done.stdout + done.stderr
+        if done.returncode != 0:
+            raise RuntimeError(said)
+        return said
 
     def find_node(self, name: str) -> list[psutil.Process]:
         """All processes of a node."""

@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 DIRECTORY = Path(os.environ.get("CHAOS_RESULTS_DIR", "chaos-results"))
+UNBROKEN_COLUMNS = 200
+"""What the widest row takes."""
 BEGIN, END = "<!-- the failure table -->", "<!-- end of the failure table -->"
 COLUMNS = (
     "failure",
@@ -145,7 +147,10 @@ def main(arguments: list[str] | None = None) -> int:
         table = Table(*COLUMNS, title="Failures under load")
         for row in rows:
             table.add_row(*row.cells())
-        Console().print(table)
+        console = Console()
+        if not console.is_terminal:
+            console.width = UNBROKEN_COLUMNS  # a log is read without a terminal's edge
+        console.print(table)
     return 0 if rows and not any(row.lost for row in rows) else 1
 
 

@@ -46,7 +46,7 @@ def test_numbers_change_without_a_lost_request_or_a_new_replica(served: tuple[Ra
             deployment["user_config"]["max_batch_size"] += 1
         else:
             deployment["user_config"]["detector"]["max_calls"] += 1
-    row = target.suffer("serve deploy of other numbers (user_config)", lambda: cluster.deploy(config))
+    row = target.suffer("rollcall deploy of other numbers (user_config)", lambda: cluster.deploy(config))
     assert row.failed == {}
     assert find_pids(target) == before
 
@@ -64,7 +64,7 @@ def test_a_rolling_deploy_replaces_every_replica_without_a_lost_request(
         return is_complete(target, 2) and not before & find_pids(target)
 
     row = target.suffer(
-        "serve deploy of another version (every replica replaced)",
+        "rollcall deploy of another setting (every replica replaced)",
         lambda: cluster.deploy(config),
         is_whole=is_rolled_out,
         limit_s=ROLL_OUT_LIMIT_S,

@@ -26,7 +26,7 @@ def test_the_doctors_page_has_a_cure_for_every_fault(repository: Path) -> None:
     faults = re.findall(r"^\| (?:warn|fail) \| (.+) \| (.+) \|$", page, re.M)
     source = "".join(
         (repository / "serving" / "operations" / "doctor" / f"{name}.py").read_text()
-        for name in ("files", "machine", "stores")
+        for name in ("certificates", "copies", "files", "machine", "stores")
     )
     # One call makes the rows of two checks: what does not answer.
     assert len(faults) == len(re.findall(r"\b(?:warn|fail)\(", source)) + 1

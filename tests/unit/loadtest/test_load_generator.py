@@ -49,12 +49,12 @@ def test_options_of_a_load_are_kept_from_the_service(monkeypatch: pytest.MonkeyP
 
 
 GENERATOR = """#!{python}
-import os, pathlib, signal
+import os, pathlib, signal, time
 worker = os.fork()
 if worker == 0:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        signal.pause()
+        time.sleep(0.05)
 def stop(*_):
     pathlib.Path("stopped").touch()
     os._exit(0)
@@ -62,7 +62,7 @@ signal.signal(signal.SIGINT, stop)
 pathlib.Path("begun.new").write_text(f"{{os.getpid()}} {{worker}}")
 pathlib.Path("begun.new").rename("begun")
 while True:
-    signal.pause()
+    time.sleep(0.05)
 """
 """In place of Locust: it stops when it is told to, and has a worker that never does."""
 
@@ -118,7 +118,7 @@ def stop(*_):
 signal.signal(signal.SIGINT, stop)
 pathlib.Path("begun").touch()
 while True:
-    signal.pause()
+    time.sleep(0.05)
 """
 
 
