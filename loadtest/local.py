@@ -16,11 +16,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
+from loadtest.endings import hold_endings, unwind_when_ended
 from loadtest.service import Service, run_service
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
@@ -29,7 +30,7 @@ DEFAULT_OPTIONS = (
     *("--slo-p99-ms", "2000", "--slo-shed", "0"),
 )
 """What `make load` asks where ARGS say nothing: a rate that two cores hold."""
-WAKE_S = 0.5
+POLL_S = 0.05
 STOP_TIMEOUT_S = 60.0
 """Of a generator that is told to stop: it waits for what is under way, and takes back what it has made."""
 
@@ -64,47 +65,21 @@ def run_locust(target: Target, arguments: Sequence[str], *, is_quiet: bool = Fal
     if is_quiet:
         command += ["--skip-log-setup"]
     output = subprocess.DEVNULL if is_quiet else None
-    # In a session of its own, which can go before the service's (`take_niceness`).
-    process = subprocess.Popen(command, env=environment, stdout=output, start_new_session=True)
-    try:
-        while True:
-            # Never for long: a signal that comes just before the wait begins would not end it.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(WAKE_S)
-    except BaseException:
-        # What ends this command does not reach that session.
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT_S)
-        raise
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # as it is when no worker is left either
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@contextlib.contextmanager
-def unwind_when_ended() -> Iterator[None]:
-    """Within the block, which the main thread must run, SIGTERM and SIGHUP unwind the stack as Ctrl-C does.
-
-    What was started has sessions of its own, and would else go on. Further signals do not cut that short, and
-    what is ignored already (nohup) stays so.
-    """
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    heeded = [each for each, handler in before.items() if handler is not signal.SIG_IGN]
-
-    def end(number: int, _: FrameType | None) -> None:
-        for each in heeded:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-    for each in heeded:
-        signal.signal(each, end)
-    try:
-        yield
-    finally:
-        for each in heeded:
-            signal.signal(each, before[each])
+    with hold_endings() as ended:
+        # In a session of its own, which can go before the service's (`take_niceness`).
+        process = subprocess.Popen(command, env=environment, stdout=output, start_new_session=True)
+        try:
+            while process.poll() is None and not ended:
+                time.sleep(POLL_S)
+            if ended:  # what ends this command does not reach that session
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_TIMEOUT_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # as it is when no worker is left either
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
+    return status
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,9 +1,8 @@
-"""The command that measures the work of a recognition: what it writes, and that the work is still cheap."""
+"""The command that measures the work of a recognition: what it writes."""
 
 from __future__ import annotations
 
 import json
-import statistics
 from pathlib import Path
 
 import pytest
@@ -32,18 +31,9 @@ def test_every_round_and_the_machine_are_written(result: dict[str, dict[str, obj
                 )
 
 
-def test_one_face_costs_a_fraction_of_a_whole_search(result: dict[str, dict[str, dict]]) -> None:
-    """A quarter when it was measured; CPU seconds of ways that take turns, so noise hits both."""
-    ways = result["seconds"]["one face, 640x480"]
-    new, old = (statistics.median(each["total"] for each in ways[way]) for way in ("new", "old"))
-    assert new <= 0.5 * old
-
-
-def test_12_megapixels_reach_the_detector_for_less_than_half_of_a_whole_decode(
-    result: dict[str, list[dict[str, float]]],
-) -> None:
-    """0.26 to 0.32 when it was measured; the fastest of each way, whose CPU time others disturbed least."""
-    rounds = result["decoding_seconds"]
-    for what in ("decode", "to the input,"):
-        reduced, whole = (min(each[f"{what} {way}"] for each in rounds) for way in ("reduced", "whole"))
-        assert reduced <= 0.45 * whole
+def test_both_ways_of_decoding_are_measured(result: dict[str, list[dict[str, float]]]) -> None:
+    for each in result["decoding_seconds"]:
+        assert set(each) == {
+            f"{what} {way}" for what in ("decode", "to the input,") for way in ("reduced", "whole")
+        }
+        assert all(spent_s > 0 for spent_s in each.values())

@@ -68,10 +68,10 @@ while True:
 
 COMMAND = """
 import signal, sys
-from loadtest import local
+from loadtest import endings, local
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.executable = "./generator"
-with local.unwind_when_ended():
+with endings.unwind_when_ended():
     local.run_locust(local.Target("http://127.0.0.1:1", "token"), [])
 """
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -351,26 +349,3 @@ def test_scaled_measures_stay_in_their_ranges(value: float, centre: float, facto
     assert 0 <= scale.convert_score(value) <= 1
     if math.isfinite(value):
         assert -90 <= scale.convert_pitch(value) <= 90
-
-
-def test_a_face_is_measured_quickly(portrait: np.ndarray, pipeline: FacePipeline) -> None:
-    """It costs a thirtieth of the face's embedding; both are the best of rounds that take turns."""
-    face = _face(portrait, pipeline)
-    meter = QualityMeter(TEMPLATE)
-    height, width = portrait.shape[:2]
-
-    def measure_face() -> None:
-        meter.measure(face.crop, face.box, face.landmarks, 0.9, width, height)
-
-    def embed_face() -> None:
-        pipeline.embedder.embed(face.crop[None])
-
-    def spend_s(work: Callable[[], None], times: int) -> float:
-        started_s = time.process_time()
-        for _ in range(times):
-            work()
-        return (time.process_time() - started_s) / times
-
-    rounds = [(spend_s(measure_face, 50), spend_s(embed_face, 2)) for _ in range(8)]
-    measured_s, embedded_s = map(min, zip(*rounds, strict=True))
-    assert measured_s < embedded_s / 12
