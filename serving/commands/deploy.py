@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from serving.commands import start_checks
 from serving.commands.console import AsJson, StepBar, console, print_json, show_steps
 from serving.commands.serve_config import complete_config, find_application, read_config
-from serving.commands.start_checks import check_stores as see_stores
 from serving.errors import ClusterUnreachable, DeploymentFailed
 from serving.operations.deployment import (
     ADDRESS_VARIABLE,
@@ -27,15 +27,13 @@ from serving.settings import DEPLOYED_AS, load_settings, make_digest, refuse_hid
 POLL_S = 1.0
 
 Outcome = Literal["started", "replaced", "unchanged"]
-_UNCHANGED = "Settings, secrets and release are those that run; what else the config says is taken over."
-_SAID: dict[tuple[Outcome, bool], str] = {
-    ("started", True): "It runs.",
-    ("started", False): "It is being started.",
-    ("replaced", True): "Every replica was replaced.",
-    ("replaced", False): "Every replica is being replaced.",
-    ("unchanged", True): _UNCHANGED,
-    ("unchanged", False): _UNCHANGED,
+_SAID: dict[Outcome, tuple[str, str]] = {
+    "started": ("It is being started.", "It runs."),
+    "replaced": ("Every replica is being replaced.", "Every replica was replaced."),
+    "unchanged": 2
+    * ("Settings, secrets and release are those that run; what else the config says is taken over.",),
 }
+"""Of each outcome, before it has been waited for and after."""
 
 
 def deploy(
@@ -70,7 +68,7 @@ def deploy(
     name = application.get("name", "default")
     cluster = Cluster(address)
     if check_stores:
-        see_stores(settings)
+        start_checks.check_stores(settings)
     before = cluster.look(name)
     mark = choose_mark(make_digest(settings), before, restart=restart)
     application["args"][DEPLOYED_AS] = mark
@@ -82,7 +80,7 @@ def deploy(
     if as_json:
         print_json({"application": name, DEPLOYED_AS: mark, "outcome": outcome, "runs": bool(timeout_s)})
     else:
-        console.print(f"[green]{_SAID[outcome, bool(timeout_s)]}[/] [dim]({DEPLOYED_AS} {mark})[/]")
+        console.print(f"[green]{_SAID[outcome][bool(timeout_s)]}[/] [dim]({DEPLOYED_AS} {mark})[/]")
 
 
 def _name_outcome(mark: str, before: ApplicationState) -> Outcome:

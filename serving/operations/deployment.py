@@ -51,10 +51,10 @@ def choose_mark(digest: str, state: ApplicationState, *, restart: bool = False) 
     What could not be deployed is always built anew: Serve would do nothing about it. It mends by itself what
     was deployed and is unhealthy.
     """
-    is_same = state.deployed_as is not None and state.deployed_as.partition("-")[0] == digest
     if restart or state.status == "DEPLOY_FAILED":
         return f"{digest}-{secrets.token_hex(4)}"
-    return state.deployed_as if is_same and state.deployed_as is not None else digest
+    running = state.deployed_as or ""
+    return running if running.partition("-")[0] == digest else digest
 
 
 class Cluster:

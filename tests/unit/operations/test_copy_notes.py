@@ -158,14 +158,20 @@ async def test_a_registry_that_does_not_answer_is_waited_for_no_longer_than_it_m
     assert error == "no answer within 0.2 s"
 
 
-def test_the_commands_note_what_they_wrote_and_warn_of_what_they_could_not(
-    make_data: MakeData, safe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A table that is gone stands for a role that may not write it."""
+@pytest.fixture
+def data_of_commands(make_data: MakeData, monkeypatch: pytest.MonkeyPatch) -> Data:
+    """What commands work on that name no other: one person."""
     data = make_data("data")
     asyncio.run(data.fill(people=1))
     monkeypatch.setenv("ROLLCALL_DATA_DIR", str(data.settings.data_dir))
     monkeypatch.delenv("ROLLCALL_DATABASE_URL", raising=False)
+    return data
+
+
+def test_the_commands_note_what_they_wrote_and_warn_of_what_they_could_not(
+    data_of_commands: Data, safe: Path
+) -> None:
+    """A table that is gone stands for a role that may not write it."""
 
     def run(*words: str) -> tuple[str, str]:
         done = CliRunner().invoke(app, list(words))
@@ -175,25 +181,19 @@ def test_the_commands_note_what_they_wrote_and_warn_of_what_they_could_not(
     shown = json.loads(run("backup", str(safe / "one"), "--json")[0])
     assert shown["noted"] is True
     assert "could not be told" not in run("erasures", str(safe / "list"))[1]
-    notes = asyncio.run(read(data.settings.registry_url))
+    notes = asyncio.run(read(data_of_commands.settings.registry_url))
     assert notes["backup"].taken_at.isoformat() == shown["taken_at"]
     assert notes["erasures"].taken_at > notes["backup"].taken_at
 
-    with closing(sqlite3.connect(data.settings.data_dir / "registry.sqlite3")) as connection:
+    with closing(sqlite3.connect(data_of_commands.settings.data_dir / "registry.sqlite3")) as connection:
         connection.execute("DROP TABLE last_copy")
     assert "could not be told of this backup" in run("backup", str(safe / "two"))[1]
     assert "could not be told of this list" in run("erasures", str(safe / "list"))[1]
     BackupFile(safe / "two").verify()
 
 
-def test_a_disk_with_little_room_is_told_of(
-    make_data: MakeData, safe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = make_data("data")
-    asyncio.run(data.fill(people=1))
-    monkeypatch.setenv("ROLLCALL_DATA_DIR", str(data.settings.data_dir))
-    monkeypatch.delenv("ROLLCALL_DATABASE_URL", raising=False)
-    size = asyncio.run(back_up(data.settings, safe / "one", key=None)).size_bytes
+def test_a_disk_with_little_room_is_told_of(data_of_commands: Data, safe: Path) -> None:
+    size = asyncio.run(back_up(data_of_commands.settings, safe / "one", key=None)).size_bytes
     with mount_small_disk(16) as disk:
         backups = disk / "backups"
         backups.mkdir(mode=0o700)
