@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,27 @@ os.environ.pop("COLUMNS", None)  # of a parallel worker, which has no terminal: 
 pytest_plugins = ["tests.service_fixtures"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PROCESS_STATUS = Path("/proc/self/status")
+
+
+@pytest.fixture(autouse=True)
+def _process_as_found() -> Iterator[None]:
+    """No test changes what later ones, and the processes that they start, inherit of this process."""
+    before = _read_inherited()
+    yield
+    after = _read_inherited()
+    names = before.keys() | after.keys()
+    assert [name for name in sorted(names) if before.get(name) != after.get(name)] == []
+
+
+def _read_inherited() -> dict[str, object]:
+    variables = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    ignored = {
+        each.name: signal.getsignal(each) is signal.SIG_IGN for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    status = PROCESS_STATUS.read_text("ascii", "replace") if PROCESS_STATUS.exists() else ""
+    umask = status.partition("Umask:")[2].partition("\n")[0]
+    return {**variables, **ignored, "umask": umask, "directory": os.getcwd()}
 
 
 @pytest.fixture(scope="session")

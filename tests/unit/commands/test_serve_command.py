@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -34,10 +35,13 @@ APPLICATION = {"name": "a", "import_path": "x:y"}
 
 @pytest.fixture(autouse=True)
 def _leave_the_process_as_it_was() -> Iterator[None]:
-    """The command sets its umask and environment, which its children inherit."""
+    """The command sets its umask and environment, and ends ignoring signals, which its children inherit."""
     before, mask = dict(os.environ), os.umask(0)
+    handlers = {each: signal.getsignal(each) for each in serve_module.STOP_SIGNALS}
     os.umask(mask)
     yield
+    for each, handler in handlers.items():
+        signal.signal(each, handler)
     os.umask(mask)
     for name in set(os.environ) - set(before):
         del os.environ[name]
