@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,16 @@ set_ray_flags(own_cluster=True)  # before anything imports Ray
 os.environ.update(choose_own_ports())  # a parallel process has inherited those of the one that started it
 os.environ.pop("COLUMNS", None)  # of a parallel worker, which has no terminal: consoles would keep its width
 
+
+def _make_ray_token() -> None:
+    """What Ray does where there is none; of two that start at once each would make its own."""
+    path = Path("~/.ray/auth_token").expanduser()
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError), open(path, "x", opener=partial(os.open, mode=0o600)) as file:
+        file.write(secrets.token_hex(32))
+
+
+_make_ray_token()  # before parallel workers begin
 pytest_plugins = ["tests.service_fixtures"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -100,12 +100,6 @@ def test_an_application_that_serve_deploy_sent_has_no_mark() -> None:
     assert read_state({"status": "DEPLOYING", "deployed_app_config": None}).deployed_as is None
 
 
-@pytest.fixture
-def token(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's, without which its client asks nobody; nothing tells whether another test has left one."""
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
-
-
 class _Refusing(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_error(401)
@@ -124,7 +118,6 @@ def refusing() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.usefixtures("token")
 def test_what_is_no_cluster_is_one_message(refusing: str) -> None:
     for address in ("http://127.0.0.1:1", refusing):
         with pytest.raises(ClusterUnreachable) as caught:
@@ -136,7 +129,6 @@ def test_what_is_no_cluster_is_one_message(refusing: str) -> None:
             Cluster(address)
 
 
-@pytest.mark.usefixtures("token")
 def test_who_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deployment, "TIMEOUTS_S", (0.2, 0.2))
     with (
