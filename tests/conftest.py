@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from serving.runtime import choose_own_ports, set_ray_flags
+from serving.settings import ENV_PREFIX
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background job. What the tests start would ignore Ctrl-C too.
@@ -48,7 +49,7 @@ def _process_as_found() -> Iterator[None]:
 
 
 def _read_inherited() -> dict[str, object]:
-    variables = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    variables = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
     ignored = {
         each.name: signal.getsignal(each) is signal.SIG_IGN for each in (signal.SIGINT, signal.SIGTERM)
     }

@@ -21,13 +21,6 @@ from serving.commands.frame_sources import Camera, FrameSource, FrameWriter, Pic
 from serving.commands.sightings import Sightings
 from serving.errors import CommandError
 
-
-@pytest.fixture(autouse=True)
-def _quiet_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command tells OpenCV by the environment, unless that says something already."""
-    monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-
 BOX = {"x": 0, "y": 0, "width": 1, "height": 1}
 TIMINGS = {"decode_ms": 1, "detect_ms": 1, "embed_ms": 1, "match_ms": 1, "total_ms": 4}
 
