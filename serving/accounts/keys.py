@@ -37,7 +37,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from serving.database.location import make_private_directory, sync_directory
+from serving.directories import make_private_directory, sync_directory
 from serving.errors import ConfigurationError
 
 RESCAN_INTERVAL_S = 5.0

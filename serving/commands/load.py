@@ -29,8 +29,6 @@ MISSED, BROKEN = 2, 3
 """Exit statuses of `python -m loadtest.local`."""
 STOP_TIMEOUT_S = 150.0
 """After Ctrl-C: what is under way is waited for, what was made is taken back, the service ends."""
-FURTHER_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
-"""Of this command: options that it does not know are the load test's."""
 GET_IT = (
     "the load tests come with the checkout and its tools for tests: there, `make load` once, then "
     ".venv/bin/rollcall load"

@@ -13,13 +13,14 @@ from rich.markup import escape
 from serving.commands import pack_migration
 from serving.commands.console import AsJson, console, fail, messages, print_json, show_steps
 from serving.commands.pack_licence import ensure_licence
+from serving.commands.pack_preparation import prepare_with_progress
 from serving.commands.pack_progress import show_pack
 from serving.commands.pack_tables import describe, make_info, make_list, summarise
 from serving.errors import CommandError, PackError
 from serving.packs.configured import find_served_packs, open_store
 from serving.packs.liveness import LivenessPack
 from serving.packs.manifest import Pack
-from serving.packs.store import PackStore, PreparedPack
+from serving.packs.store import PackStore
 from serving.settings import Settings, load_settings
 
 packs = typer.Typer(help="Model packs: detector, embedder and calibration.", no_args_is_help=True)
@@ -239,24 +240,6 @@ def remove(
         )
     else:
         console.print(f"removed {names}: {len(deleted)} files" + (f", {size}" if chosen else ""))
-
-
-def prepare_with_progress(settings: Settings, *, accept_licence: bool = False) -> PreparedPack:
-    """Every pack that serves made ready, with progress where that takes time; returns the default one."""
-    store = open_store(settings)
-    prepared = []
-    for pack in find_served_packs(settings):
-        ensure_licence(store, pack, accept=accept_licence)
-        if store.is_ready(pack):
-            prepared.append(store.prepare(pack))
-            continue
-        with show_pack(pack.id) as bar:
-            prepared.append(store.prepare(pack, bar))
-    if settings.liveness.model is not None:
-        from serving.commands import liveness_packs  # loads OpenCV and ONNX Runtime
-
-        liveness_packs.prepare_liveness_pack(store, settings, accept_licence=accept_licence)
-    return prepared[0]
 
 
 def write_samples(

@@ -24,7 +24,7 @@ from rich.markup import escape
 from serving.commands.console import console, messages
 from serving.commands.front import make_front_options
 from serving.commands.head_watch import mark_run, watch_head
-from serving.commands.packs import prepare_with_progress
+from serving.commands.pack_preparation import prepare_with_progress
 from serving.commands.ports import check_port_is_free, choose_metrics_port
 from serving.commands.ray_parts import trim_ray
 from serving.commands.serve_config import complete_config, find_application, read_config

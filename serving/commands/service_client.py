@@ -9,7 +9,7 @@ import httpx
 
 from rollcall_client import AsyncClient, ConnectionFailed, Retries, ServiceError
 from rollcall_client import RollcallError as ServiceRefusal
-from serving.commands.console import NOT_REACHED, explain_connection
+from serving.commands.service_refusals import NOT_REACHED, explain_connection
 from serving.errors import CommandError
 
 PATIENCE = Retries(max_tries=12, first_pause_s=0.5, longest_pause_s=70.0)

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from rollcall_client import Client
-from serving.commands.console import console, explain_connection
+from serving.commands.console import console
+from serving.commands.service_refusals import explain_connection
 
 PARTLY = 3
 """Exit code when all was done, and the answer is no or not everything went in; see docs/cli.md."""

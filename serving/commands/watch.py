@@ -13,10 +13,10 @@ import typer
 
 from rollcall_client import Client, Retries, Stream, StreamFaces
 from rollcall_client.models import FaceChoice, LivenessMode
-from serving.commands.console import explain_connection
 from serving.commands.frame_sources import Camera, Frame, FrameSource, FrameWriter, PictureFolder, VideoFile
 from serving.commands.recognition import Quality, Strict, Threshold
 from serving.commands.service_options import ACCESS_HELP, DEFAULT_URL, PARTLY, Url
+from serving.commands.service_refusals import explain_connection
 from serving.commands.sightings import Sightings
 from serving.commands.watch_view import WatchView
 from serving.errors import CommandError

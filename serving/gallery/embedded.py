@@ -11,7 +11,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from serving.database.location import sync_directory
+from serving.directories import sync_directory
 from serving.errors import ConfigurationError, InternalError, StageUnavailable
 from serving.gallery.grouping import plan_search
 from serving.gallery.layout import POINTS_PER_PAGE, POINTS_PER_WRITE

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.database.location import sync_directory
+from serving.directories import sync_directory
 from serving.errors import ConfigurationError, StorageFull
 
 _LOCK_POLL_S = 0.05

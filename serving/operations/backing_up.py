@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 import serving
-from serving.database.location import make_private_directory, sync_directory
 from serving.database.metadata import now_utc
 from serving.database.migration import current_revision
 from serving.database.migrations import HEAD
+from serving.directories import make_private_directory, sync_directory
 from serving.errors import BackupError
 from serving.operations.archive import BackupFile, BackupWriter, RowsWriter
 from serving.operations.backup_keys import BackupKey

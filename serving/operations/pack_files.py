@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from serving.database.location import make_private_directory
+from serving.directories import make_private_directory
 from serving.errors import BackupError, PackError
 from serving.packs.catalogue import imported_directory, imported_ids
 from serving.packs.configured import open_store

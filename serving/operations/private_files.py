@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from serving.database.location import make_private_directory, sync_directory
+from serving.directories import make_private_directory, sync_directory
 from serving.errors import BackupError
 
 MOUNTED_SECRETS = Path("/run/secrets")

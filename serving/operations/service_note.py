@@ -9,7 +9,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from serving.database.location import make_private_directory
+from serving.directories import make_private_directory
 from serving.operations.file_locks import is_held
 
 FILE_NAME = "service.json"

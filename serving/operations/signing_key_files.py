@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from serving.database.location import make_private_directory
+from serving.directories import make_private_directory
 from serving.errors import BackupError, RestoreRefused
 from serving.operations.archive import BackupFile
 

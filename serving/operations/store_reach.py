@@ -6,14 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Literal
 
-from serving.database.location import find_sqlite_file
-from serving.database.migration import current_revision
-from serving.database.migrations import HEAD
 from serving.errors import RollcallError
-from serving.gallery.engines import make_address
-from serving.gallery.retries import Transient
-from serving.gallery.server_faults import translate_fault
-from serving.operations.registry_session import open_snapshot
 from serving.settings import Settings
 
 Store = Literal["registry", "gallery", "redis"]
@@ -45,8 +38,12 @@ async def _describe(store: Store, answer: Awaitable[None]) -> str:
 
 
 async def _ask_registry(settings: Settings) -> None:
-    if find_sqlite_file(settings.registry_url) is not None:
+    if settings.registry_url.startswith("sqlite"):
         return
+    from serving.database.migration import current_revision  # only where a server is: they take half a second
+    from serving.database.migrations import HEAD
+    from serving.operations.registry_session import open_snapshot
+
     async with open_snapshot(settings.registry_url, check_tables=False) as session:
         revision = await session.run(current_revision)
     if revision is not None and revision > HEAD:
@@ -56,6 +53,10 @@ async def _ask_registry(settings: Settings) -> None:
 async def _ask_gallery(settings: Settings) -> None:
     if settings.gallery.engine != "server":
         return
+    from serving.gallery.engines import make_address
+    from serving.gallery.retries import Transient
+    from serving.gallery.server_faults import translate_fault
+
     client = make_address(settings.gallery).connect(DEADLINE_S)
     try:
         await client.get_collections()

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from rollcall_client import ConnectionFailed
 from serving.commands import service_options
-from serving.commands.console import fail_at_service
 from serving.commands.service_options import open_service, print_rows
+from serving.commands.service_refusals import fail_at_service
 from serving.errors import CommandError
 
 LONG = "an-event-whose-id-is-longer-than-the-line" * 3
