@@ -77,6 +77,7 @@ def _explain_few_cores() -> str | None:
 
 PARTS = (
     Part("work", ("--rounds", "3"), ("--rounds", "1"), (30, 10), json_option="--output"),
+    Part("start", ("--rounds", "3"), ("--rounds", "1"), (60, 20)),
     Part(
         "tax",
         ("--rounds", "2", "--seconds", "8"),

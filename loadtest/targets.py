@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -83,6 +84,10 @@ def _read_work_ms(document: Document) -> float:
     return 1e3 * _median(document["seconds"]["one face, 640x480"]["new"], "total")
 
 
+def _read_start_s(document: Document) -> float:
+    return statistics.median(float(each["ready_s"]) for each in document["rounds"])
+
+
 def _read_decoding(document: Document) -> float:
     rounds = document["decoding_seconds"]
     if not rounds:
@@ -135,6 +140,7 @@ def _read_matcher(name: str) -> Callable[[Document], float]:
 TARGETS = (
     Target("graph tax: CPU of the service / in process, 16 clients", "tax", 1.15, _read_tax),
     Target("the work, one face in 640x480, in process", "work", 25.0, _read_work_ms, unit=" ms"),
+    Target("from the command to ready", "start", 15.0, _read_start_s, unit=" s"),
     Target("LFW accuracy lost against full-size fp32", "quality", 0.1, _read_lost_accuracy, unit=" points"),
     Target("recall lost, faces of 32 px and more", "quality", 1.0, _read_lost_recall, unit=" points"),
     Target(
