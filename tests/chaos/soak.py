@@ -1,7 +1,8 @@
 """A long low load, and what becomes of the memory of every process meanwhile.
 
-    python -m tests.chaos.soak [--seconds 3600] [--rate 3] [--warm-up 600] [--limit 1] [--output FILE]
+    python -m tests.chaos.soak [--seconds 3600] [--rate 3] [--warm-up 600] [--wear] [--limit 1]
 
+With --wear the service first does in minutes what takes it a day (`wear.py`); that is in none of the seconds.
 Ends with 1 when a process grows faster than the limit beyond doubt, or acknowledged work was lost, or a
 request failed. Growth is the slope of a straight line through means of half a minute each, in per cent of the
 mean an hour, with the 95 % interval of that slope.
@@ -28,6 +29,7 @@ from rich.table import Table
 from tests.chaos.harness import Target, start_target
 from tests.chaos.load import BackgroundLoad
 from tests.chaos.processes import find_processes, name_role
+from tests.chaos.wear import wear
 
 SAMPLE_EVERY_S = 5.0
 BIN_S = 30.0
@@ -153,6 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--rate", type=float, default=3.0, help="requests a second")
     parser.add_argument("--warm-up", type=float, default=600.0, help="seconds at the beginning not judged")
+    parser.add_argument("--wear", action="store_true", help="first let it do in minutes what takes a day")
     parser.add_argument("--limit", type=float, default=1.0, help="per cent an hour")
     parser.add_argument("--output", type=Path, default=Path("chaos-results/soak/soak.json"))
     options = parser.parse_args(arguments)
@@ -160,6 +163,8 @@ def main(arguments: list[str] | None = None) -> int:
         tempfile.TemporaryDirectory(prefix="rollcall-soak-") as directory,
         start_target(Path(directory)) as target,
     ):
+        if options.wear:
+            wear(target, options.rate)
         log = soak(target, options.seconds, options.rate)
         lost = target.find_lost()
     answers = target.ledger.read_answers()
@@ -170,6 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
         "seconds": options.seconds,
         "rate_per_s": options.rate,
         "warm_up_s": options.warm_up,
+        "is_worn": options.wear,
         "requests": len(answers),
         "failed": dict(failed),
         "lost": lost,
