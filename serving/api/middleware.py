@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -53,7 +54,19 @@ class AnswerHeaders:
             await self._app(scope, receive, send_noting_start)
         except ClientDisconnect:
             return  # nobody is left to answer
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             logger.error("request %r failed: %s", request_id, type(error).__name__, exc_info=error)
             if not started:
                 await answer_error(request, InternalError())(scope, receive, send_with_headers)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody has cancelled this task; else a library's own cancellation has come out of it.
+
+    Python 3.10 cannot tell, and takes each for the former.
+    """
+    task = asyncio.current_task()
+    count = getattr(task, "cancelling", None)
+    return count is None or count() > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -246,6 +248,17 @@ async def test_a_bug_is_answered_without_its_words(gala: Api) -> None:
     for word in ("secret", "KeyError", "Traceback", "api_fakes"):
         assert word not in answer.text
     assert (gala.services.gate.requests, gala.services.gate.bytes) == (0, 0)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot tell whose cancellation it is")
+async def test_a_cancellation_that_nobody_asked_for_is_a_bug(
+    gala: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancel_itself(*_: object, **__: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(gala.services.accounts.access, "identify_bearer", cancel_itself)
+    check_problem(await gala.client.get(PEOPLE), "internal_error")
 
 
 async def test_the_answer_to_a_bug_carries_the_same_headers_as_any_other(gala: Api) -> None:
