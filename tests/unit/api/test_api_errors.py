@@ -251,14 +251,16 @@ async def test_a_bug_is_answered_without_its_words(gala: Api) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot tell whose cancellation it is")
-async def test_a_cancellation_that_nobody_asked_for_is_a_bug(
-    gala: Api, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("route", ["list people", "change event", "recognise"])
+async def test_an_unasked_cancellation_is_a_bug(
+    gala: Api, monkeypatch: pytest.MonkeyPatch, route: str
 ) -> None:
     async def cancel_itself(*_: object, **__: object) -> None:
         raise asyncio.CancelledError
 
     monkeypatch.setattr(gala.services.accounts.access, "identify_bearer", cancel_itself)
-    check_problem(await gala.client.get(PEOPLE), "internal_error")
+    method, path, options, _ = ROUTES[route]
+    check_problem(await gala.client.request(method, path, **options), "internal_error")
 
 
 async def test_the_answer_to_a_bug_carries_the_same_headers_as_any_other(gala: Api) -> None:
