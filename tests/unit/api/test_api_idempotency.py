@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -211,8 +212,10 @@ async def test_a_request_that_is_cancelled_frees_its_key(gala: Api) -> None:
         raise asyncio.CancelledError  # the service is stopped
 
     gala.stages.before["enrol"] = cancel
-    with pytest.raises(asyncio.CancelledError):
-        await gala.client.post(PEOPLE, content=ADA, headers=KEY)
+    with contextlib.suppress(
+        asyncio.CancelledError
+    ):  # Python 3.10 cannot tell that the caller is still there
+        check_problem(await gala.client.post(PEOPLE, content=ADA, headers=KEY), "internal_error")
     answer = await gala.client.post(PEOPLE, content=ADA, headers=KEY)
     assert (answer.status_code, is_replay(answer)) == (201, False)
     assert await people_of(gala) == {answer.json()["person"]["id"]: 1}
