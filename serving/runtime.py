@@ -97,13 +97,24 @@ def choose_own_ports() -> dict[str, str]:
 
 
 def find_free_port() -> int:
-    """A loopback TCP port that nobody listens on now, and that the kernel gives to nobody who asks for any.
+    """A loopback TCP port that nobody listens on, and that no process gets from here within the next minute.
 
-    Whoever is told "any" port (Ray's processes; a client that connects) gets one above these, so between this
-    and its use only somebody who wants this very port can take it.
+    Nor does the kernel give it to whoever is told "any" port (Ray's processes; a client that connects): those
+    lie above these. A connection leaves it in TIME_WAIT: servers, which bind with SO_REUSEADDR, may have it,
+    and the probe here, which does not, passes over it.
     """
     for port in random.sample(OWN_PORTS, k=100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with contextlib.suppress(OSError):
+            _leave_in_time_wait(port)
             return port
     raise OSError(errno.EADDRINUSE, f"no free port was found from {OWN_PORTS.start} to {OWN_PORTS.stop - 1}")
+
+
+def _leave_in_time_wait(port: int) -> None:
+    """Raise OSError where the port is in use, or was given out a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", port))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # inherited by what is accepted
+        listener.listen(1)
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            listener.accept()[0].close()  # first, so that the waiting is on this side
