@@ -20,8 +20,7 @@ from rich.progress import (
 )
 
 from serving.commands.console import messages
-from serving.commands.pack_licence import ensure_licence
-from serving.commands.pack_progress import show_pack
+from serving.commands.pack_preparation import prepare_each
 
 if TYPE_CHECKING:
     from serving.evaluation.result_store import ResultStore
@@ -87,15 +86,7 @@ def prepare_packs(
 
     packs = [store.find_pack(name) for name in ids] if ids else [find_configured_pack(settings)]
     unique = list({pack.id: pack for pack in packs}.values())
-    prepared = []
-    for pack in unique:
-        ensure_licence(store, pack, accept=accept_licence)
-        if store.is_ready(pack):
-            prepared.append(store.prepare_files(pack))
-            continue
-        with show_pack(pack.id) as bar:
-            prepared.append(store.prepare_files(pack, bar))
-    return prepared
+    return prepare_each(store, unique, store.prepare_files, accept_licence=accept_licence)
 
 
 @contextmanager
